@@ -1,0 +1,117 @@
+"""Renders docs/benchmarks.md from the results. Free text between the markers is kept."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+from bench.results import RESULTS, Check, Row, load
+from bench.rows import ROWS
+
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- free text: begin -->", "<!-- free text: end -->"
+INTRODUCTION = """\
+# Benchmarks
+
+Rendered by `python -m bench --write-docs` from `bench/results/*.json`; every single run is in there.
+
+## How it is measured
+
+* Programs take turns on the same tree, the order reversed every other time, each into a fresh destination. The
+  figures are medians; a ratio is a ratio of medians.
+* Every copy is checked after its run (all names, and size, time, mode and content of a sample): a wrong copy does
+  not count, its row is given up as not measured.
+* *Wall* is the whole process from start to end. *CPU* is user plus system time of all its processes. *Memory* is
+  the highest sum of the proportional set sizes (PSS) of all its processes together, sampled every 100 ms.
+* Trees are on tmpfs, so that the programs are compared and not the disks. Mounts with a rate or a delay are a FUSE
+  file system of the tests (`tests/fuse/`) with requests of up to 1 MiB, listings that bring the attributes, and
+  names and attributes cached for a second, read-ahead of 1 MiB (`duplex` also without any). The FUSE processes work
+  on the same cores as the programs. NFS and SMB themselves were not measured.
+* Memory is touched once before the big rows: a virtual machine gets fresh memory from its host at a fraction of
+  the speed of a copy, and the first program would pay for it.
+* `dunlin` runs as `./dunlin sync -a SOURCE DESTINATION --state-db FILE`, checksums (blake3) on, a new state file
+  for each first run.
+
+## How to repeat it
+
+    make bench                             # all rows, at least five pairs each
+    make bench ARGS="small again"          # some rows
+    make bench ARGS="--quick"              # does it work at all? the figures mean nothing
+    make bench ARGS="--write-docs"         # only render this page from the stored results
+"""
+PLACEHOLDER = "Not written yet."
+
+
+def render(folder: Path = RESULTS, page: Path = PAGE) -> str:
+    """The page as text, with the free text that ``page`` has now."""
+    rows = [load(path) for name in ROWS if (path := folder / f"{name}.json").exists()]
+    before = page.read_text() if page.exists() else ""
+    kept = re.search(re.escape(BEGIN) + r"\n(.*?)\n?" + re.escape(END), before, re.S)
+    parts = [INTRODUCTION]
+    if rows:
+        parts += ["## Machine\n", machine(rows), "## Against the bars\n", bars(rows)]
+    parts += [f"## What falls short\n\n{BEGIN}\n{kept[1] if kept else PLACEHOLDER}\n{END}\n"]
+    if rows:
+        parts += ["## All figures\n", *(figures(row) for row in rows)]
+    return "\n".join(parts)
+
+
+def machine(rows: list[Row]) -> str:
+    """The facts about the machine; where rows were measured on several dates, all of them."""
+    names = list(rows[-1].machine)
+    lines = ["| | |", "|---|---|"]
+    for name in names:
+        values = sorted({row.machine.get(name, "") for row in rows})
+        lines.append(f"| {name} | {', '.join(values)} |")
+    return "\n".join(lines) + "\n"
+
+
+def number(value: float) -> str:
+    """Three digits that matter, no exponent."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def bars(rows: list[Row]) -> str:
+    """One line per figure that has a bar."""
+    lines = ["| row | what | measured | bar | |", "|---|---|---:|---:|---|"]
+    for row in rows:
+        for check in row.checks:
+            if check.passed is not None:
+                lines.append(
+                    f"| {row.name}{' (quick)' if row.quick else ''} | {check.what} | {measured(check)} "
+                    f"| {check.bar} | {check.verdict} |"
+                )
+    return "\n".join(lines) + "\n"
+
+
+def measured(check: Check) -> str:
+    """Figure and unit."""
+    return f"{number(check.value)} {check.unit}"
+
+
+def figures(row: Row) -> str:
+    """Everything a row found."""
+    lines = [f"### {row.name}: {row.title}\n"]
+    if row.runs:
+        lines += ["| program | runs | wall s (least to most) | CPU s | memory MB |", "|---|---:|---:|---:|---:|"]
+        lines += [run_line(name, runs) for name, runs in row.runs.items()]
+        lines.append("")
+    others = [check for check in row.checks if check.passed is None]
+    if others:
+        lines += ["| what | measured |", "|---|---:|"]
+        lines += [f"| {check.what} | {measured(check)} |" for check in others]
+        lines.append("")
+    lines += [f"* {note}" for note in row.notes]
+    if row.notes:
+        lines.append("")
+    return "\n".join(lines)
+
+
+def run_line(name: str, runs: list[dict[str, Any]]) -> str:
+    """Medians of one program."""
+    walls = [run["wall"] for run in runs]
+    cpu, memory = (statistics.median(run[what] for run in runs) for what in ("cpu", "peak_pss"))
+    spread = f"{min(walls):.3g}–{max(walls):.3g}"
+    return f"| {name} | {len(runs)} | {statistics.median(walls):.3g} ({spread}) | {cpu:.3g} | {memory / 1e6:.0f} |"

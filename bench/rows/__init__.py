@@ -1,0 +1,22 @@
+"""The rows of the table, in its order. A row is a function from the context to a measured ``Row``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.context import Context
+from bench.results import Row
+from bench.rows import copies, limits, mounts, small
+
+ROWS: dict[str, Callable[[Context], Row]] = {
+    "small": copies.small,
+    "onedir": copies.onedir,
+    "again": copies.again,
+    "big": copies.big,
+    "duplex": limits.duplex,
+    "bwlimit": limits.bwlimit,
+    "latency": mounts.latency,
+    "million": copies.million,
+    "ten": small.ten,
+    "hashes": small.hashes,
+}

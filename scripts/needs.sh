@@ -1,0 +1,45 @@
+#!/bin/sh
+# Makes sure that the programs and libraries which the tests run are there: installs what is missing when root
+# on a Debian or Ubuntu, else names it with the command that would.
+
+missing=''
+need() { # COMMAND PACKAGE
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+library() { # NAME PACKAGE...: the first package that this release has
+    PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null | grep -q "$1" && return
+    shift
+    for package in "$@"; do
+        apt-cache show "$package" >/dev/null 2>&1 && break
+    done
+    missing="$missing $package"
+}
+needs() {
+    missing=''
+    need git git
+    need rsync rsync
+    need fusermount3 fuse3
+    need setfacl acl
+    need setfattr attr
+    need tmux tmux
+    need setpriv util-linux
+    library libfuse.so.2 libfuse2t64 libfuse2
+}
+
+PATH=$PATH:/sbin:/usr/sbin
+needs
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing what the tests need:$missing" >&2
+    apt-get update -qq >/dev/null || echo "apt-get update failed; trying with the lists that are here" >&2
+    needs # the lists may name another package now
+    # shellcheck disable=SC2086 # one word per package
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing </dev/null >/dev/null
+    needs
+    [ -z "$missing" ] && exit 0
+    echo "the tests need these packages, and apt-get could not install them:$missing" >&2
+    exit 1
+fi
+echo "the tests need these packages:$missing" >&2
+echo "install them: sudo apt-get update && sudo apt-get install -y$missing" >&2
+exit 1

@@ -1,0 +1,206 @@
+"""What all commands share: options with a group and a variable, help with exit codes, errors in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+
+from dunlin import config
+from dunlin.errors import DunlinError, printable
+
+EXIT_CODES = (
+    (0, "done"),
+    (1, "wrong usage or configuration, login refused, source missing, pair in use"),
+    (2, "fatal during the run, or the destination is unwritable or full"),
+    (3, "`check` found differences"),
+    (23, "some files failed"),
+    (24, "some files vanished before they were read; nothing else went wrong"),
+    (25, "more deletions than --max-delete: nothing was deleted"),
+    (130, "interrupted by a signal or `dunlin control stop`"),
+)
+"""The exit codes of every command; where several apply: 1, 2, 130, 25, 23, 3, 24, in that order."""
+
+SETTINGS = {"max_content_width": 100, "help_option_names": ["--help"]}
+
+
+class Parsed(click.ParamType):
+    """A value that one of our own parsers reads; its USAGE error becomes click's."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except DunlinError as error:
+            self.fail("; ".join(filter(None, (error.reason, error.hint))), param, ctx)
+
+
+class Option(click.Option):
+    """An option with a section of the help, names that only old habits know, and a variable.
+
+    Attributes:
+        section: the heading of the help under which it stands.
+        shown: its names in the help; `aliases` work too and are listed in docs/reference/cli.md only.
+        flag: the name that `config.variable_name` turns into its variable.
+    """
+
+    def __init__(
+        self,
+        shown: str,
+        help: str,
+        *,
+        section: str = "Other",
+        aliases: Sequence[str] = (),
+        off: str | None = None,
+        automatic: bool = False,
+        **attributes: Any,
+    ) -> None:
+        """Args:
+        shown: names, separated by spaces, the long one last: ``"-l --links"``.
+        off: the value that an empty variable stands for; None: as if the variable were unset.
+        automatic: 0 in the variable stands for the default.
+        attributes: as for `click.Option`. Switches (``is_flag``) get a ``--no-`` form of every name.
+        """
+        self.section = section
+        self.shown = tuple(shown.split())
+        self.aliases = tuple(aliases)
+        self.flag = self.shown[-1]
+        self._off = off
+        self._automatic = automatic
+        names = [*self.shown, *self.aliases]
+        self.switch = bool(attributes.get("is_flag")) and not attributes.pop("plain", False)
+        if self.switch:
+            names = [f"{name}/--no-{name.lstrip('-')}" for name in names]
+            self._off = "0"
+        attributes.setdefault("default", None)
+        identifier = self.flag.lstrip("-").replace("-", "_")
+        super().__init__([attributes.pop("into", identifier), *names], help=help, **attributes)
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        text = config.variable(self.flag)
+        if text == "":
+            text = self._off
+        if text is None or (self._automatic and text.strip() == "0"):
+            return None
+        return text.splitlines() if self.multiple else text
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        if ctx is not None and ctx.get_parameter_source(self.name or "") is click.core.ParameterSource.ENVIRONMENT:
+            return config.variable_name(self.flag)
+        return self.flag
+
+    def record(self) -> tuple[str, str]:
+        """Names with the value's placeholder, and the help."""
+        names = ", ".join(self.shown)
+        if not self.is_flag and not self.count:
+            names += f" {self.placeholder()}"
+        return names, self.help or ""
+
+    def placeholder(self) -> str:
+        """What stands for the value in the help."""
+        if self.metavar:
+            return self.metavar
+        if isinstance(self.type, click.Choice):
+            return "|".join(self.type.choices)
+        return self.type.name.upper()
+
+
+class Command(click.Command):
+    """A command whose help has sections, an example and the exit codes, and whose arguments are named when missing."""
+
+    def __init__(self, name: str, *, example: str, **attributes: Any) -> None:
+        self.example = example
+        attributes.setdefault("context_settings", SETTINGS)
+        super().__init__(name, **attributes)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args == ["-h"]:
+            args = ["--help"]
+        ctx.meta["dunlin.arguments"] = list(args)
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, options in self.sections():
+            with formatter.section(title):
+                formatter.write_dl([option.record() for option in options], col_max=34)
+
+    def sections(self) -> list[tuple[str, list[Option]]]:
+        """The options that the help shows, under their headings, in order."""
+        found: dict[str, list[Option]] = {}
+        for parameter in self.params:
+            if isinstance(parameter, Option) and not parameter.hidden:
+                found.setdefault(parameter.section, []).append(parameter)
+        return list(found.items())
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if any(option.switch for _, options in self.sections() for option in options):
+            formatter.write_paragraph()
+            formatter.write_text(
+                "Every switch has a --no- form. A variable DUNLIN_NAME gives the option --name its value when "
+                "the command line does not."
+            )
+        write_ending(formatter, self.example)
+
+
+def write_ending(formatter: click.HelpFormatter, example: str) -> None:
+    """The last part of every help: examples and exit codes."""
+    with formatter.section("Examples"):
+        for line in example.strip().splitlines():
+            formatter.write(f"{'':>{formatter.current_indent}}{line.strip()}\n")
+    with formatter.section("Exit codes"):
+        formatter.write_dl([(str(code), what) for code, what in EXIT_CODES])
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """``did you mean "sync"?`` for a word that is not known, or ""."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"did you mean {found[0]}?" if found else ""
+
+
+def log_level_option(section: str = "Output") -> Option:
+    """``--log-level``, which every command has."""
+    return Option(
+        "--log-level",
+        "How much is told: debug (with tracebacks), info, warn or error. Default: info.",
+        section=section,
+        type=click.Choice(["debug", "info", "warn", "error"]),
+        metavar="LEVEL",
+        default="info",
+    )
+
+
+def state_option(section: str = "Where") -> Option:
+    """``--state-db`` of the commands that only read it."""
+    return Option(
+        "--state-db",
+        "The state file. Default: .sync-state.db in the current directory, else the user's state directory.",
+        section=section,
+        aliases=["--database"],
+        metavar="FILE",
+    )
+
+
+def usage_line(error: click.UsageError) -> str:
+    """click's complaint as one line of ours."""
+    message = error.format_message().strip().replace("\n", " ")
+    if isinstance(error, click.NoSuchOption):
+        from dunlin.cli.habits import HABITS
+
+        name = error.option_name
+        hint = HABITS.get(name, "")
+        if not hint and error.ctx is not None:
+            known = [word for each in error.ctx.command.params for word in (*each.opts, *each.secondary_opts)]
+            hint = closest(name, [word for word in known if word.startswith("--")]) if name.startswith("--") else ""
+        message = f"there is no option {printable(name)}" + (f"; {hint}" if hint else "")
+    elif message.endswith("."):
+        message = message[:-1]
+    message = message[:1].lower() + message[1:]
+    where = f"; see `{error.ctx.command_path} --help`" if error.ctx else ""
+    return f"{printable(message)}{where}"

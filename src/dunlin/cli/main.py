@@ -1,0 +1,144 @@
+"""The program: finds the command, runs it, turns what went wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
+
+import click
+
+from dunlin import __version__, config
+from dunlin.cli.base import SETTINGS, closest, usage_line, write_ending
+from dunlin.errors import DunlinError
+
+COMMANDS = {
+    "sync": "make DESTINATION equal to SOURCE",
+    "check": "compare SOURCE and DESTINATION without moving anything",
+    "status": "show runs, totals, pending and failed files",
+    "control": "pause, resume, stop or slow down a run",
+    "version": "show the versions of dunlin and of what it stands on",
+}
+"""Commands with their one-line help; `dunlin.cli.NAME.command` is loaded when it is used."""
+
+_WORDS = {
+    "copy": "sync", "mirror": "sync", "move": "sync", "cp": "sync", "rsync": "sync", "run": "sync", "diff": "check",
+    "compare": "check", "verify": "check", "cryptcheck": "check", "progress": "status", "list": "status",
+    "ls": "status", "pause": "control pause", "resume": "control resume", "stop": "control stop",
+    "bwlimit": "control bwlimit", "help": "--help",
+}  # fmt: skip
+
+_EXAMPLE = """
+dunlin sync -a /home/me /mnt/backup/me
+dunlin sync -a --delete-extras --bwlimit 20M /mnt/old /mnt/new
+dunlin check /mnt/old /mnt/new
+"""
+
+
+class Program(click.Group):
+    """`dunlin` itself. Command modules are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"dunlin.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if word not in COMMANDS and not word.startswith("-"):
+            hint = f"did you mean `dunlin {_WORDS[word]}`?" if word in _WORDS else closest(word, COMMANDS)
+            if not hint and (os.sep in word or os.path.exists(word)):
+                hint = "did you mean `dunlin sync SOURCE DESTINATION`?"
+            raise click.UsageError(f"there is no command {word}" + (f"; {hint}" if hint else ""), ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_ending(formatter, _EXAMPLE)
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:
+        """Run the command that `args` (default: those of the process) ask for, and exit."""
+        words = list(sys.argv[1:] if args is None else args)
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(words, prog_name or "dunlin", **extra)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read our output has gone. What is still buffered must not complain while Python exits.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 1
+        except BaseException as error:
+            code = complain(error, _wants_traceback(words))
+        sys.exit(code or 0)
+
+
+def complain(error: BaseException, traceback: bool) -> int:
+    """Say what went wrong in one line on standard error; returns the exit code."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return 1
+    if traceback:
+        import traceback as tracebacks
+
+        tracebacks.print_exception(error)
+    code = 2
+    if isinstance(error, DunlinError):
+        line, code = str(error), error.exit_code
+        if not error.where and error.kind.value == "usage":
+            line = "; ".join(filter(None, (error.reason, error.hint)))
+    elif isinstance(error, click.UsageError):
+        line, code = usage_line(error), 1
+    elif isinstance(error, click.ClickException):
+        line, code = error.format_message(), 1
+    elif isinstance(error, (KeyboardInterrupt, click.Abort)):
+        line, code = "interrupted", 130
+    else:
+        words = " ".join(str(error).split())
+        line = f"a fault of dunlin itself: {type(error).__name__}: {words}"
+        if not traceback:
+            line += "; --log-level debug shows where"
+    with suppress(OSError, ValueError):
+        click.echo(f"dunlin: {line}", err=True)
+    return code
+
+
+def _wants_traceback(words: list[str]) -> bool:
+    pairs = zip(words, words[1:], strict=False)
+    asked = ("--log-level", "debug") in pairs or "--log-level=debug" in words
+    return asked or (config.variable("--log-level") == "debug" and not any("--log-level" in word for word in words))
+
+
+def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"dunlin {__version__}")
+        ctx.exit()
+
+
+main = Program(
+    "dunlin",
+    help="Mirror very many files between local disks and mounted shares, quickly and without losing any.",
+    context_settings={**SETTINGS, "help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    params=[
+        click.Option(
+            ["-V", "--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version,
+            help="Show the version and exit.",
+        )
+    ],
+)  # fmt: skip

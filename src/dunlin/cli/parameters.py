@@ -1,0 +1,299 @@
+"""The options of `sync` and `check`, by the sections of their help.
+
+Nothing heavy is imported here: the names of algorithms and comparisons are written out (a test compares them
+with `hashing` and `plan`), and the parsers of `pace` are imported by the first value that needs one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dunlin.cli.base import Option, Parsed, log_level_option
+
+COMPARE = ("size+mtime", "size", "mtime", "checksum")
+ALGORITHMS = ("blake3", "sha256", "blake2b", "sha1", "md5", "xxh3", "crc64", "none")
+
+WHAT = "What is copied"
+SAME = "What counts as in sync"
+NAMES = "Which names take part (of --include, --exclude and the like the first match wins)"
+MIRROR = "Mirror"
+SPEED = "Speed"
+WHOLE = "Integrity"
+STATE = "State and resuming"
+OUTPUT = "Output"
+
+FILTERS = ("include", "exclude", "include_from", "exclude_from", "filter_from")
+
+
+def _size(text: str) -> Any:
+    from dunlin.pace.sizes import parse_size
+
+    return parse_size(text)
+
+
+def _duration(text: str) -> Any:
+    from dunlin.pace.sizes import parse_duration
+
+    return parse_duration(text)
+
+
+def _schedule(text: str) -> Any:
+    from dunlin.pace.schedule import parse_schedule
+
+    return parse_schedule(text)
+
+
+SIZE = Parsed("size", _size)
+SECONDS = Parsed("time", _duration)
+RATE = Parsed("rate", _schedule)
+
+
+class Blocks(click.ParamType):
+    """A size of at least `least` bytes."""
+
+    name = "size"
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        size = SIZE.convert(value, param, ctx)
+        if size < self._least:
+            self.fail(f"{value!r} is less than {self._least} bytes", param, ctx)
+        return size
+
+
+def _switch(shown: str, help: str, section: str, *aliases: str, **attributes: Any) -> Option:
+    return Option(shown, help, section=section, aliases=aliases, is_flag=True, **attributes)
+
+
+def metadata_options() -> list[Option]:
+    """What takes part beside regular files, and which metadata is kept."""
+    return [
+        _switch("-a --archive", "As rsync's -a: -l -p -o -g -D. Times are kept in any case.", WHAT),
+        _switch("-l --links", "Copy symbolic links as links. Without it they are skipped and counted.", WHAT),
+        _switch("-p --perms", "Keep permissions.", WHAT, "--permissions"),
+        _switch("-o --owner", "Keep owners, where this user may set them.", WHAT),
+        _switch("-g --group", "Keep groups, where this user may set them.", WHAT),
+        _switch("-D", "As --devices --specials.", WHAT, into="devices_specials"),
+        _switch("--devices", "Copy device files.", WHAT),
+        _switch("--specials", "Copy sockets and FIFOs.", WHAT),
+        _switch("-H --hard-links", "Keep hard links: names of one file stay names of one file.", WHAT),
+        _switch("-X --xattrs", "Keep extended attributes.", WHAT),
+        _switch("-A --acls", "Keep access control lists; implies -p.", WHAT),
+    ]
+
+
+def sync_metadata_options() -> list[Option]:
+    """The same for what is written."""
+    return [
+        *metadata_options(),
+        _switch("-S --sparse", "Leave holes where a file holds only zeros.", WHAT),
+        _switch("--numeric-ids", "Accepted: owners and groups are always kept as numbers.", WHAT),
+        _switch("-t --times", "Accepted: times are always kept, to the nanosecond.", WHAT),
+        _switch("-r --recursive", "Accepted: directories are always entered.", WHAT),
+    ]
+
+
+def compare_options() -> list[Option]:
+    """How two files of one name are compared."""
+    return [
+        Option(
+            "--compare",
+            "How files of one name are compared: size+mtime (default), size, mtime, or checksum, which reads both.",
+            section=SAME, type=click.Choice(COMPARE), metavar="HOW",
+        ),
+        _switch("-c", "As --compare checksum.", SAME, into="compare_checksum"),
+        _switch("--size-only", "As --compare size.", SAME),
+        Option(
+            "--modify-window", "Times that differ by no more than this are equal. Default: 0.", section=SAME,
+            aliases=["-@"], type=SECONDS, metavar="SECONDS",
+        ),
+    ]  # fmt: skip
+
+
+def sync_compare_options() -> list[Option]:
+    """The same, and what a comparison decides about writing."""
+    return [
+        *compare_options(),
+        _switch("-u --update", "Leave files alone that are newer at the destination.", SAME),
+        _switch("--skip-existing", "Leave every file alone that the destination has.", SAME, "--ignore-existing"),
+        _switch(
+            "--trust-state",
+            "Compare the source with the state, without listing the destination where the state is complete. "
+            "What was changed or deleted there meanwhile is not noticed.",
+            SAME,
+        ),
+        _switch("--force-resync", "Transfer everything again.", SAME),
+    ]
+
+
+def filter_options() -> list[Option]:
+    """Which names take part."""
+
+    def patterns(shown: str, help: str, metavar: str) -> Option:
+        return Option(shown, help, section=NAMES, multiple=True, metavar=metavar)
+
+    def each(shown: str, help: str, **attributes: Any) -> Option:
+        return Option(shown, help, section=NAMES, **attributes)
+
+    return [
+        patterns("--include", "Names that take part.", "PATTERN"),
+        patterns("--exclude", "Names that do not; an excluded directory is not entered.", "PATTERN"),
+        patterns("--include-from", "Read --include patterns from FILE, one per line.", "FILE"),
+        patterns("--exclude-from", "Read --exclude patterns from FILE, one per line.", "FILE"),
+        patterns("--filter-from", "Read lines '+ PATTERN', '- PATTERN', '!' (forget all so far) from FILE.", "FILE"),
+        each("--files-from", "Take only the paths listed in FILE (- for standard input), one per line or "
+             "NUL-separated.", metavar="FILE"),
+        each("--ignore-case", "Patterns do not tell upper from lower case.", is_flag=True),
+        each("--min-size", "Take no smaller files: 10K, 1.5M.", type=SIZE, metavar="SIZE"),
+        each("--max-size", "Take no larger files.", type=SIZE, metavar="SIZE"),
+        each("--min-age", "Take no younger files: 90s, 2h, 7d, or modified after a date: 2026-01-31.", metavar="AGE"),
+        each("--max-age", "Take no older files.", metavar="AGE"),
+        each("--max-depth", "Take nothing deeper; names in SOURCE have depth 1.", type=click.IntRange(1), metavar="N"),
+    ]  # fmt: skip
+
+
+def mirror_options() -> list[Option]:
+    """What becomes of names that only the destination has."""
+    return [
+        _switch(
+            "--delete-extras",
+            "Delete what only the destination has, after all transfers, if the whole source could be read.",
+            MIRROR, "--delete", "--delete-after", "--del",
+        ),
+        Option(
+            "--max-delete", "Delete nothing if there is more to delete. Default: a quarter of the known files, "
+            "at least 100.", section=MIRROR, type=click.IntRange(0), metavar="N",
+        ),
+        Option(
+            "--backup-dir", "Move what is overwritten or deleted here; relative to DESTINATION.", section=MIRROR,
+            metavar="DIR",
+        ),
+        _switch("--delete-excluded", "Also delete what the filters exclude.", MIRROR),
+    ]  # fmt: skip
+
+
+def bandwidth_option() -> Option:
+    """``--bwlimit``."""
+    return Option(
+        "--bwlimit",
+        "Bytes per second: 20M, off, or a timetable: '08:00,5M 19:00,off'. `dunlin control bwlimit` changes it.",
+        section=SPEED, aliases=["--bandwidth-limit"], off="off", type=RATE, metavar="RATE",
+    )  # fmt: skip
+
+
+def crew_options() -> list[Option]:
+    """Who does the work."""
+
+    def number(shown: str, help: str, most: int) -> Option:
+        return Option(
+            shown, help, section=SPEED, automatic=True, off="", type=click.IntRange(1, most), metavar="N"
+        )  # fmt: skip
+
+    return [
+        number("--workers", "Files in flight in the whole run. Default: automatic.", 1024),
+        number("--movers", "Processes that move files; for experts. Default: automatic.", 256),
+        number("--threads", "The most threads per mover; for experts. Default: automatic.", 256),
+    ]
+
+
+def speed_options() -> list[Option]:
+    """How fast, with how many hands and how much memory."""
+    return [
+        bandwidth_option(),
+        *crew_options(),
+        _switch("--scan-first", "List everything before anything is moved.", SPEED),
+        Option("--block-size", "The most bytes read at once. Default: 5M.", section=SPEED, type=Blocks(4096),
+               metavar="SIZE"),
+        Option("--queue-capacity", "The most blocks between reading and writing a file. Default: 20.",
+               section=SPEED, type=click.IntRange(1, 10_000), metavar="N"),
+        Option("--disk-buffer-mb", "Memory for all blocks in flight, MiB. Default: 64.", section=SPEED,
+               type=click.IntRange(1, 1 << 20), metavar="N"),
+        Option("--mover-start", "How mover processes are made. Default: automatic.", section=SPEED,
+               type=click.Choice(["fork", "spawn"]), hidden=True),
+    ]  # fmt: skip
+
+
+def checksum_option(help: str) -> Option:
+    """``--checksum``."""
+    return Option(
+        "--checksum", help, section=WHOLE, off="none", type=click.Choice(ALGORITHMS), metavar="ALGORITHM"
+    )  # fmt: skip
+
+
+def integrity_options() -> list[Option]:
+    """What is done so that a file is whole."""
+    return [
+        checksum_option(
+            "The hash computed on the way and kept in state and log: blake3 (default), sha256, blake2b, sha1, md5, "
+            "xxh3, crc64 or none."
+        ),
+        _switch("--in-place", "Write into the existing file, without a temporary one: an interrupted run leaves it "
+                "damaged.", WHOLE, "--inplace"),
+        Option("--fsync", "none, checkpoint (default: the destination is flushed in the background), or file.",
+               section=WHOLE, off="none", type=click.Choice(["none", "checkpoint", "file"]), metavar="WHEN"),
+        Option("--attempts", "How often a file is tried that changes while it is read. Default: 3.", section=WHOLE,
+               type=click.IntRange(1, 100), metavar="N"),
+    ]  # fmt: skip
+
+
+def state_options() -> list[Option]:
+    """Where the state is kept, and what of it is used."""
+    return [
+        Option(
+            "--state-db",
+            "The state file, or none. Default: .sync-state.db in the current directory, else in the user's state "
+            "directory.",
+            section=STATE, aliases=["--database"], off="none", metavar="FILE",
+        ),
+        _switch("--rescan", "List everything again instead of continuing an interrupted run.", STATE),
+        lock_option(),
+    ]  # fmt: skip
+
+
+def lock_option() -> Option:
+    """``--lock-wait``."""
+    return Option(
+        "--lock-wait", "How long to wait for another run on the same destination. Default: 10s.", section=STATE,
+        type=SECONDS, metavar="TIME",
+    )  # fmt: skip
+
+
+def output_options() -> list[Option]:
+    """What is told, and where."""
+    return [
+        Option("-v --verbose", "Name every file that is copied, deleted or skipped.", section=OUTPUT, is_flag=True),
+        Option("-q --quiet", "Tell warnings and errors only.", section=OUTPUT, is_flag=True, aliases=["--silent"]),
+        _switch("-P --progress", "Show a live view. Default: in a terminal; elsewhere a line every 30 seconds.",
+                OUTPUT),
+        _switch("--json", "Print one JSON object at the end; all else goes to standard error.", OUTPUT,
+                into="as_json"),
+        Option("--report-file", "List differences and outcomes per file in FILE.", section=OUTPUT, metavar="FILE"),
+        log_level_option(OUTPUT),
+        Option("--log-format", "text (default), json or logfmt, on standard error.", section=OUTPUT,
+               type=click.Choice(["text", "json", "logfmt"]), metavar="FORMAT"),
+        Option("-h", "Accepted: numbers are always readable.", section=OUTPUT, is_flag=True, plain=True, hidden=True,
+               into="human_readable", aliases=["--human-readable"]),
+    ]  # fmt: skip
+
+
+def audit_options() -> list[Option]:
+    """The audit log."""
+    return [
+        Option("--log-file", "The audit log: one line per file with outcome, hash, size and time. Appended to.",
+               section=OUTPUT, aliases=["--audit-log"], metavar="FILE"),
+        Option("--log-file-format", "text (default) or json.", section=OUTPUT,
+               type=click.Choice(["text", "json"]), metavar="FORMAT"),
+        Option("--log-file-size", "Rotate the audit log above this size; 0: never. Default: 100M.", section=OUTPUT,
+               type=SIZE, metavar="SIZE"),
+        Option("--log-file-keep", "Rotated audit logs that are kept. Default: 5.", section=OUTPUT,
+               type=click.IntRange(0, 1000), metavar="N"),
+    ]  # fmt: skip
+
+
+def places() -> list[click.Parameter]:
+    """SOURCE and DESTINATION; that both are there is checked by `options.pair`, whose words are clearer."""
+    return [click.Argument(["places"], metavar="SOURCE DESTINATION", nargs=-1)]

@@ -1,0 +1,62 @@
+"""The only reader of the environment: variables that stand for options, and the user's directories.
+
+    DUNLIN_<FLAG>    the value of an option that the command line does not give: DUNLIN_BLOCK_SIZE=1M is
+                     --block-size 1M. "" means off; for numbers of processes and threads 0 means automatic.
+    XDG_STATE_HOME, XDG_RUNTIME_DIR    XDG Base Directory Specification 0.8: relative values are ignored
+    NO_COLOR, TERM   no-color.org; terminfo's names of terminals that can move the cursor
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+
+PREFIX = "DUNLIN_"
+
+
+def variable_name(flag: str) -> str:
+    """The variable that stands for an option: ``--block-size`` is ``DUNLIN_BLOCK_SIZE``."""
+    return PREFIX + flag.lstrip("-").replace("-", "_").upper()
+
+
+def variable(flag: str) -> str | None:
+    """What the environment says for an option; None when it says nothing."""
+    return os.environ.get(variable_name(flag))
+
+
+def user_state_dir() -> str:
+    """The user's directory for dunlin's state; it need not exist yet."""
+    if sys.platform == "win32":
+        return os.path.join(os.environ.get("LOCALAPPDATA") or os.path.expanduser("~"), "dunlin")
+    base = _absolute("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return os.path.join(base, "dunlin")
+
+
+def runtime_dir() -> str:
+    """Where locks lie: the user's runtime directory, else the system's directory for temporary files.
+
+    A job of cron has no XDG_RUNTIME_DIR although the directory is there; both must find each other's locks.
+    """
+    places = [_absolute("XDG_RUNTIME_DIR")]
+    if hasattr(os, "getuid"):
+        places.append(f"/run/user/{os.getuid()}")
+    for place in places:
+        if place and os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK):
+            return place
+    return tempfile.gettempdir()
+
+
+def color() -> bool:
+    """Whether colours are welcome (``NO_COLOR`` is unset or empty)."""
+    return not os.environ.get("NO_COLOR")
+
+
+def moves_cursor() -> bool:
+    """Whether a terminal of the kind that ``TERM`` names can be drawn on."""
+    return os.environ.get("TERM", "") not in ("", "dumb", "unknown") or sys.platform == "win32"
+
+
+def _absolute(name: str) -> str | None:
+    value = os.environ.get(name)
+    return value if value and os.path.isabs(value) else None

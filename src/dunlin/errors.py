@@ -1,0 +1,203 @@
+"""One error type for the whole program: operation, where, kind, cause.
+
+    DunlinError
+      .operation   what was being done, an infinitive: "read", "list", "open the state file"
+      .where       the path or URL it was done to, credentials removed
+      .kind        ErrorKind: what callers may act on
+      .reason      the cause in words ("Permission denied")
+      .hint        what the person at the terminal can do about it, or ""
+      .__cause__   the foreign exception, where there was one
+
+Kinds, and what becomes of them:
+
+    kind          one file      the whole run      worth a retry
+    USAGE         -             exit 1             no      a wrong option, value or combination
+    CONFIG        -             exit 1             no      a configuration file that cannot be used
+    AUTH          -             exit 1             no      a login was refused
+    NOT_FOUND     failed (23)   exit 1 (source)    no      not there when we asked for it by name
+    VANISHED      exit 24       -                  no      was listed, gone when it was read
+    CHANGED       failed (23)   -                  yes     another version than the listed one
+    DENIED        failed (23)   exit 2 (dest.)     no      permission refused
+    EXISTS        failed (23)   -                  no      something stands where nothing should
+    CLASH         failed (23)   -                  no      two names that the destination holds as one
+    NAME          failed (23)   -                  no      a name that the destination cannot hold
+    UNSUPPORTED   failed (23)   -                  no      the store has no such power
+    CHECKSUM      failed (23)   -                  yes     the bytes are not what they should be
+    TIMEOUT       failed (23)   -                  yes     no answer in time
+    NETWORK       failed (23)   -                  yes     connection lost or refused
+    BUSY          failed (23)   -                  yes     asked to slow down (429, 503), or a lock is held
+    IO            failed (23)   -                  no      the device or the mount said EIO, ESTALE, ...
+    NO_SPACE      -             exit 2             no      destination full or over quota
+    READ_ONLY     -             exit 2             no      destination mounted read-only
+    LOCKED        -             exit 1             no      another run works on this pair
+    CORRUPT       -             exit 2             no      our own file (state, repository) is damaged
+    NEWER         -             exit 1             no      our own file was written by a newer dunlin
+    INTERRUPTED   -             exit 130           no      a signal, or `dunlin control stop`
+    INTERNAL      failed (23)   exit 2             no      a fault of dunlin itself
+
+Foreign exceptions are translated once, where they enter: `translate` for `OSError`, and one
+such function in each store that speaks through another library.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import os
+
+
+class ErrorKind(enum.Enum):
+    """What went wrong, as far as a caller may act on it; the table is in the module docstring."""
+
+    USAGE = "usage"
+    CONFIG = "config"
+    AUTH = "auth"
+    NOT_FOUND = "not-found"
+    VANISHED = "vanished"
+    CHANGED = "changed"
+    DENIED = "denied"
+    EXISTS = "exists"
+    CLASH = "clash"
+    NAME = "name"
+    UNSUPPORTED = "unsupported"
+    CHECKSUM = "checksum"
+    TIMEOUT = "timeout"
+    NETWORK = "network"
+    BUSY = "busy"
+    IO = "io"
+    NO_SPACE = "no-space"
+    READ_ONLY = "read-only"
+    LOCKED = "locked"
+    CORRUPT = "corrupt"
+    NEWER = "newer"
+    INTERRUPTED = "interrupted"
+    INTERNAL = "internal"
+
+
+RETRYABLE = frozenset(
+    {
+        ErrorKind.CHANGED,
+        ErrorKind.CHECKSUM,
+        ErrorKind.TIMEOUT,
+        ErrorKind.NETWORK,
+        ErrorKind.BUSY,
+    }
+)
+"""Kinds for which the same request may succeed when it is made again."""
+
+FATAL = frozenset({ErrorKind.NO_SPACE, ErrorKind.READ_ONLY, ErrorKind.CORRUPT, ErrorKind.INTERRUPTED})
+"""Kinds that end a run wherever they occur: going on would only repeat them for every file."""
+
+_EXIT_1 = frozenset(
+    {ErrorKind.USAGE, ErrorKind.CONFIG, ErrorKind.AUTH, ErrorKind.NOT_FOUND, ErrorKind.LOCKED, ErrorKind.NEWER}
+)
+
+_CATEGORY = {
+    ErrorKind.NETWORK: "network",
+    ErrorKind.TIMEOUT: "network",
+    ErrorKind.BUSY: "network",
+    ErrorKind.CHECKSUM: "checksum",
+    ErrorKind.CHANGED: "checksum",
+    ErrorKind.IO: "disk",
+    ErrorKind.NO_SPACE: "disk",
+    ErrorKind.READ_ONLY: "disk",
+    ErrorKind.DENIED: "auth",
+    ErrorKind.AUTH: "auth",
+}
+
+
+class DunlinError(Exception):
+    """The one exception dunlin raises on purpose; see the module docstring for its fields."""
+
+    def __init__(self, operation: str, where: str, kind: ErrorKind, reason: str = "", hint: str = "") -> None:
+        super().__init__(operation, where, kind, reason, hint)
+        self.operation = operation
+        self.where = where
+        self.kind = kind
+        self.reason = reason
+        self.hint = hint
+
+    def __str__(self) -> str:
+        line = f"cannot {self.operation}"
+        if self.where:
+            line += f" {printable(self.where)}"
+        line += f": {self.reason or self.kind.value}"
+        return f"{line}; {self.hint}" if self.hint else line
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed when made again."""
+        return self.kind in RETRYABLE
+
+    @property
+    def fatal(self) -> bool:
+        """Whether a run must stop at this error wherever it occurs."""
+        return self.kind in FATAL
+
+    @property
+    def category(self) -> str:
+        """The error type recorded in state: network, checksum, disk, auth or unknown."""
+        return _CATEGORY.get(self.kind, "unknown")
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a command that this error ended."""
+        if self.kind is ErrorKind.INTERRUPTED:
+            return 130
+        return 1 if self.kind in _EXIT_1 else 2
+
+
+def usage(reason: str, hint: str = "") -> DunlinError:
+    """A `DunlinError` for words on the command line that do not fit; ends with exit code 1."""
+    return DunlinError("start", "", ErrorKind.USAGE, reason, hint)
+
+
+_BY_ERRNO = {
+    errno.ENOENT: ErrorKind.NOT_FOUND,
+    errno.ENOTDIR: ErrorKind.NOT_FOUND,
+    errno.EACCES: ErrorKind.DENIED,
+    errno.EPERM: ErrorKind.DENIED,
+    errno.EEXIST: ErrorKind.EXISTS,
+    errno.ENOTEMPTY: ErrorKind.EXISTS,
+    errno.EISDIR: ErrorKind.EXISTS,
+    errno.ELOOP: ErrorKind.CHANGED,
+    errno.ENOSPC: ErrorKind.NO_SPACE,
+    errno.EDQUOT: ErrorKind.NO_SPACE,
+    errno.EROFS: ErrorKind.READ_ONLY,
+    errno.ENAMETOOLONG: ErrorKind.NAME,
+    errno.EILSEQ: ErrorKind.NAME,
+    errno.EINVAL: ErrorKind.NAME,
+    errno.ENOTSUP: ErrorKind.UNSUPPORTED,
+    errno.ETIMEDOUT: ErrorKind.TIMEOUT,
+    errno.ECONNRESET: ErrorKind.NETWORK,
+    errno.ECONNREFUSED: ErrorKind.NETWORK,
+    errno.EPIPE: ErrorKind.NETWORK,
+    errno.EHOSTUNREACH: ErrorKind.NETWORK,
+    errno.ENETUNREACH: ErrorKind.NETWORK,
+    errno.EBUSY: ErrorKind.BUSY,
+    errno.EAGAIN: ErrorKind.BUSY,
+}
+
+
+def translate(error: OSError, operation: str, where: str) -> DunlinError:
+    """The `DunlinError` for an `OSError`; raise it `from` the original.
+
+    `where` is a path or URL that is fit to be shown. Numbers that no table names are `IO`:
+    a mount answers with whatever it likes, and all of it means that the bytes were not had.
+    """
+    number = error.errno if error.errno is not None else 0
+    kind = _BY_ERRNO.get(number, ErrorKind.IO)
+    reason = os.strerror(number) if number else str(error)
+    return DunlinError(operation, where, kind, reason)
+
+
+def printable(text: str) -> str:
+    """`text` for one line of a terminal or log: control characters and undecodable bytes escaped."""
+    if text.isprintable():
+        return text
+    raw = text.encode("utf-8", "surrogateescape")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -1,0 +1,111 @@
+"""What a sync or check is asked to do: the rooms' own options, composed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dunlin import transfer
+from dunlin.filters import Selection
+from dunlin.model import Stats
+from dunlin.pace.schedule import Schedule
+from dunlin.plan import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Who works. 0 = automatic.
+
+    Attributes:
+        workers: files in flight in the whole run (`--workers`).
+        movers: processes; threads: the most threads per mover (for experts).
+        scan_first: list everything before anything is moved.
+        start: "fork", "spawn" or "" (automatic) for the mover processes.
+    """
+
+    workers: int = 0
+    movers: int = 0
+    threads: int = 0
+    scan_first: bool = False
+    start: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The audit log and the report file.
+
+    Attributes:
+        file: path of the audit log; None: none.
+        format: "text" or "json".
+        max_size: bytes after which it is rotated; keep: rotated files that are kept.
+        report_file: path of a file that lists differences and outcomes per file; None: none.
+    """
+
+    file: str | None = None
+    format: str = "text"
+    max_size: int = 100 << 20
+    keep: int = 5
+    report_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOptions:
+    """One sync, dry run or check of a pair.
+
+    Attributes:
+        source, destination: URLs or paths.
+        mode: "sync" does it, "plan" prints what it would do (`--dry-run`), "check" compares.
+        policy, selection, transfer, crew, log: the rooms' options. `policy.owner` and `policy.group`
+            are as asked; the job drops what this process may not set.
+        bandwidth: limit in bytes per second, by time of day; None: none.
+        state_db: path of the state file; None: the default; "none": keep no state.
+        user_state, runtime: directories for state and locks when the defaults cannot be used.
+        rescan: list everything again even if a run was cut short.
+        force_resync: transfer everything again. trust_state: see `workers.context.Rules`.
+        delete_excluded: filtered names at the destination are extras too.
+        max_delete: most files that may be deleted; None: a quarter of the known files, at least 100.
+        accept_source: the source may lie on another file system than at the last run.
+        backup_dir: what is overwritten or deleted moves there; relative to the destination.
+        lock_wait: seconds to wait for another run on the same destination.
+    """
+
+    source: str
+    destination: str
+    mode: str = "sync"
+    policy: Policy = field(default_factory=Policy)
+    selection: Selection = field(default_factory=Selection)
+    transfer: transfer.Options = field(default_factory=transfer.Options)
+    crew: Crew = field(default_factory=Crew)
+    log: Log = field(default_factory=Log)
+    bandwidth: Schedule | None = None
+    state_db: str | None = None
+    user_state: str = ""
+    runtime: str = ""
+    rescan: bool = False
+    force_resync: bool = False
+    trust_state: bool = False
+    delete_excluded: bool = False
+    max_delete: int | None = None
+    accept_source: bool = False
+    backup_dir: str | None = None
+    lock_wait: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        stats: its counts.
+        status: "completed", "failed" or "interrupted".
+        message: one line on what ended it, or "".
+        exit_code: of the command that asked for it.
+        run: its number in the state file; 0 where none is kept.
+        continued: it continued an interrupted run.
+    """
+
+    stats: Stats
+    status: str
+    message: str
+    exit_code: int
+    run: int = 0
+    continued: bool = False

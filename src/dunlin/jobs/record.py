@@ -1,0 +1,89 @@
+"""The outcome of every file, written where people asked for it: the audit log and the report file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+
+from dunlin.errors import translate
+from dunlin.jobs.options import SyncOptions
+from dunlin.jobs.pair import PairOfStores
+from dunlin.model import join
+from dunlin.report import Report
+from dunlin.state.audit import AuditLog, AuditOptions, AuditRow
+from dunlin.state.location import own_files
+from dunlin.transfer.outcome import Outcome
+
+
+class FileRecord:
+    """Takes outcomes and writes a line per file to `--log-file` and `--report-file`."""
+
+    def __init__(self, options: SyncOptions, pair: PairOfStores, run: int, report: Report) -> None:
+        checksum = options.transfer.checksum
+        self._checksum = None if checksum == "none" else checksum
+        self._operation = 0
+        self._log = None
+        if options.log.file:
+            kept = AuditOptions(options.log.format, options.log.max_size, options.log.keep)
+            self._log = AuditLog(options.log.file, kept, run, pair.source, pair.target, report, time.time_ns)
+        self._report = None
+        if options.log.report_file:
+            try:
+                self._report = open(  # noqa: SIM115  (closed in close)
+                    options.log.report_file, "w", encoding="utf-8", errors="surrogateescape"
+                )
+            except OSError as error:
+                raise translate(error, "open the report file", options.log.report_file) from error
+
+    def put(self, directory: str, outcome: Outcome) -> None:
+        """Write what became of the files of one unit."""
+        if self._log is None and self._report is None:
+            return
+        self._operation += 1
+        rows = list(self._rows(directory, outcome))
+        if self._log is not None and rows:
+            self._log.write(rows, self._operation)
+        if self._report is not None:
+            for row in rows:
+                self._report.write(f"{row[0]}\t{_one_line(row[1])}\n")
+            for _, name, _, fields in outcome.news:
+                if name == "plan":
+                    self._report.write(f"{fields['verb']}\t{_one_line(fields['path'])}\n")
+
+    def _rows(self, directory: str, outcome: Outcome) -> Iterable[AuditRow]:
+        each = outcome.seconds / max(1, len(outcome.copied))
+        for row in outcome.copied:
+            yield "copied", join(directory, row[0]), self._checksum, row[8], row[1], each, ""
+        for name, _, message, _ in outcome.failed:
+            path = directory if name == directory else join(directory, name)
+            yield "failed", path, None, None, None, None, message
+        for name in outcome.vanished:
+            yield "vanished", join(directory, name), None, None, None, None, ""
+        for _, event, message, fields in outcome.news:
+            if event == "file.deleted":
+                yield "deleted", str(fields["path"]), None, None, None, None, ""
+            elif event == "file.skipped":
+                yield "skipped", str(fields["path"]), None, None, None, None, str(fields["reason"])
+
+    def close(self) -> None:
+        """Close both files."""
+        if self._log is not None:
+            self._log.close()
+        if self._report is not None:
+            self._report.close()
+
+
+def _one_line(path: str) -> str:
+    return path.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+
+
+def own_paths(options: SyncOptions, state: str | None) -> list[str]:
+    """Absolute paths of the files that a run itself writes: never part of a tree."""
+    paths = own_files(os.path.abspath(state)) if state else []
+    if options.log.file:
+        log = os.path.abspath(options.log.file)
+        paths += [log, *(f"{log}.{n}" for n in range(1, options.log.keep + 1))]
+    if options.log.report_file:
+        paths.append(os.path.abspath(options.log.report_file))
+    return paths

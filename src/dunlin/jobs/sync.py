@@ -1,0 +1,366 @@
+"""The sync job: one run of one pair, from the options to the result. `check` and dry runs are the same."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import replace
+from datetime import datetime
+
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.jobs.options import Result, SyncOptions
+from dunlin.jobs.pair import PairOfStores, open_pair, resolve_policy, root_identity, selection_hash
+from dunlin.jobs.record import FileRecord, own_paths
+from dunlin.model import Stats
+from dunlin.pace.bucket import Bucket
+from dunlin.pace.concurrency import Concurrency
+from dunlin.pace.schedule import parse_schedule
+from dunlin.pace.stop import Stop
+from dunlin.report import Event, Level, Report
+from dunlin.state.codec import Target
+from dunlin.state.location import locate
+from dunlin.state.runs import Pair, Run
+from dunlin.state.store import State
+from dunlin.workers import endgame
+from dunlin.workers.checkpoint import Checkpointer
+from dunlin.workers.context import Rules
+from dunlin.workers.coordinator import Coordinator, Queued
+from dunlin.workers.lock import RunLock
+from dunlin.workers.pool import Pool
+from dunlin.workers.setup import Setup, build
+
+THREADS = 16
+"""Most threads per mover when nobody says otherwise; they are grown only while waiting dominates."""
+
+
+def run(options: SyncOptions, stop: Stop, report: Report) -> Result:
+    """Sync, plan or check a pair.
+
+    Raises `DunlinError` for what makes the run impossible from the start; once it has begun, what ends
+    it stands in the result. `stop` may be requested at any time, also from a signal handler.
+    """
+    pair = open_pair(options)
+    lock = RunLock(pair.target, options.runtime) if options.mode == "sync" else None
+    try:
+        if lock is not None:
+            lock.take(options.lock_wait)
+        state = _open_state(options, report)
+        try:
+            return _Run(options, pair, state, lock, stop, report).run()
+        finally:
+            state.close()
+    finally:
+        if lock is not None:
+            lock.release()
+        pair.source_store.close()
+        pair.target_store.close()
+
+
+def _open_state(options: SyncOptions, report: Report) -> State:
+    if options.mode != "sync":
+        return State.open(None, report)
+    location = locate(options.state_db, os.getcwd(), options.user_state)
+    if location.note:
+        report.event(Event(Level.WARN, "state.location", location.note, {"path": location.path}))
+        os.makedirs(options.user_state, exist_ok=True)
+    return State.open(location.path, report)
+
+
+def boot_id() -> str:
+    """What changes with every boot of this machine; "" where nothing does."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+class _Run:
+    """One run: what is needed from its begin to its end."""
+
+    def __init__(
+        self,
+        options: SyncOptions,
+        pair: PairOfStores,
+        state: State,
+        lock: RunLock | None,
+        stop: Stop,
+        report: Report,
+    ) -> None:
+        self.options = options
+        self.pair = pair
+        self.state = state
+        self.lock = lock
+        self.stop = stop
+        self.report = report
+        self.begun = time.monotonic()
+        self.next_order = 0.0
+        self.token = f"{secrets.randbits(32):08x}"
+        self.schedule = options.bandwidth
+        self.bucket = Bucket.create(self._rate())
+        stop.tell(self.bucket.stop)
+        self.row: Pair = state.pair(pair.source, pair.target, selection_hash(options))
+        self.crew: Coordinator
+
+    def run(self) -> Result:
+        options = self.options
+        left = self.state.unfinished(self.row.id)
+        continues = (
+            left is not None
+            and left.any
+            and not (self.row.changed or options.rescan or options.force_resync)
+            and options.mode == "sync"
+        )
+        self.dead = self.state.tokens(self.row.id)
+        run = self.state.begin_run(
+            self.row, {**_public(options), "token": self.token}, boot_id(), os.getpid(), left.run if continues and left else None
+        )
+        self._say_how(run, continues)
+        self.checkpointer = Checkpointer(
+            self.pair.target_store,
+            lambda moment: self.state.set_durable(self.row.id, moment),
+            (self.lock.fd,) if self.lock else (),
+        )
+        self.record = FileRecord(options, self.pair, run.id, self.report)
+        self.crew = self._crew(run)
+        try:
+            return self._work(run, continues)
+        except DunlinError as error:
+            # Our own files failed (state full or damaged): what was recorded before is true.
+            self.crew.fatal = error
+            self.crew.drain()
+            return self._result(run, "failed", continues)
+        finally:
+            self.crew.pool.close()
+            self.record.close()
+            self.bucket.close()
+
+    def _work(self, run: Run, continues: bool) -> Result:
+        crew = self.crew
+        if continues:
+            crew.begin(None)
+        else:
+            number = self.state.start_frontier(run.id)
+            known = self.state.digests(self.row.id, [""]).get("")
+            crew.begin(
+                Queued(number, "", int(Target.UNKNOWN), known.digest if known else None, bool(known and known.doubtful))
+            )
+        crew.crawl()
+        refused = ""
+        if self.options.mode == "sync" and not crew.stopping:
+            endgame.join_links(crew)
+            if self.options.policy.delete and not crew.stopping:
+                refused = self._delete(run)
+            endgame.dress_touched(crew)
+        status = "completed"
+        if crew.fatal is not None:
+            status = "failed"
+        elif self.stop.requested:
+            status = "interrupted"
+        return self._result(run, status, continues, refused)
+
+    def _delete(self, run: Run) -> str:
+        """Delete the extras unless something speaks against it; returns "limit" when there were too many."""
+        crew, state = self.crew, self.state
+        identity = root_identity(self.pair.source)
+        changed = bool(self.row.root and identity and self.row.root != identity and not self.options.accept_source)
+        files, directories = state.count_extras(self.row.id)
+        known = max(self.row.known_files, crew.stats.scanned_files, state.run(run.id).stats.scanned_files)
+        stats = replace(crew.stats, extra_files=files, extra_directories=directories)
+        stats.source_errors += self._errors_of_chain(run)
+        empty = crew.stats.scanned_files == 0 and crew.stats.scanned_directories <= 1 and run.continued_from is None
+        reason = endgame.delete_refusal(stats, empty, changed, known)
+        if reason:
+            endgame.refuse(crew, state, reason)
+            return ""
+        limit = endgame.delete_limit(self.options.max_delete, known)
+        if files > limit:
+            endgame.refuse(crew, state, f"more than --max-delete {limit}")
+            return "limit"
+        if identity:
+            state.set_root(self.row.id, identity)
+        endgame.delete_extras(crew)
+        state.clear_extras(self.row.id)
+        return ""
+
+    def _errors_of_chain(self, run: Run) -> int:
+        """Errors at the source in the interrupted runs that this one continues."""
+        errors = 0
+        before = run.continued_from
+        while before is not None:
+            old = self.state.run(before)
+            errors += old.stats.source_errors
+            before = old.continued_from
+        return errors
+
+    # ---- the end ----
+
+    def _result(self, run: Run, status: str, continued: bool, refused: str = "") -> Result:
+        crew = self.crew
+        crew.stats.seconds = time.monotonic() - self.begun
+        message = str(crew.fatal) if crew.fatal else self.stop.reason
+        code = _exit_code(crew.stats, crew.fatal, status, refused, self.options.mode)
+        if self.options.mode == "sync":
+            if self.options.transfer.fsync != "none" and crew.stats.copied_files:
+                self.checkpointer.finish(self.state.now)
+            try:
+                if status == "completed" and not self.row.root and (identity := root_identity(self.pair.source)):
+                    self.state.set_root(self.row.id, identity)
+                if status == "completed" and not crew.stats.source_errors:
+                    self.state.forget_gone(self.row.id, run.origin)
+                self.state.finish_run(run.id, status, crew.stats, message)
+            except DunlinError as error:
+                self.report.event(Event(Level.ERROR, "state.lost", str(error), {}))
+        number = run.id if self.options.mode == "sync" and self.options.state_db != "none" else 0
+        return Result(crew.stats, status, message, code, number, continued)
+
+    # ---- making ready ----
+
+    def _crew(self, run: Run) -> Coordinator:
+        options, pair = self.options, self.pair
+        policy = resolve_policy(options.policy, pair.source_store.caps, pair.caps)
+        policy = replace(
+            policy,
+            force=policy.force or options.force_resync,
+            delete=policy.delete or options.mode == "check",
+            hard_links=policy.hard_links and options.mode == "sync",
+            attributes=(options.transfer.xattrs or options.transfer.acls) and options.mode == "sync",
+        )
+        moving = replace(
+            options.transfer,
+            perms=policy.perms,
+            owner=policy.owner,
+            group=policy.group,
+            groups=policy.groups,
+            hard_links=policy.hard_links,
+            clear=policy.delete,
+        )
+        rules = Rules(
+            policy=policy,
+            selection=options.selection,
+            mode=options.mode,
+            delete_excluded=options.delete_excluded,
+            trust_state=options.trust_state,
+            record=options.mode == "sync",
+            own=tuple(own_paths(options, self.state.database.path)),
+            skip_source=pair.skip_source,
+            skip_target=pair.skip_target,
+            run=self.token,
+            dead=self.dead,
+        )
+        movers, threads = crew_size(options)
+        setup = Setup(
+            pair.source,
+            pair.target,
+            moving,
+            rules,
+            backup=pair.backup,
+            backup_prefix=pair.backup_prefix,
+            share=max(1 << 20, moving.buffer_bytes // max(1, movers) // 2),
+            target_caps=pair.caps,
+            push=options.bandwidth is not None,
+        )
+        start = options.crew.start or ("fork" if pair.source.startswith("file:") and pair.target.startswith("file:") else "spawn")
+        pool = Pool(setup, self.bucket, movers, start, (self.lock.fd,) if self.lock else ())
+        context = build(setup, self.bucket, 0xFF, self.report)
+        return Coordinator(
+            context,
+            pool,
+            self.state,
+            self.row.id,
+            run.id,
+            self.bucket,
+            self.stop,
+            Concurrency(threads),
+            options.crew.scan_first,
+            self._orders,
+            self.record.put,
+            self.report,
+        )
+
+    def _say_how(self, run: Run, continues: bool) -> None:
+        left = self.state.unfinished(self.row.id) if continues else None
+        if continues and left is not None:
+            message = (
+                f"continuing run {run.continued_from}: {left.pending_files} files pending, "
+                f"{left.queued} directories not yet scanned"
+            )
+            mode = "continued"
+        elif self.options.rescan:
+            message, mode = "scanning everything again (--rescan)", "rescan"
+        elif self.row.changed and self.state.last_run(self.row.id) is not None and self.row.known_files:
+            message, mode = "scanning anew: other files are selected than in the last run", "fresh"
+        else:
+            message, mode = "scanning source and destination", "fresh"
+        self.report.event(Event(Level.INFO, "run.started", message, {"mode": mode, "run": run.id}))
+
+    # ---- while it runs ----
+
+    def _rate(self) -> int:
+        return self.schedule.rate_at(datetime.now()) if self.schedule is not None else 0
+
+    def _orders(self) -> None:
+        """A few times a second: `dunlin control`, the timetable, the background flush."""
+        now = time.monotonic()
+        if now < self.next_order or self.options.mode != "sync":
+            return
+        self.next_order = now + 0.2
+        crew = self.crew
+        for order in self.state.control_poll(crew.run):
+            self._obey(order.verb, order.argument)
+        rate = self._rate()
+        if rate != self.bucket.rate:
+            self.bucket.set_rate(rate)
+        self.report.gauge("limit", rate)
+        self.report.gauge("paused", float(self.bucket.paused))
+        if self.options.transfer.fsync == "checkpoint":
+            self.checkpointer.poll(self.state.now)
+
+    def _obey(self, verb: str, argument: str) -> None:
+        self.report.event(Event(Level.INFO, "control", f"order: {verb} {argument}".rstrip(), {"verb": verb}))
+        if verb == "bwlimit":
+            self.schedule = parse_schedule(argument)
+        elif verb == "pause":
+            self.bucket.pause()
+        elif verb == "resume":
+            self.bucket.resume()
+        elif verb == "stop":
+            self.stop.request("stopped by `dunlin control stop`")
+
+
+def crew_size(options: SyncOptions) -> tuple[int, int]:
+    """(movers, most threads per mover) for what was asked; never more movers than processors."""
+    crew = options.crew
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    movers = crew.movers or min(cores, 8, crew.workers or cores)
+    threads = crew.threads or (max(1, crew.workers // movers) if crew.workers else THREADS)
+    return movers, threads
+
+
+def _exit_code(stats: Stats, fatal: DunlinError | None, status: str, refused: str, mode: str) -> int:
+    """The most severe wins: 1, 2, 130, 25, 23, 3, 24."""
+    if fatal is not None:
+        return 2 if fatal.kind is not ErrorKind.INTERRUPTED else 130
+    if status == "interrupted":
+        return 130
+    if refused == "limit":
+        return 25
+    if stats.failed_files or stats.failed_directories or stats.source_errors:
+        return 23
+    different = stats.missing_files + stats.missing_directories + stats.differing_files
+    if mode == "check" and different + stats.extra_files + stats.extra_directories:
+        return 3
+    return 24 if stats.vanished_files else 0
+
+
+def _public(options: SyncOptions) -> dict[str, object]:
+    """The options as they are put on record; they hold no secrets for local places."""
+    return {
+        "mode": options.mode,
+        "compare": options.policy.compare,
+        "checksum": options.transfer.checksum,
+        "delete": options.policy.delete,
+        "pid": os.getpid(),
+    }
+

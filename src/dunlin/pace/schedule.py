@@ -1,0 +1,112 @@
+"""Which limit holds when: a timetable of rates over the week.
+
+    20M                              one limit, always
+    08:00,5M 19:00,off               every day: 5 MiB/s from 8 to 19 o'clock, no limit at night
+    Mon-08:00,5M Fri-18:00,off       from Monday morning to Friday evening; the weekend has no limit
+    08:00,5M 19:00,off Sun-08:00,1M  both may be mixed: an entry without a weekday is on every day, except where
+                                     an entry with a weekday stands at the same time
+
+An entry holds until the next one, around the end of the week if need be. The form is rclone's. Times are what
+the clock on the wall shows: when an hour is skipped in spring, an entry inside it begins when the skipped hour
+would have; when an hour is repeated in autumn, its entries hold twice.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from dunlin.errors import usage
+from dunlin.pace.sizes import parse_rate
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY = 24 * 60
+_ENTRY = re.compile(r"(?:([a-z]+)-)?([0-9]{1,2}):([0-9]{2}),(.+)")
+_HINT = 'write "20M", "08:00,5M 19:00,off" or "Mon-08:00,5M Sat-00:00,off"'
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A timetable. `entries` are (minute of the week, bytes per second; 0 = no limit), sorted; Monday 00:00 is 0."""
+
+    entries: tuple[tuple[int, int], ...]
+
+    def rate_at(self, moment: datetime) -> int:
+        """The limit in bytes per second at a local time; 0 = none."""
+        minute = moment.weekday() * _DAY + moment.hour * 60 + moment.minute
+        return self.entries[bisect_right(self.entries, minute, key=lambda entry: entry[0]) - 1][1]
+
+    def next_change(self, moment: datetime) -> datetime | None:
+        """The first time after `moment` at which another rate holds; None if one holds for ever.
+
+        With a time zone in `moment` the answer is in that zone, and clock changes are taken into account.
+        """
+        if len(self.entries) == 1:
+            return None
+        rate = self.rate_at(moment)
+        return next((time for time in self._candidates(moment) if self.rate_at(time) != rate), None)
+
+    def _candidates(self, moment: datetime) -> list[datetime]:
+        """Every time within the next eight days at which the rate could change, in order."""
+        monday = moment.replace(hour=0, minute=0, second=0, microsecond=0, fold=0) - timedelta(days=moment.weekday())
+        weeks = (monday, monday + timedelta(days=7))
+        wall = [week + timedelta(minutes=minute) for week in weeks for minute, _ in self.entries]
+        if moment.tzinfo is None:
+            return [time for time in wall if time > moment]
+        zone, start = moment.tzinfo, moment.astimezone(UTC)
+        times = {time.replace(fold=fold).astimezone(UTC) for time in wall for fold in (0, 1)}
+        times |= {change for day in range(8) if (change := _clock_change(moment, start + timedelta(days=day)))}
+        return [time.astimezone(zone) for time in sorted(times) if time > start]
+
+
+def _clock_change(moment: datetime, start: datetime) -> datetime | None:
+    """The moment (UTC) within a day from `start` at which the zone of `moment` changes its offset."""
+    zone = moment.tzinfo
+    low, high = start, start + timedelta(days=1)
+    before = low.astimezone(zone).utcoffset()
+    if high.astimezone(zone).utcoffset() == before:
+        return None
+    while high - low > timedelta(microseconds=1):
+        middle = low + (high - low) / 2
+        if middle.astimezone(zone).utcoffset() == before:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def parse_schedule(text: str) -> Schedule:
+    """The timetable that `text` describes. Raises USAGE naming the entry that does not fit."""
+    parts = text.split()
+    if not parts:
+        raise usage("the bandwidth limit is empty", _HINT)
+    if len(parts) == 1 and "," not in text:
+        return Schedule(((0, parse_rate(parts[0], "bandwidth limit")),))
+    entries: dict[int, int] = {}
+    weekly: dict[int, int] = {}
+    for part in parts:
+        day, minute, rate = _parse_entry(part)
+        target, days = (entries, range(7)) if day is None else (weekly, range(day, day + 1))
+        for each in days:
+            if target.setdefault(each * _DAY + minute, rate) != rate:
+                raise usage(f"bandwidth limit {text!r}: {part!r} gives a time that has another rate already")
+    return Schedule(tuple(sorted((entries | weekly).items())))
+
+
+def _parse_entry(part: str) -> tuple[int | None, int, int]:
+    match = _ENTRY.fullmatch(part.lower())
+    if not match:
+        raise usage(f"bandwidth limit: {part!r} is no entry of a timetable", _HINT)
+    day, hour, minute, rate = match.groups()
+    # The first three letters or the whole English name.
+    number = next((n for n, short in enumerate(_DAYS) if day in (short, _FULL[n])), None)
+    if day is not None and number is None:
+        raise usage(f"bandwidth limit: {part!r}: {day!r} is no weekday", "write Mon Tue Wed Thu Fri Sat Sun")
+    if int(hour) > 23 or int(minute) > 59:
+        raise usage(f"bandwidth limit: {part!r}: there is no such time of day", "write 00:00 to 23:59")
+    return number, int(hour) * 60 + int(minute), parse_rate(rate, "bandwidth limit")
+
+
+_FULL = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")

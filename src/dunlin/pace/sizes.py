@@ -1,0 +1,138 @@
+"""Sizes, rates, durations and ages as people write them.
+
+    sizes      100  100B  20K  1.5G        K M G T P E are powers of 1024, as in rsync and rclone
+               20KiB  1GiB                 so are KiB MiB GiB TiB PiB EiB
+               20KB  1.5GB                 KB MB GB TB PB EB are powers of 1000
+    rates      as sizes, per second; 20M/s is the same as 20M; 0 and off mean: no limit
+    durations  90s  2m  1h30m  1.5d  500ms  2w  1y; a bare number is seconds; m is a minute, y is 365 days
+    ages       a duration before now, or a date: 2026-01-31, 2026-01-31T18:00, 2026-01-31T18:00+02:00
+
+Upper and lower case mean the same everywhere. Bits are never meant.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
+from fractions import Fraction
+
+from dunlin.errors import DunlinError, usage
+
+_LETTERS = "kmgtpe"
+_UNITS = {"": 1, "b": 1}
+for _power, _letter in enumerate(_LETTERS, 1):
+    _UNITS[_letter] = _UNITS[_letter + "ib"] = 1024**_power
+    _UNITS[_letter + "b"] = 1000**_power
+
+_SECONDS = {
+    "ms": Fraction(1, 1000),
+    "s": Fraction(1),
+    "m": Fraction(60),
+    "min": Fraction(60),
+    "h": Fraction(3600),
+    "d": Fraction(86400),
+    "w": Fraction(7 * 86400),
+    "y": Fraction(365 * 86400),
+}
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?([a-z]*)")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?([a-z]+) ?")
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
+_LIMIT = 2**63
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def parse_size(text: str, what: str = "size") -> int:
+    """Bytes. `what` names the value in the message of the USAGE error that anything else raises."""
+    match = _SIZE.fullmatch(text.strip().lower())
+    if not match or match[2] not in _UNITS:
+        raise usage(f"{text!r} is no {what}", "write a number and a unit: 500K, 20M, 1.5G, 2GB")
+    number = Fraction(match[1])
+    size = int(number * _UNITS[match[2]])
+    if number and not size:
+        raise usage(f"{text!r} is less than one byte", f"write a {what} of at least 1")
+    if size >= _LIMIT:
+        raise usage(f"{text!r} is too large for a {what}")
+    return size
+
+
+def parse_rate(text: str, what: str = "rate") -> int:
+    """Bytes per second; 0 (no limit) for ``off`` and ``0``. Raises USAGE."""
+    word = text.strip().lower()
+    return 0 if word == "off" else parse_size(word.removesuffix("/s"), what)
+
+
+def parse_duration(text: str, what: str = "duration") -> float:
+    """Seconds. Raises USAGE."""
+    word = text.strip().lower()
+    if _NUMBER.fullmatch(word):
+        return float(word)
+    seconds, at = Fraction(0), 0
+    while match := _PART.match(word, at):
+        if match[2] not in _SECONDS:
+            break
+        seconds += Fraction(match[1]) * _SECONDS[match[2]]
+        at = match.end()
+    if not word or at != len(word):
+        raise usage(f"{text!r} is no {what}", "write numbers with units: 90s, 2m, 1h30m, 7d, 2w, 1y")
+    return float(seconds)
+
+
+def parse_age(text: str, now: int, zone: tzinfo | None = None, what: str = "age") -> int:
+    """The moment that lies a duration before `now`, or at a date; both in ns since 1970. Raises USAGE.
+
+    A date without an offset is in `zone`, by default in the local time of this machine.
+    """
+    word = text.strip()
+    if re.match(r"[0-9]{4}-", word):
+        try:
+            date = datetime.fromisoformat(word)
+            if date.tzinfo is None:
+                date = date.replace(tzinfo=zone) if zone else date.astimezone()
+            return (date - _EPOCH) // timedelta(microseconds=1) * 1000
+        except (ValueError, OverflowError, OSError):
+            raise usage(f"{text!r} is no date", "write 2026-01-31 or 2026-01-31T18:00") from None
+    try:
+        return now - round(Fraction(parse_duration(word)) * 10**9)
+    except DunlinError:
+        raise usage(f"{text!r} is no {what}", "write 90s, 2m, 1h30m, 7d, or a date: 2026-01-31") from None
+
+
+def format_size(size: float) -> str:
+    """Bytes for people: ``1.5 GiB``, powers of 1024, four characters of number at most."""
+    if abs(size) < 1000:
+        return f"{size:.0f} B"
+    value = float(size)
+    for letter in "KMGTPE":
+        value /= 1024
+        if abs(value) < 999.5 or letter == "E":
+            break
+    return f"{value:.{1 if abs(value) < 99.95 else 0}f} {letter}iB"
+
+
+def format_rate(rate: float) -> str:
+    """Bytes per second for people: ``20.0 MiB/s``."""
+    return f"{format_size(rate)}/s"
+
+
+def format_limit(rate: int) -> str:
+    """A limit in bytes per second for people: as `format_rate`, ``off`` for 0."""
+    return format_rate(rate) if rate else "off"
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds for people: ``0.35s``, ``12.0s``, ``2m05s``, ``1h02m``, ``3d04h``."""
+    if seconds < 0:
+        return "-" + format_duration(-seconds)
+    if seconds < 9.995:
+        return f"{seconds:.2f}s"
+    if seconds < 59.95:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02}s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours}h{minutes:02}m"
+    days, hours = divmod(hours, 24)
+    return f"{days}d{hours:02}h"

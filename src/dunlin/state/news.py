@@ -1,0 +1,144 @@
+"""News for people and other processes: events, metrics, and orders to a run.
+
+Events and metrics are bounded: the oldest go when there are too many. An order (`control_put`) is one
+row per run it is meant for, taken exactly once; a run looks for orders a few times a second, and
+`PRAGMA data_version` tells in a microsecond that no other process has written anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from dunlin.errors import ErrorKind
+from dunlin.sqlite import Database
+from dunlin.state.codec import decode_name, encode_name
+
+KEEP_EVENTS = 10_000
+KEEP_METRICS = 50_000  # a day at one in two seconds
+_TRIM_EVERY = 256
+
+VERBS = frozenset({"pause", "resume", "stop", "bwlimit"})
+"""What a run can be told; bwlimit takes a rate or a timetable as its argument."""
+
+
+class Metric(NamedTuple):
+    """One sample. cpu: percent of the machine. memory: bytes resident. network, disk, bytes: bytes per second."""
+
+    cpu: float | None = None
+    memory: int | None = None
+    network: float | None = None
+    disk: float | None = None
+    workers: int | None = None
+    files: float | None = None
+    bytes: float | None = None
+    throttled: bool = False
+
+
+class StoredMetric(NamedTuple):
+    """A sample as it was stored; `time` in ns."""
+
+    id: int
+    run: int
+    time: int
+    metric: Metric
+
+
+class StoredEvent(NamedTuple):
+    """An event as it was stored; `time` in ns, `level` as in `logging`."""
+
+    id: int
+    run: int | None
+    time: int
+    level: int
+    name: str
+    message: str
+    path: str | None
+    kind: ErrorKind | None
+    attempt: int
+    resolved: bool
+
+
+class Order(NamedTuple):
+    """Something a run was told."""
+
+    id: int
+    verb: str
+    argument: str
+
+
+class News:
+    """Events, metrics and orders of one state file."""
+
+    def __init__(self, database: Database, sql: dict[str, str], now: Callable[[], int]) -> None:
+        self._database = database
+        self._sql = sql
+        self._now = now
+
+    def put_event(
+        self,
+        run: int | None,
+        level: int,
+        name: str,
+        message: str,
+        path: str | None = None,
+        kind: ErrorKind | None = None,
+        attempt: int = 0,
+    ) -> None:
+        """Remember an event; the newest 10,000 are kept. `message` must be printable (`errors.printable`)."""
+        stored = None if path is None else encode_name(path)
+        with self._database.transaction():
+            row = (run, self._now(), level, name, message, stored, kind.value if kind else None, attempt)
+            self._database.execute(self._sql["event_put"], row)
+            self._trim("event_trim", KEEP_EVENTS)
+
+    def resolve(self, pair: int, path: str) -> None:
+        """The errors of the pair about `path` no longer hold: it was synced."""
+        self._database.execute(self._sql["event_resolve"], (pair, encode_name(path)))
+
+    def events(self, after: int | None = None, limit: int = 100) -> list[StoredEvent]:
+        """Events after the id `after`, oldest first; without it the newest `limit`, oldest first."""
+        if after is None:
+            rows = self._database.query(self._sql["event_last"], (limit,))[::-1]
+        else:
+            rows = self._database.query(self._sql["event_after"], (after, limit))
+        return [_event(row) for row in rows]
+
+    def put_metric(self, run: int, metric: Metric) -> None:
+        """Remember a sample; the newest 50,000 are kept."""
+        with self._database.transaction():
+            self._database.execute(self._sql["metric_put"], (run, self._now(), *metric))
+            self._trim("metric_trim", KEEP_METRICS)
+
+    def metrics(self, run: int, after: int = 0, limit: int = 1000) -> list[StoredMetric]:
+        """The run's samples after the id `after`, oldest first."""
+        rows = self._database.query(self._sql["metric_after"], (run, after, limit))
+        return [StoredMetric(row[0], row[1], row[2], Metric._make((*row[3:10], bool(row[10])))) for row in rows]
+
+    def _trim(self, statement: str, keep: int) -> None:
+        last = self._database.last_id()
+        if last > keep and last % _TRIM_EVERY == 0:
+            self._database.execute(self._sql[statement], (last - keep,))
+
+    def control_put(self, run: int | None, verb: str, argument: str = "") -> int:
+        """Tell a running run (None: every running run) to do something; returns how many were told."""
+        if verb not in VERBS:
+            raise ValueError(f"a run cannot be told to {verb}")
+        return self._database.execute(self._sql["control_put"], (run, self._now(), verb, argument))
+
+    def control_poll(self, run: int) -> list[Order]:
+        """The orders to this run since the last call, each given once. Cheap when nothing was written."""
+        if not self._database.changed_elsewhere():
+            return []
+        orders = [Order(*row) for row in self._database.query(self._sql["control_open"], (run,))]
+        if orders:
+            now = self._now()
+            with self._database.transaction():
+                self._database.many(self._sql["control_done"], [(order.id, now) for order in orders])
+        return orders
+
+
+def _event(row: tuple[Any, ...]) -> StoredEvent:
+    path = None if row[6] is None else decode_name(row[6])
+    kind = ErrorKind(row[7]) if row[7] else None
+    return StoredEvent._make((*row[:6], path, kind, row[8], bool(row[9])))

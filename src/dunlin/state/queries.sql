@@ -1,0 +1,308 @@
+-- The statements of dunlin's state, by name. The index that serves each hot one is asserted in
+-- tests/unit/state/test_plans.py. Literals such as `status = 0` are what lets a partial index be used.
+
+-- ---- runs.py ----
+
+-- name: clock
+SELECT last FROM clock
+
+-- name: clock_set
+UPDATE clock SET last = max(last, ?)
+
+-- name: pair_get
+SELECT id, selection, durable_before, boot_id, root, known_files FROM pair WHERE source = ? AND destination = ?
+
+-- name: pair_insert
+INSERT INTO pair (source, destination, selection) VALUES (?, ?, ?)
+
+-- name: pair_began
+UPDATE pair SET selection = ?2, boot_id = ?3 WHERE id = ?1
+
+-- name: pair_boot
+SELECT boot_id, durable_before FROM pair WHERE id = ?
+
+-- name: pair_root
+UPDATE pair SET root = ?2 WHERE id = ?1
+
+-- name: pair_known
+UPDATE pair SET known_files = ?2 WHERE id = ?1
+
+-- name: pair_durable
+UPDATE pair SET durable_before = max(durable_before, ?2) WHERE id = ?1
+
+-- name: pair_all
+SELECT id, source, destination, known_files FROM pair ORDER BY id
+
+-- name: doubt_mark
+UPDATE directory SET digest = NULL, doubt = min(coalesce(doubt, ?2), ?2)
+WHERE pair = ?1 AND written >= ?2
+
+-- name: doubt_page
+SELECT id, path FROM directory WHERE pair = ?1 AND doubt IS NOT NULL AND id > ?2 ORDER BY id LIMIT ?3
+
+-- name: doubt_files
+SELECT f.name FROM directory AS d CROSS JOIN file AS f ON f.directory_id = d.id
+WHERE d.id = ?1 AND d.doubt IS NOT NULL AND f.status = 1 AND f.last_synced >= d.doubt AND f.name > ?2
+ORDER BY f.name LIMIT ?3
+
+-- name: run_insert
+INSERT INTO run (pair, started, updated, boot_id, pid, status, options, continued_from, origin)
+VALUES (?1, ?2, ?2, ?3, ?4, 'running', ?5, ?6, coalesce((SELECT origin FROM run WHERE id = ?6), 0))
+
+-- name: run_origin
+UPDATE run SET origin = id WHERE id = ? AND origin = 0
+
+-- name: run_get
+SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin
+FROM run WHERE id = ?
+
+-- name: run_last
+SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin
+FROM run WHERE pair = ? ORDER BY id DESC LIMIT 1
+
+-- name: run_tokens
+SELECT DISTINCT json_extract(options, '$.token') FROM run WHERE pair = ?1 ORDER BY id DESC LIMIT ?2
+
+-- name: run_page
+SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin
+FROM run WHERE pair = ? ORDER BY id DESC LIMIT ?
+
+-- name: run_live
+SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin
+FROM run WHERE status = 'running' ORDER BY id
+
+-- name: run_success
+SELECT max(ended) FROM run WHERE pair = ? AND status = 'completed'
+
+-- name: run_dead
+UPDATE run SET status = 'interrupted', ended = updated, message = 'the process ended without a word'
+WHERE status = 'running' AND pair = ?
+
+-- name: run_update
+UPDATE run SET stats = ?2, updated = ?3 WHERE id = ?1
+
+-- name: run_finish
+UPDATE run SET status = ?2, stats = ?3, message = ?4, ended = ?5, updated = ?5 WHERE id = ?1
+
+-- name: run_chain_files
+SELECT sum(coalesce(stats ->> 'scanned_files', 0)) FROM run WHERE pair = ?1 AND id >= ?2 AND origin = ?2
+
+-- name: link_clear
+DELETE FROM link WHERE pair = ?
+
+-- name: extra_clear
+DELETE FROM extra WHERE pair = ?
+
+-- ---- frontier.py ----
+
+-- name: directory_add
+INSERT INTO directory (pair, path, run, target) VALUES (?1, ?3, ?2, ?4)
+ON CONFLICT (pair, path) DO UPDATE SET run = excluded.run, status = 0, target = excluded.target
+RETURNING id
+
+-- name: directory_next_old
+SELECT id, path, target FROM directory WHERE run = ?1 AND status = 0 AND id > ?2 ORDER BY id LIMIT ?3
+
+-- name: directory_next_new
+SELECT id, path, target FROM directory WHERE run = ?1 AND status = 0 AND id < ?2 ORDER BY id DESC LIMIT ?3
+
+-- name: directory_finish
+UPDATE directory SET run = ?2, status = ?3, ctime = ?4, digest = ?5, doubt = iif(?3 = 2, NULL, doubt) WHERE id = ?1
+
+-- name: directory_known
+SELECT ?3, id, iif(doubt IS NULL, digest, NULL), ctime, status, doubt IS NOT NULL
+FROM directory WHERE pair = ?1 AND path = ?2
+
+-- name: directory_path
+SELECT path FROM directory WHERE id = ?
+
+-- name: directory_from
+SELECT path, id FROM directory WHERE pair = ?1 AND path >= ?2 AND path < ?3 ORDER BY path LIMIT 1
+
+-- name: directory_adopt_queued
+UPDATE directory SET run = ?2 WHERE run = ?1 AND status = 0
+
+-- name: directory_adopt_scanned
+UPDATE directory SET run = ?2 WHERE run = ?1 AND status = 1
+
+-- name: directory_count_queued
+SELECT count(*) FROM directory WHERE run = ? AND status = 0
+
+-- name: directory_count_scanned
+SELECT count(*) FROM directory WHERE run = ? AND status = 1
+
+-- name: directory_any_unfinished
+SELECT EXISTS (SELECT 1 FROM directory WHERE run = ?1 AND status = 0)
+    OR EXISTS (SELECT 1 FROM directory WHERE run = ?1 AND status = 1)
+
+-- name: directory_failed
+SELECT id, path FROM directory WHERE run = ?1 AND status = 3 AND id > ?2 ORDER BY id LIMIT ?3
+
+-- name: directory_scanned
+SELECT id, path FROM directory WHERE run = ?1 AND status = 1 ORDER BY id LIMIT ?2
+
+-- name: directory_gone
+SELECT id FROM directory WHERE +pair = ?1 AND run < ?2 AND id > ?3 ORDER BY id LIMIT ?4
+
+-- name: directory_drop
+DELETE FROM directory WHERE id = ?
+
+-- name: file_drop_all
+DELETE FROM file WHERE directory_id = ?
+
+-- ---- files.py ----
+
+-- name: file_any
+SELECT 1 FROM file WHERE directory_id = ? LIMIT 1
+
+-- name: file_insert
+INSERT INTO file (directory_id, run, first_seen, last_synced, name, size, mtime, ctime, birth, mode, uid, gid, etag,
+    content_md5, hash_algorithm, hash, status, error, error_kind)
+VALUES (?1, ?2, ?3, iif(?16 = 1, ?3, NULL), ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+
+-- name: file_upsert
+INSERT INTO file (directory_id, run, first_seen, last_synced, name, size, mtime, ctime, birth, mode, uid, gid, etag,
+    content_md5, hash_algorithm, hash, status, error, error_kind)
+VALUES (?1, ?2, ?3, iif(?16 = 1, ?3, NULL), ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+ON CONFLICT (directory_id, name) DO UPDATE SET
+    run = excluded.run,
+    last_synced = coalesce(excluded.last_synced, last_synced),
+    hash_algorithm = iif(excluded.hash IS NULL AND size IS excluded.size AND mtime IS excluded.mtime,
+        hash_algorithm, excluded.hash_algorithm),
+    hash = iif(excluded.hash IS NULL AND size IS excluded.size AND mtime IS excluded.mtime, hash, excluded.hash),
+    content_md5 = iif(excluded.content_md5 IS NULL AND size IS excluded.size AND mtime IS excluded.mtime,
+        content_md5, excluded.content_md5),
+    size = excluded.size, mtime = excluded.mtime, ctime = excluded.ctime, birth = excluded.birth,
+    mode = excluded.mode, uid = excluded.uid, gid = excluded.gid, etag = excluded.etag,
+    status = excluded.status, error = excluded.error, error_kind = excluded.error_kind
+
+-- name: file_insert_synced
+INSERT INTO file (directory_id, run, first_seen, last_synced, hash_algorithm, name, size, mtime, ctime, birth, mode,
+    uid, gid, hash, status)
+VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 1)
+
+-- name: directory_written
+UPDATE directory SET digest = NULL, written = max(written, ?2) WHERE id = ?1
+
+-- name: file_known
+SELECT name, size, mtime, ctime, mode, uid, gid, etag, hash_algorithm, hash, status FROM file
+WHERE directory_id = ?1 AND name > ?2 AND name < ?3 ORDER BY name LIMIT ?4
+
+-- name: file_some
+SELECT name, size, mtime, ctime, mode, uid, gid, etag, hash_algorithm, hash, status FROM file
+WHERE directory_id = ?1 AND name = ?2
+
+-- name: file_forget
+DELETE FROM file WHERE directory_id = ? AND name = ?
+
+-- name: pending_rest
+SELECT d.id, d.path, f.name, f.size FROM directory AS d
+CROSS JOIN file AS f INDEXED BY file_pending ON f.directory_id = d.id
+WHERE d.id = ?2 AND d.run = ?1 AND d.status = 1 AND f.status = 0 AND f.name > ?3
+ORDER BY f.name LIMIT ?4
+
+-- name: pending_next
+SELECT d.id, d.path, f.name, f.size FROM directory AS d
+CROSS JOIN file AS f INDEXED BY file_pending ON f.directory_id = d.id
+WHERE d.run = ?1 AND d.status = 1 AND d.id > ?2 AND f.status = 0
+ORDER BY d.id, f.name LIMIT ?3
+
+-- name: pending_totals
+SELECT count(*), coalesce(sum(f.size), 0) FROM directory AS d
+CROSS JOIN file AS f INDEXED BY file_pending ON f.directory_id = d.id
+WHERE d.run = ?1 AND d.status = 1 AND f.status = 0
+
+-- name: failed_page
+SELECT f.directory_id, d.path, f.name, f.size, f.error, f.error_kind, f.run FROM file AS f INDEXED BY file_failed
+CROSS JOIN directory AS d ON d.id = f.directory_id
+WHERE f.run = ?1 AND f.status = 2 AND (f.directory_id, f.name) > (?2, ?3)
+ORDER BY f.directory_id, f.name LIMIT ?4
+
+-- name: failed_kinds
+SELECT f.error_kind, count(*) FROM run AS r
+CROSS JOIN file AS f INDEXED BY file_failed ON f.run = r.id
+WHERE r.pair = ?1 AND f.status = 2 GROUP BY f.error_kind
+
+-- name: failed_of_pair
+SELECT f.directory_id, d.path, f.name, f.size, f.error, f.error_kind, f.run FROM run AS r
+CROSS JOIN file AS f INDEXED BY file_failed ON f.run = r.id
+CROSS JOIN directory AS d ON d.id = f.directory_id
+WHERE r.pair = ?1 AND f.status = 2 ORDER BY r.id DESC LIMIT ?2
+
+-- ---- later.py: what waits for the end of the transfers ----
+
+-- name: extra_put
+INSERT INTO extra (pair, path, is_directory, top) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (pair, path) DO UPDATE SET is_directory = excluded.is_directory, top = excluded.top
+
+-- name: extra_first
+SELECT path, is_directory, top FROM extra WHERE pair = ?1 ORDER BY path DESC LIMIT ?2
+
+-- name: extra_page
+SELECT path, is_directory, top FROM extra WHERE pair = ?1 AND path < ?2 ORDER BY path DESC LIMIT ?3
+
+-- name: extra_count
+SELECT count(*), coalesce(sum(is_directory), 0) FROM extra WHERE pair = ?
+
+-- name: extra_drop
+DELETE FROM extra WHERE pair = ? AND path = ?
+
+-- name: link_first
+SELECT path FROM link WHERE pair = ? AND dev = ? AND ino = ? ORDER BY waits, path LIMIT 1
+
+-- name: link_put
+INSERT OR IGNORE INTO link (pair, dev, ino, waits, path) VALUES (?, ?, ?, ?, ?)
+
+-- name: link_drop
+DELETE FROM link WHERE pair = ? AND dev = ? AND ino = ? AND waits = ? AND path = ?
+
+-- name: link_page
+SELECT dev, ino, waits, path FROM link WHERE pair = ?1 AND (dev, ino, waits, path) > (?2, ?3, ?4, ?5)
+ORDER BY dev, ino, waits, path LIMIT ?6
+
+-- name: token_put
+INSERT INTO checkpoint (pair, prefix, token, time, total) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (pair, prefix) DO UPDATE SET token = excluded.token, time = excluded.time, total = excluded.total
+
+-- name: token_get
+SELECT token, time, total FROM checkpoint WHERE pair = ? AND prefix = ?
+
+-- ---- news.py: events, metrics, control ----
+
+-- name: event_put
+INSERT INTO event (run, time, level, name, message, path, kind, attempt) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: event_trim
+DELETE FROM event WHERE id <= ?
+
+-- name: event_after
+SELECT id, run, time, level, name, message, path, kind, attempt, resolved FROM event
+WHERE id > ? ORDER BY id LIMIT ?
+
+-- name: event_last
+SELECT id, run, time, level, name, message, path, kind, attempt, resolved FROM event ORDER BY id DESC LIMIT ?
+
+-- name: event_resolve
+UPDATE event SET resolved = 1
+WHERE run IN (SELECT id FROM run WHERE pair = ?1) AND path = ?2 AND level >= 40 AND resolved = 0
+
+-- name: metric_put
+INSERT INTO metric (run, time, cpu, memory, network, disk, workers, files, bytes, throttled)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: metric_trim
+DELETE FROM metric WHERE id <= ?
+
+-- name: metric_after
+SELECT id, run, time, cpu, memory, network, disk, workers, files, bytes, throttled FROM metric
+WHERE run = ? AND id > ? ORDER BY id LIMIT ?
+
+-- name: control_put
+INSERT INTO control (run, time, verb, argument) SELECT id, ?2, ?3, ?4 FROM run
+WHERE status = 'running' AND (?1 IS NULL OR id = ?1)
+
+-- name: control_open
+SELECT id, verb, argument FROM control WHERE run = ? AND done IS NULL ORDER BY id LIMIT 100
+
+-- name: control_done
+UPDATE control SET done = ?2 WHERE id = ?1

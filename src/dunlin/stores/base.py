@@ -1,0 +1,255 @@
+"""What a store is: one small protocol per verb, optional powers, and the caps that describe it.
+
+A function declares the least it needs: ``crawl(tree: Lists)``, ``verify(a: Reads, b: Reads)``.
+Optional powers are asked for with `power(store, Walks)`, never with `isinstance`: a wrapper has
+the methods of every power but forwards only those that the wrapped store really has.
+
+Paths are relative to the store's root, ``/`` between names, ``""`` for the root itself. No path
+handed to a store may leave its root: stores refuse ``..`` components and never follow a symbolic
+link found below the root, neither on the way to a name nor at its end.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+
+from dunlin.model import Entry, Facts, Row
+from dunlin.report import Report
+from dunlin.stores.buffers import Buffers
+
+Data = bytes | memoryview
+
+
+class Order(enum.Enum):
+    """Whether a store's listings come in the order of `model.sort_key`."""
+
+    PROVEN = "proven"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What a store can hold and promise. Times in ns, sizes in bytes.
+
+    Attributes:
+        order: PROVEN when the service documents that listings are ordered; still checked.
+        atomic_replace: a write appears under its name whole or not at all.
+        mtime_precision: the coarsest step between two times it can tell apart; None: it holds no mtime.
+        case_sensitive: `Readme` and `README` are two names.
+        preserves_form: NFC and NFD spellings of a name are two names.
+        modes, owners, links, hard_links, specials, xattrs: what it can hold beside content.
+        hashes: names of checksums (as in `hashing`) that the store itself can state.
+        max_name: longest name in bytes; None: no limit.
+        max_part, max_parts: limits of multipart writes; None: no parts.
+    """
+
+    order: Order = Order.NONE
+    atomic_replace: bool = True
+    mtime_precision: int | None = 1
+    case_sensitive: bool = True
+    preserves_form: bool = True
+    modes: bool = False
+    owners: bool = False
+    links: bool = False
+    hard_links: bool = False
+    specials: bool = False
+    xattrs: bool = False
+    hashes: frozenset[str] = frozenset()
+    max_name: int | None = 255
+    max_part: int | None = None
+    max_parts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """The metadata to give to a name; None leaves the store's own default or what is there.
+
+    `mode` holds permission bits only. Times are ns since 1970. `xattrs` maps attribute names to values
+    and is exact: attributes in `xattr_space` that it lacks are removed. `xattr_space` tells which
+    name prefixes it speaks for (``("user.",)``, ``("system.posix_acl_",)``).
+    """
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    mtime: int | None = None
+    atime: int | None = None
+    xattrs: dict[str, bytes] | None = None
+    xattr_space: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Content to be written: its size in bytes (None: unknown) and a way to read it from any offset.
+
+    `open(start)` may be called again after a failure: that is how a write is retried.
+    Chunks are given to `release` once they are written, so that their buffer can be used again.
+    """
+
+    size: int | None
+    open: Callable[[int], Iterator[Data]]
+    release: Callable[[Data], None] = lambda data: None
+
+
+Listing = Iterator[list[tuple[str, Facts]]]
+"""Batches of (name, facts) of one directory, at most 50,000 names each, in the order of `Caps.order`."""
+
+
+class Lists(Protocol):
+    def list(self, directory: str) -> Listing:
+        """The entries of one directory, streaming.
+
+        Raises NOT_FOUND when it does not exist or is no directory. A listing that breaks off raises:
+        an iterator that ends without an exception has yielded every entry.
+        """
+
+
+class Stats(Protocol):
+    def stat(self, path: str) -> Entry:
+        """The entry at `path`, links not followed. Raises NOT_FOUND."""
+
+
+class Reads(Protocol):
+    def read(self, entry: Entry, start: int = 0, length: int | None = None, into: Buffers | None = None) -> Iterator[Data]:
+        """The content of *that version* of `entry`, in chunks, from `start`, at most `length` bytes.
+
+        The version is pinned: to the listed etag, or to inode, ctime, size and mtime before the first and
+        after the last byte. With `into`, chunks are views of its buffers and the receiver gives each back
+        with `into.give(chunk)`; without, they are `bytes` of their own.
+        Raises VANISHED when it is gone, CHANGED when another version was found or while it was read.
+        """
+
+
+class Writes(Protocol):
+    def write(self, path: str, body: Body, *, meta: Meta, if_absent: bool = False) -> Entry:
+        """Write `body` to `path` whole or not at all, with `meta`, and return the entry that now stands there.
+
+        Readers see the old content or the new, never a mixture. What was there (a file or link) is
+        replaced, unless `if_absent`: then EXISTS is raised. The parent directory must exist.
+        """
+
+
+class Deletes(Protocol):
+    def delete(self, paths: Sequence[str]) -> list[bool]:
+        """Remove files, links, special files and *empty* directories; tell of each whether it was there.
+
+        Absence is no error. Raises at the first path that cannot be removed.
+        """
+
+
+class Closes(Protocol):
+    def close(self) -> None:
+        """Give back connections and descriptors. The store is not used afterwards."""
+
+
+class Store(Lists, Stats, Reads, Writes, Deletes, Closes, Protocol):
+    """All verbs together, with the caps and the location's URL (never with credentials)."""
+
+    @property
+    def caps(self) -> Caps: ...
+
+    @property
+    def url(self) -> str: ...
+
+
+# ---- optional powers: ask with power(store, Power) ----
+
+
+@runtime_checkable
+class Walks(Protocol):
+    def walk(self, directory: str) -> Iterator[list[tuple[str, Facts]]]:
+        """A whole subtree as one ordered stream of (path below `directory`, facts): flat object listings."""
+
+
+@runtime_checkable
+class MakesDirs(Protocol):
+    def make_directory(self, path: str, mode: int | None = None) -> bool:
+        """Make one directory; its parent must exist. True if made, False if it was there already.
+
+        `mode` are its permission bits (None: the umask decides); the owner may always write to it
+        until `set_meta` says otherwise. Raises EXISTS when something else stands there.
+        """
+
+
+@runtime_checkable
+class MakesLinks(Protocol):
+    def read_link(self, path: str) -> str:
+        """The target of a symbolic link, as stored."""
+
+    def make_link(self, path: str, target: str, meta: Meta) -> None:
+        """Make (or atomically replace) a symbolic link with its own times and owner."""
+
+    def make_hard_link(self, existing: str, path: str) -> None:
+        """Make (or atomically replace) `path` as another name of the file `existing`."""
+
+    def make_special(self, path: str, mode: int, rdev: int, meta: Meta) -> None:
+        """Make (or atomically replace) a FIFO, socket or device; `mode` includes the type bits."""
+
+
+@runtime_checkable
+class SetsMeta(Protocol):
+    def get_xattrs(self, path: str, space: tuple[str, ...]) -> dict[str, bytes]:
+        """The extended attributes whose names begin with one of `space`; links not followed."""
+
+    def set_meta(self, path: str, meta: Meta) -> None:
+        """Give metadata to what stands at `path`; links not followed."""
+
+
+@runtime_checkable
+class Moves(Protocol):
+    def move(self, path: str, new: str) -> None:
+        """Rename within the store, replacing a file that stands at `new`."""
+
+
+@runtime_checkable
+class HasSpace(Protocol):
+    def free_space(self) -> int:
+        """Bytes that may still be written."""
+
+
+@runtime_checkable
+class Syncs(Protocol):
+    def checkpoint(self) -> None:
+        """Return when everything written before the call is on stable storage."""
+
+
+@runtime_checkable
+class Copies(Protocol):
+    def copy_into(self, entry: Entry, target: Any, path: str, *, meta: Meta, report: Report) -> Entry:
+        """Copy one file within or between stores of this kind without passing its bytes through Python."""
+
+
+@runtime_checkable
+class CopiesBatch(Protocol):
+    def copy_batch(
+        self,
+        source: object,
+        source_directory: str,
+        directory: str,
+        rows: Sequence[Row],
+        options: Any,
+        bucket: Any,
+        worker: Any,
+    ) -> Any:
+        """Copy the small files `rows` of one directory from a store of the same kind, as fast as it goes.
+
+        Returns what became of each row (`stores.local.batch.BatchResult`), or None when `source` is of
+        another kind. Raises when one of the two directories cannot be opened.
+        """
+
+
+P = TypeVar("P")
+
+
+def power(store: object, wanted: type[P]) -> P | None:
+    """The store as `wanted` if it really has that power, else None.
+
+    A wrapper tells through its `powers` method which of its store's powers it forwards.
+    """
+    tell = getattr(store, "powers", None)
+    if tell is not None and wanted not in cast(Iterable[type], tell()):
+        return None
+    return cast(P, store) if isinstance(store, wanted) else None

@@ -1,0 +1,445 @@
+"""Writing a file whole or not at all.
+
+The new content goes into a temporary file in the same directory, with a short name of its own; when
+every byte, its metadata and (if wanted) `fsync` are done, one `rename` gives it the final name.
+Whatever goes wrong before that moment, `_discard` removes the temporary file: there is no other
+cleanup. What a killed process leaves behind is recognised by `temp_run`.
+
+`close` comes before `rename`, because network file systems report a full disk or an exceeded
+quota only when the descriptor is closed.
+
+In place (`WriteOptions.in_place`) the promise is weaker by intention: the final name is written into,
+hard links and the inode stay, and a failure leaves a mixture, which has a new mtime and is
+therefore written again by the next run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import re
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from dunlin.errors import DunlinError, ErrorKind, translate
+from dunlin.stores.base import Body, Data, Meta
+from dunlin.stores.local import posix
+from dunlin.stores.local.meta import Refusals, apply, by_descriptor
+from dunlin.stores.local.paths import CLOEXEC, NOFOLLOW
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How a local store writes files.
+
+    Attributes:
+        run_id: letters and digits, part of every temporary name of this run.
+        fsync_file: a file is on stable storage before it gets its name.
+        in_place: write into the final name instead of a temporary one.
+        sparse: leave holes where pages hold only zeros; not together with `in_place`, where old bytes would show.
+        push: send written data to the device as it goes, so that few dirty pages wait in memory.
+    """
+
+    run_id: str = "0"
+    fsync_file: bool = False
+    in_place: bool = False
+    sparse: bool = False
+    push: bool = False
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9A-Za-z]{1,40}", self.run_id):
+            raise ValueError(f"a run id is 1 to 40 letters and digits, not {self.run_id!r}")
+
+
+_TEMP = re.compile(r"\.dunlin-([0-9A-Za-z]{1,40})-[0-9A-Za-z]{1,32}\.tmp")
+_numbers = itertools.count(1)
+
+
+def temp_name(run_id: str) -> str:
+    """A name for a temporary file that this process has not used yet.
+
+    Process id and count make it unlikely that another process of the run has it; creation is exclusive anyway.
+    """
+    return f".dunlin-{run_id}-w{os.getpid():x}x{next(_numbers):x}.tmp"
+
+
+def temp_run(name: str) -> str | None:
+    """The run id in the name of one of dunlin's temporary files; None for any other name."""
+    match = _TEMP.fullmatch(name)
+    return match[1] if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a name is to appear: an open directory, the name in it, and the path for messages."""
+
+    directory: int
+    name: str
+    where: str
+
+
+# ---- the directory's write bit ----
+
+_lending = threading.RLock()
+
+
+@contextlib.contextmanager
+def lent_write_bit(directory: int) -> Iterator[None]:
+    """Give a directory of ours its owner's write bit for as long as this lasts, if that is all that is missing.
+
+    A tree mirrored with its permissions has directories that not even their owner may write to.
+    Only one thread of the process lends at a time, so that none takes the bit away from another.
+    """
+    if not _lendable(os.fstat(directory), directory):
+        yield
+        return
+    with _lending:
+        mode = stat.S_IMODE(os.fstat(directory).st_mode)
+        os.chmod(by_descriptor(directory), mode | 0o300)
+        try:
+            yield
+        finally:
+            os.chmod(by_descriptor(directory), mode)
+
+
+def _lendable(status: os.stat_result, directory: int) -> bool:
+    """Whether the directory is ours, lacks the bit, and we are not somebody who needs no bits."""
+    if status.st_mode & 0o300 == 0o300 or status.st_uid != os.geteuid():
+        return False
+    target = by_descriptor(directory)
+    return isinstance(target, int) or not os.access(target, os.W_OK | os.X_OK, effective_ids=True)
+
+
+def permitted(directory: int, act: Callable[[], T]) -> T:
+    """What `act` returns; when it is refused, it is tried again with the directory's write bit lent."""
+    try:
+        return act()
+    except PermissionError as error:
+        if error.errno != errno.EACCES:
+            raise
+        # Under the lock, so that nobody who lends at this moment takes the bit away while we act.
+        with _lending, lent_write_bit(directory):
+            return act()
+
+
+# ---- appearing under the final name ----
+
+
+def make_temp(place: Place, run_id: str, make: Callable[[str], T]) -> tuple[str, T]:
+    """Let `make` create something exclusively under a temporary name; the name and what `make` returned."""
+    while True:
+        temp = temp_name(run_id)
+        try:
+            return temp, permitted(place.directory, lambda temp=temp: make(temp))  # type: ignore[misc]
+        except FileExistsError:
+            continue
+
+
+def publish(place: Place, temp: str, if_absent: bool = False) -> None:
+    """Give what stands at `temp` its final name, atomically. Raises `OSError`."""
+    directory, name = place.directory, place.name
+    if not if_absent:
+        permitted(directory, lambda: os.rename(temp, name, src_dir_fd=directory, dst_dir_fd=directory))
+    elif not permitted(directory, lambda: posix.rename_no_replace(temp, name, directory)):
+        permitted(directory, lambda: _link_absent(directory, temp, name))
+
+
+def _link_absent(directory: int, temp: str, name: str) -> None:
+    """The older way not to replace anything: `link` refuses an existing name."""
+    try:
+        os.link(temp, name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+    else:
+        os.unlink(temp, dir_fd=directory)
+        return
+    # A file system with neither: between this look and the rename somebody may be faster.
+    with contextlib.suppress(FileNotFoundError):
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    os.rename(temp, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def discard(place: Place, temp: str) -> None:
+    """Remove a temporary file on the way out of a failure, which is what gets reported."""
+    with contextlib.suppress(OSError):
+        permitted(place.directory, lambda: os.unlink(temp, dir_fd=place.directory))
+
+
+def appear(place: Place, run_id: str, make: Callable[[str], None]) -> None:
+    """Make something by `make(temporary name)` and give it its final name: links and special files.
+
+    Raises `DunlinError`.
+    """
+    try:
+        temp, _ = make_temp(place, run_id, make)
+        try:
+            publish(place, temp)
+        finally:
+            # Renaming one of two names of an inode to the other does nothing, and leaves both.
+            discard(place, temp)
+    except OSError as error:
+        raise translate(error, "make", place.where) from error
+
+
+# ---- regular files ----
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC
+_INTO = os.O_WRONLY | NOFOLLOW | CLOEXEC | getattr(os, "O_NONBLOCK", 0)
+
+Fill = Callable[[int], None]
+"""Puts the content into an open file of size 0 (in place: of any size), and leaves it at its final size."""
+
+
+def write_file(
+    place: Place, fill: Fill, meta: Meta, options: WriteOptions, refusals: Refusals, if_absent: bool = False
+) -> os.stat_result:
+    """Write one regular file; see the module docstring. The status of what stands there now.
+
+    Raises `DunlinError`; errors of `fill` that are no `OSError` pass through.
+    """
+    try:
+        if options.in_place:
+            _write_in_place(place, fill, meta, options, refusals, if_absent)
+        else:
+            _write_whole(place, fill, meta, options, refusals, if_absent)
+        return os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
+    except OSError as error:
+        raise translate(error, "write", place.where) from error
+
+
+def _write_whole(
+    place: Place, fill: Fill, meta: Meta, options: WriteOptions, refusals: Refusals, if_absent: bool
+) -> None:
+    try:
+        there = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
+    except FileNotFoundError:
+        there = None
+    if there is not None:
+        if if_absent:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        if stat.S_ISDIR(there.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    # Nobody but us may read the content before owner and mode are right. Without a wanted mode a
+    # new file is made as the umask says, and one that replaces another keeps that one's mode.
+    mode = 0o666 if meta.mode is None else 0o600
+    keeps = meta.mode is None and there is not None and stat.S_ISREG(there.st_mode)
+    kept = stat.S_IMODE(there.st_mode) & 0o777 if there is not None and keeps else None
+    temp, fd = make_temp(
+        place,
+        options.run_id,
+        lambda temp: os.open(temp, _CREATE, mode if kept is None else 0o600, dir_fd=place.directory),
+    )
+    try:
+        try:
+            fill(fd)
+            if kept is not None:
+                apply(fd, Meta(mode=kept), refusals, place.where)
+            apply(fd, meta, refusals, place.where)
+            if options.fsync_file:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        publish(place, temp, if_absent)
+    except BaseException:
+        discard(place, temp)
+        raise
+
+
+def _write_in_place(
+    place: Place, fill: Fill, meta: Meta, options: WriteOptions, refusals: Refusals, if_absent: bool
+) -> None:
+    mode = 0o666 if meta.mode is None else 0o600
+    made, fd = _open_in_place(place, mode, if_absent)
+    try:
+        try:
+            fill(fd)
+            apply(fd, meta, refusals, place.where)
+            if options.fsync_file:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+    except BaseException:
+        if made:
+            discard(place, place.name)
+        raise
+
+
+def _open_in_place(place: Place, mode: int, if_absent: bool) -> tuple[bool, int]:
+    """Whether the file was made just now, and its descriptor. A link that stands there goes first."""
+
+    def make() -> int:
+        return permitted(place.directory, lambda: os.open(place.name, _CREATE, mode, dir_fd=place.directory))
+
+    try:
+        return True, make()
+    except FileExistsError:
+        if if_absent:
+            raise
+    try:
+        fd = os.open(place.name, _INTO, dir_fd=place.directory)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        permitted(place.directory, lambda: os.unlink(place.name, dir_fd=place.directory))
+        return True, make()
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileExistsError(errno.EEXIST, "something that is no regular file stands there")
+    return False, fd
+
+
+# ---- content ----
+
+PAGE = 4096
+_ZEROS = bytes(1 << 20)
+_SETTLE = 8 << 20
+"""Bytes that may be on their way to the device while we go on."""
+
+
+class Sink:
+    """An open file that blocks are appended to: the only place that knows about holes and pushing out.
+
+    Pushing out: write-back of each block is started as soon as it is written, and waited for when the
+    next one has been started. So at most two blocks are dirty, and the device is never idle.
+    """
+
+    __slots__ = ("_fd", "_pushes", "_since_wait", "_sparse", "_started", "position")
+
+    def __init__(self, fd: int, options: WriteOptions) -> None:
+        self.position = 0
+        self._fd = fd
+        self._sparse = options.sparse and not options.in_place
+        self._pushes = options.push
+        self._started: tuple[int, int] | None = None
+        self._since_wait = 0
+
+    def put(self, data: Data) -> None:
+        """Append `data`."""
+        begin = self.position
+        if self._sparse:
+            self._put_sparse(memoryview(data))
+        else:
+            write_all(self._fd, data, begin)
+        self.position += len(data)
+        if self._pushes:
+            self.pushed(begin, len(data))
+
+    def pushed(self, begin: int, length: int) -> None:
+        """`length` bytes from `begin` were written: send them on, and wait for the block before."""
+        if not length:
+            return
+        if not posix.push_start(self._fd, begin, length):
+            self._since_wait += length
+            if self._since_wait >= _SETTLE:
+                posix.sync_data(self._fd)
+                self._since_wait = 0
+            return
+        if self._started is not None:
+            posix.push_wait(self._fd, *self._started)
+        self._started = (begin, length)
+
+    def end(self) -> None:
+        """All is written: give the file its size, which holes at its end or old content may hide."""
+        os.ftruncate(self._fd, self.position)
+        # Waiting at the end of each small file would make the device seek for every one of them.
+        if self._started is not None and self.position >= _SETTLE:
+            posix.push_wait(self._fd, *self._started)
+
+    def _put_sparse(self, data: memoryview) -> None:
+        """Write the pages (aligned in the file) that hold anything but zeros, neighbours together."""
+        if data == _ZEROS[: len(data)]:
+            return
+        begin = None
+        at = 0
+        while at < len(data):
+            size = min(PAGE - (self.position + at) % PAGE, len(data) - at)
+            if data[at : at + size] == _ZEROS[:size]:
+                if begin is not None:
+                    write_all(self._fd, data[begin:at], self.position + begin)
+                    begin = None
+            elif begin is None:
+                begin = at
+            at += size
+        if begin is not None:
+            write_all(self._fd, data[begin:], self.position + begin)
+
+
+def write_all(fd: int, data: Data, position: int) -> None:
+    """Write every byte of `data` at `position`; one system call may take less. Raises `OSError`."""
+    n = os.pwrite(fd, data, position)
+    while n < len(data):
+        more = os.pwrite(fd, memoryview(data)[n:], position + n)
+        if more == 0:
+            raise OSError(errno.EIO, "the file system takes no more bytes")
+        n += more
+
+
+def fill_from(body: Body, options: WriteOptions, where: str) -> Fill:
+    """The `Fill` that writes a `Body`, gives each of its blocks back, and checks the number of bytes."""
+
+    def fill(fd: int) -> None:
+        sink = Sink(fd, options)
+        blocks = body.open(0)
+        try:
+            for data in blocks:
+                try:
+                    sink.put(data)
+                finally:
+                    body.release(data)
+        finally:
+            close = getattr(blocks, "close", None)
+            if close is not None:
+                close()
+        if body.size is not None and sink.position != body.size:
+            reason = f"{sink.position:,} bytes came instead of {body.size:,}"
+            raise DunlinError("write", where, ErrorKind.CHANGED, reason)
+        if options.in_place or options.sparse or options.push:
+            sink.end()
+
+    return fill
+
+
+COPY_STEP = 8 << 20
+_NOT_HERE = frozenset({errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EPERM})
+
+
+def fill_by_kernel(
+    source: int, size: int, options: WriteOptions, where: str, advance: Callable[[int], None]
+) -> Fill:
+    """The `Fill` that lets the kernel copy `size` bytes of the open file `source` (or share its extents).
+
+    It raises UNSUPPORTED before anything was written when the two file systems cannot do that.
+    `advance` is told the bytes of each step.
+    """
+
+    def fill(fd: int) -> None:
+        sink = Sink(fd, options)
+        while sink.position < size:
+            at = sink.position
+            try:
+                n = os.copy_file_range(source, fd, min(COPY_STEP, size - at), at, at)
+            except OSError as error:
+                if at == 0 and error.errno in _NOT_HERE:
+                    raise DunlinError("copy", where, ErrorKind.UNSUPPORTED, "the kernel cannot copy here") from error
+                raise
+            if n == 0:
+                # Some file systems answer 0 where they mean "not supported"; after a start it means "cut off".
+                kind = ErrorKind.CHANGED if at else ErrorKind.UNSUPPORTED
+                raise DunlinError("copy", where, kind, f"the kernel copied {at:,} of {size:,} bytes")
+            sink.position += n
+            if options.push:
+                sink.pushed(at, n)
+            advance(n)
+        if options.in_place or options.push:
+            sink.end()
+
+    return fill

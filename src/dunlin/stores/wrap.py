@@ -1,0 +1,349 @@
+"""Behaviour added to a store by putting another store around it.
+
+    Counted(store, report)   counts calls and bytes
+    Paced(store, bucket)     asks for every block before it passes
+    Retrying(store, retry)   makes failed requests again; goes on reading where a read broke off
+    ReadOnly(store)          refuses whatever would change something
+
+Each has all verbs and all powers, and forwards those that the wrapped store really has: `powers`
+tells which (see `base.power`). Two properties say whether a power that works directly on the store
+underneath may pass the wrapper by: `inner_for_reading`, `inner_for_writing`. Where bytes must be
+seen, as in `Paced`, they are None and such powers are not forwarded.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.model import SIZE, Entry, Row
+from dunlin.report import Report
+from dunlin.stores.base import (
+    Body,
+    Caps,
+    Copies,
+    CopiesBatch,
+    Data,
+    HasSpace,
+    Listing,
+    MakesDirs,
+    MakesLinks,
+    Meta,
+    Moves,
+    SetsMeta,
+    Store,
+    Syncs,
+    Walks,
+    power,
+)
+from dunlin.stores.buffers import Buffers
+
+T = TypeVar("T")
+P = TypeVar("P")
+
+POWERS: frozenset[type] = frozenset(
+    {Walks, MakesDirs, MakesLinks, SetsMeta, Moves, HasSpace, Syncs, Copies, CopiesBatch}
+)
+"""Every power that wrappers know how to forward."""
+
+
+class _Wrapper:
+    """A store that passes every verb and every power on to another; the wrappers below change some."""
+
+    withheld: frozenset[type] = frozenset()
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def powers(self) -> frozenset[type]:
+        """The powers of the wrapped store that this wrapper forwards."""
+        return frozenset(one for one in POWERS - self.withheld if power(self._store, one) is not None)
+
+    @property
+    def inner_for_reading(self) -> Store | None:
+        return self._store
+
+    @property
+    def inner_for_writing(self) -> Store | None:
+        return self._store
+
+    @property
+    def caps(self) -> Caps:
+        return self._store.caps
+
+    @property
+    def url(self) -> str:
+        return self._store.url
+
+    def _through(self, verb: str, path: str, act: Callable[[], T], writes: bool = False) -> T:
+        """Every request of a wrapper passes here, once per call, with the name of its verb."""
+        return act()
+
+    def _having(self, wanted: type[P]) -> P:
+        found = power(self._store, wanted)
+        if found is None or wanted in self.withheld:
+            reason = "the store has no such power"
+            raise DunlinError(f"use {wanted.__name__} of", self.url, ErrorKind.UNSUPPORTED, reason)
+        return found
+
+    # ---- verbs ----
+
+    def list(self, directory: str) -> Listing:
+        return self._through("list", directory, lambda: self._store.list(directory))
+
+    def stat(self, path: str) -> Entry:
+        return self._through("stat", path, lambda: self._store.stat(path))
+
+    def read(
+        self, entry: Entry, start: int = 0, length: int | None = None, into: Buffers | None = None
+    ) -> Iterator[Data]:
+        return self._through("read", entry.path, lambda: self._store.read(entry, start, length, into))
+
+    def write(self, path: str, body: Body, *, meta: Meta, if_absent: bool = False) -> Entry:
+        return self._through(
+            "write", path, lambda: self._store.write(path, body, meta=meta, if_absent=if_absent), writes=True
+        )
+
+    def delete(self, paths: Sequence[str]) -> builtins.list[bool]:
+        first = paths[0] if paths else ""
+        return self._through("delete", first, lambda: self._store.delete(paths), writes=True)
+
+    def close(self) -> None:
+        self._store.close()
+
+    # ---- powers ----
+
+    def walk(self, directory: str) -> Listing:
+        return self._through("walk", directory, lambda: self._having(Walks).walk(directory))
+
+    def make_directory(self, path: str, mode: int | None = None) -> bool:
+        there = self._having(MakesDirs)
+        return self._through("make_directory", path, lambda: there.make_directory(path, mode), writes=True)
+
+    def read_link(self, path: str) -> str:
+        return self._through("read_link", path, lambda: self._having(MakesLinks).read_link(path))
+
+    def make_link(self, path: str, target: str, meta: Meta) -> None:
+        there = self._having(MakesLinks)
+        self._through("make_link", path, lambda: there.make_link(path, target, meta), writes=True)
+
+    def make_hard_link(self, existing: str, path: str) -> None:
+        there = self._having(MakesLinks)
+        self._through("make_hard_link", path, lambda: there.make_hard_link(existing, path), writes=True)
+
+    def make_special(self, path: str, mode: int, rdev: int, meta: Meta) -> None:
+        there = self._having(MakesLinks)
+        self._through("make_special", path, lambda: there.make_special(path, mode, rdev, meta), writes=True)
+
+    def get_xattrs(self, path: str, space: tuple[str, ...]) -> dict[str, bytes]:
+        return self._through("get_xattrs", path, lambda: self._having(SetsMeta).get_xattrs(path, space))
+
+    def set_meta(self, path: str, meta: Meta) -> None:
+        there = self._having(SetsMeta)
+        self._through("set_meta", path, lambda: there.set_meta(path, meta), writes=True)
+
+    def move(self, path: str, new: str) -> None:
+        there = self._having(Moves)
+        self._through("move", path, lambda: there.move(path, new), writes=True)
+
+    def free_space(self) -> int:
+        return self._through("free_space", "", lambda: self._having(HasSpace).free_space())
+
+    def checkpoint(self) -> None:
+        there = self._having(Syncs)
+        self._through("checkpoint", "", there.checkpoint, writes=True)
+
+    def copy_into(self, entry: Entry, target: Any, path: str, *, meta: Meta, report: Report) -> Entry:
+        there = self._having(Copies)
+        return self._through(
+            "copy_into", entry.path, lambda: there.copy_into(entry, target, path, meta=meta, report=report)
+        )
+
+    def copy_batch(
+        self,
+        source: object,
+        source_directory: str,
+        directory: str,
+        rows: Sequence[Row],
+        options: Any,
+        bucket: Any,
+        worker: Any,
+    ) -> Any:
+        there = self._having(CopiesBatch)
+        return self._through(
+            "copy_batch",
+            directory,
+            lambda: there.copy_batch(source, source_directory, directory, rows, options, bucket, worker),
+            writes=True,
+        )
+
+
+class Counted(_Wrapper):
+    """Counts requests and bytes into a report.
+
+    Args:
+        report: gets ``store.<verb>`` for every request, ``store.bytes_read`` and ``store.bytes_written``
+            for content as it passes, and that of `copy_into` as read when it is done. What a batch copies
+            is counted by its result.
+    """
+
+    def __init__(self, store: Store, report: Report) -> None:
+        super().__init__(store)
+        self._report = report
+
+    def _through(self, verb: str, path: str, act: Callable[[], T], writes: bool = False) -> T:
+        self._report.count(f"store.{verb}")
+        return act()
+
+    def read(
+        self, entry: Entry, start: int = 0, length: int | None = None, into: Buffers | None = None
+    ) -> Iterator[Data]:
+        for data in super().read(entry, start, length, into):
+            self._report.count("store.bytes_read", len(data))
+            yield data
+
+    def write(self, path: str, body: Body, *, meta: Meta, if_absent: bool = False) -> Entry:
+        seen = _observed(body, lambda n: self._report.count("store.bytes_written", n))
+        return super().write(path, seen, meta=meta, if_absent=if_absent)
+
+    def copy_into(self, entry: Entry, target: Any, path: str, *, meta: Meta, report: Report) -> Entry:
+        made = super().copy_into(entry, target, path, meta=meta, report=report)
+        self._report.count("store.bytes_read", int(made.facts[SIZE]))
+        return made
+
+
+class Takes(Protocol):
+    """A token bucket, as far as stores know it."""
+
+    def take(self, n: int) -> object:
+        """Wait until `n` more bytes may pass."""
+
+
+class Paced(_Wrapper):
+    """Asks a token bucket for every block of content, read or written, before it passes.
+
+    Powers that move content without showing it are not forwarded.
+    """
+
+    withheld: frozenset[type] = frozenset({Copies, CopiesBatch})
+
+    def __init__(self, store: Store, bucket: Takes) -> None:
+        super().__init__(store)
+        self._bucket = bucket
+
+    @property
+    def inner_for_reading(self) -> Store | None:
+        return None
+
+    @property
+    def inner_for_writing(self) -> Store | None:
+        return None
+
+    def read(
+        self, entry: Entry, start: int = 0, length: int | None = None, into: Buffers | None = None
+    ) -> Iterator[Data]:
+        for data in super().read(entry, start, length, into):
+            try:
+                self._bucket.take(len(data))
+            except BaseException:
+                if into is not None:
+                    into.give(data)
+                raise
+            yield data
+
+    def write(self, path: str, body: Body, *, meta: Meta, if_absent: bool = False) -> Entry:
+        return super().write(path, _observed(body, self._bucket.take), meta=meta, if_absent=if_absent)
+
+
+class Retry(Protocol):
+    """The retry policy: calls, waits and calls again as it sees fit; raises the last error when it gives up."""
+
+    def __call__(self, act: Callable[[], T], /) -> T: ...
+
+
+class Retrying(_Wrapper):
+    """Makes failed requests again, as often as the policy wants.
+
+    A write is replayed from its `Body`; a read goes on after the last byte that arrived, of the same
+    version, and progress starts the policy anew. A listing is made again only if nothing of it was
+    handed out yet: afterwards the receiver must begin again, for nobody knows which names it had.
+    """
+
+    def __init__(self, store: Store, retry: Retry) -> None:
+        super().__init__(store)
+        self._retry = retry
+
+    def _through(self, verb: str, path: str, act: Callable[[], T], writes: bool = False) -> T:
+        return self._retry(act)
+
+    def list(self, directory: str) -> Listing:
+        return self._stream(lambda: self._store.list(directory))
+
+    def walk(self, directory: str) -> Listing:
+        there = self._having(Walks)
+        return self._stream(lambda: there.walk(directory))
+
+    def _stream(self, begin: Callable[[], Iterator[T]]) -> Iterator[T]:
+        def first() -> tuple[Iterator[T], T | None]:
+            items = begin()
+            return items, next(items, None)
+
+        items, item = self._retry(first)
+        while item is not None:
+            yield item
+            item = next(items, None)
+
+    def read(
+        self, entry: Entry, start: int = 0, length: int | None = None, into: Buffers | None = None
+    ) -> Iterator[Data]:
+        done = 0
+        blocks: Iterator[Data] | None = None
+
+        def step() -> Data | None:
+            nonlocal blocks
+            if blocks is None:
+                blocks = self._store.read(entry, start + done, None if length is None else length - done, into)
+            try:
+                return next(blocks, None)
+            except DunlinError:
+                blocks = None
+                raise
+
+        while (data := self._retry(step)) is not None:
+            done += len(data)
+            yield data
+
+
+class ReadOnly(_Wrapper):
+    """Refuses, with READ_ONLY, every request that would change something: a source stays as it is."""
+
+    withheld: frozenset[type] = frozenset({MakesDirs, Moves, Syncs, CopiesBatch})
+
+    @property
+    def inner_for_writing(self) -> Store | None:
+        return None
+
+    def _through(self, verb: str, path: str, act: Callable[[], T], writes: bool = False) -> T:
+        if writes:
+            where = f"{self.url}/{path}"
+            raise DunlinError(verb.replace("_", " "), where, ErrorKind.READ_ONLY, "the source is never changed")
+        return act()
+
+
+def _observed(body: Body, see: Callable[[int], object]) -> Body:
+    """`body`, with the size of each block told before it is handed on."""
+
+    def open_at(start: int) -> Iterator[Data]:
+        blocks = body.open(start)
+        try:
+            for data in blocks:
+                see(len(data))
+                yield data
+        finally:
+            close = getattr(blocks, "close", None)
+            if close is not None:
+                close()
+
+    return Body(body.size, open_at, body.release)

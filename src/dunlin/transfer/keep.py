@@ -1,0 +1,107 @@
+"""Removing things, and keeping them in the backup directory (`--backup-dir`) instead."""
+
+from __future__ import annotations
+
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.model import DIRECTORY_BITS, MODE, TYPE_BITS, Entry, Kind, join
+from dunlin.stores.base import Body, Deletes, Lists, MakesDirs, MakesLinks, Meta, Moves, power
+from dunlin.transfer.outcome import Outcome
+from dunlin.transfer.site import Site
+
+
+def keep_copy(site: Site, path: str) -> None:
+    """Put what stands at `path` of the destination into the backup directory and leave it where it is."""
+    _keep(site, path, stay=True)
+
+
+def keep(site: Site, path: str) -> None:
+    """Move what stands at `path` of the destination into the backup directory."""
+    _keep(site, path, stay=False)
+
+
+def _keep(site: Site, path: str, stay: bool) -> None:
+    assert site.backup is not None
+    kept = join(site.backup_prefix, path) if site.backup_prefix else path
+    entry = site.target.stat(path)
+    _make_parents(site, kept)
+    if site.backup is site.target:
+        links = power(site.target, MakesLinks)
+        moves = power(site.target, Moves)
+        if stay and links is not None and entry.kind is Kind.FILE:
+            links.make_hard_link(path, kept)
+        elif moves is not None and entry.kind is Kind.DIRECTORY:
+            _move_tree(site, path, kept)
+        elif moves is not None:
+            moves.move(path, kept)
+        return
+    _copy_out(site, entry, kept)
+    if not stay and entry.kind is not Kind.DIRECTORY:
+        site.target.delete([path])
+
+
+def _make_parents(site: Site, kept: str) -> None:
+    dirs = power(site.backup, MakesDirs)
+    if dirs is None:
+        return
+    parts = kept.split("/")[:-1]
+    for n in range(1, len(parts) + 1):
+        dirs.make_directory("/".join(parts[:n]))
+
+
+def _move_tree(site: Site, path: str, kept: str) -> None:
+    """Move a directory; where the backup has one of that name already, its entries one by one."""
+    moves = power(site.target, Moves)
+    assert moves is not None
+    try:
+        moves.move(path, kept)
+    except DunlinError as error:
+        if error.kind is not ErrorKind.EXISTS:
+            raise
+        for batch in site.target.list(path):
+            for name, _ in batch:
+                _keep(site, join(path, name), stay=False)
+        site.target.delete([path])
+
+
+def _copy_out(site: Site, entry: Entry, kept: str) -> None:
+    assert site.backup is not None
+    meta = Meta(mode=entry.facts[MODE] & 0o7777, mtime=entry.mtime, atime=entry.mtime)
+    if entry.kind is Kind.FILE:
+        body = Body(entry.size, lambda start: site.target.read(entry, start))  # type: ignore[attr-defined]
+        site.backup.write(kept, body, meta=meta)
+    elif entry.kind is Kind.DIRECTORY:
+        dirs = power(site.backup, MakesDirs)
+        if dirs is not None:
+            dirs.make_directory(kept)
+        for batch in site.target.list(entry.path):
+            for name, what in batch:
+                _copy_out(site, Entry(join(entry.path, name), what), join(kept, name))
+        remove_tree(site.target, entry.path, Outcome())
+    elif entry.kind is Kind.LINK:
+        links, there = power(site.target, MakesLinks), power(site.backup, MakesLinks)
+        if links is not None and there is not None:
+            there.make_link(kept, links.read_link(entry.path), meta)
+
+
+class _Removable(Lists, Deletes):
+    """What `remove_tree` needs."""
+
+
+def remove_tree(store: object, path: str, outcome: Outcome) -> None:
+    """Remove `path` and all below it, children first, without recursion and without following links."""
+    tree: _Removable = store  # type: ignore[assignment]
+    stack = [(path, False)]
+    while stack:
+        here, emptied = stack.pop()
+        if emptied:
+            outcome.counts["deleted_directories"] += sum(tree.delete([here]))
+            continue
+        stack.append((here, True))
+        files: list[str] = []
+        for batch in tree.list(here):
+            for name, what in batch:
+                if what[MODE] & TYPE_BITS == DIRECTORY_BITS:
+                    stack.append((join(here, name), False))
+                else:
+                    files.append(join(here, name))
+        outcome.counts["deleted_files"] += sum(tree.delete(files))

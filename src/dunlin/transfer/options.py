@@ -1,0 +1,83 @@
+"""How transfers are made; nothing in here decides *whether* something is transferred."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dunlin.model import ATIME, GID, MODE, MTIME, PERMISSION_BITS, UID, Facts
+from dunlin.stores.base import Meta
+
+ACL_SPACE = ("system.posix_acl_access", "system.posix_acl_default")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the bytes and the metadata of a run are moved. Sizes in bytes.
+
+    Attributes:
+        checksum: a name of `hashing.ALGORITHMS`; "none" for no checksum.
+        block_size, queue_capacity: caps on one file's pipeline: bytes per block, blocks in flight.
+        buffer_bytes: the budget for all pipelines of the process tree together.
+        in_place: write into the final name instead of a temporary one.
+        sparse: leave holes where blocks hold only zeros.
+        fsync: "none", "checkpoint" (the destination is flushed in the background) or "file".
+        perms, owner, group, groups: metadata applied beside the times (see `plan.Policy`).
+        xattrs, acls: extended attributes, access control lists.
+        hard_links: files with several names are left to the coordinator.
+        attempts: how often a file that is corrupted or changes while it is read is tried.
+        clear: a directory that is not empty may be removed where a file belongs.
+    """
+
+    checksum: str = "blake3"
+    block_size: int = 5 << 20
+    queue_capacity: int = 20
+    buffer_bytes: int = 64 << 20
+    in_place: bool = False
+    sparse: bool = False
+    fsync: str = "checkpoint"
+    perms: bool = False
+    owner: bool = False
+    group: bool = False
+    groups: frozenset[int] | None = None
+    xattrs: bool = False
+    acls: bool = False
+    hard_links: bool = False
+    attempts: int = 3
+    clear: bool = False
+
+    @property
+    def xattr_space(self) -> tuple[str, ...]:
+        """Prefixes of the extended attributes that are kept."""
+        spaces: tuple[str, ...] = ()
+        if self.xattrs:
+            spaces += ("user.", "trusted.", "security.")
+        return spaces + ACL_SPACE if self.acls else spaces
+
+    def meta(self, facts: Facts, xattrs: dict[str, bytes] | None = None) -> Meta:
+        """The metadata to apply for a source entry with these facts."""
+        give_group = self.group and (self.groups is None or facts[GID] in self.groups)
+        return Meta(
+            mode=facts[MODE] & PERMISSION_BITS if self.perms and facts[MODE] is not None else None,
+            uid=facts[UID] if self.owner else None,
+            gid=facts[GID] if give_group else None,
+            mtime=facts[MTIME],
+            atime=facts[ATIME] if facts[ATIME] is not None else facts[MTIME],
+            xattrs=xattrs,
+            xattr_space=self.xattr_space if xattrs is not None else (),
+        )
+
+
+def pipeline_shape(options: Options, size: int, share: int) -> tuple[int, int]:
+    """(bytes per block, blocks) of one file's pipeline.
+
+    Args:
+        size: bytes of the file.
+        share: bytes of the buffer budget that this pipeline may use.
+
+    Blocks of 1 MiB are as fast as larger ones and keep what is in flight in the processor's cache;
+    `--block-size` and `--queue-capacity` are caps, and at least two blocks are needed for reading and
+    writing to overlap.
+    """
+    block = max(4096, min(options.block_size, 1 << 20, share // 2, max(size, 4096)))
+    count = max(2, min(options.queue_capacity, 8, share // block))
+    return block, count

@@ -1,0 +1,120 @@
+"""What became of the names of a unit, in a form that `marshal` can carry between processes."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.model import Facts, Row
+from dunlin.report import Level
+
+Failure = tuple[str, str, str, int]
+"""name, `ErrorKind` value, one line on what went wrong, attempts made."""
+
+Copied = tuple[str, int, int, int, int | None, int, int, int, bytes | None]
+"""name, size, mtime, ctime, birth, mode, uid, gid, digest: a file that is in sync now."""
+
+
+class Presence(enum.IntEnum):
+    """Where a directory of the pair is; the values are stored."""
+
+    UNKNOWN = 0
+    BOTH = 1
+    SOURCE = 2  # the destination has none, or an empty one that was just made
+    TARGET = 3  # an extra
+
+
+Waiting = tuple[str, Facts, int, bool]
+"""name, the source's facts, `Action` value, whether the destination has it: a file whose turn has not come."""
+
+News = tuple[int, str, str, dict[str, Any]]
+"""An event: level, name, message, fields."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the names of one unit; only plain values.
+
+    Attributes:
+        counts: by the field names of `model.Stats`.
+        copied: files that are in sync now because of this unit.
+        seen: files that were in sync already and are not yet on record.
+        failed, vanished: files that could not be copied; files that were gone.
+        waiting: files that are to be copied by another unit.
+        linked: files with several names, to be joined after all transfers.
+        subdirectories: (name, `Presence` value).
+        extras: (name, is a directory) of what only the destination has.
+        news: events, in order.
+        refused: kinds of metadata that the destination would not take, with the reason.
+        fatal: (kind, operation, where, reason, hint) of the error that must end the run.
+        listed: the source listing ended cleanly: "missing" is known, deletes may follow.
+        digest: fingerprint of the source listing, once all of it is in sync.
+        recorded: the listing was found as state had recorded it, so no rows were sent.
+        unfinished: the directory's own metadata still has to be set, after its waiting files.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    copied: list[Copied] = field(default_factory=list)
+    seen: list[Copied] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
+    linked: list[Row] = field(default_factory=list)
+    subdirectories: list[tuple[str, int]] = field(default_factory=list)
+    extras: list[tuple[str, bool]] = field(default_factory=list)
+    news: list[News] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    fatal: tuple[str, str, str, str, str] | None = None
+    listed: bool = False
+    digest: bytes | None = None
+    recorded: bool = False
+    unfinished: bool = False
+    seconds: float = 0.0
+    cpu: float = 0.0
+
+    def fail(self, name: str, error: DunlinError, attempts: int = 1, count: str = "failed_files") -> None:
+        """Put a file's error on record; a vanished file is counted apart, a fatal error ends the unit."""
+        if error.kind is ErrorKind.VANISHED:
+            self.vanish(name)
+            return
+        if error.fatal:
+            self.end(error)
+        if error.kind is ErrorKind.INTERRUPTED:
+            return
+        self.failed.append((name, error.kind.value, str(error), attempts))
+        self.counts[count] += 1
+
+    def vanish(self, name: str) -> None:
+        """A file was listed and gone when it was read."""
+        self.vanished.append(name)
+        self.counts["vanished_files"] += 1
+
+    def end(self, error: DunlinError) -> None:
+        """An error that must end the run; the first one is kept."""
+        if self.fatal is None:
+            self.fatal = (error.kind.value, error.operation, error.where, error.reason, error.hint)
+
+    def tell(self, level: Level, name: str, message: str, **fields: Any) -> None:
+        """Put an event on record."""
+        self.news.append((int(level), name, message, fields))
+
+    def pack(self) -> tuple[Any, ...]:
+        """Plain values, in the order of the fields."""
+        return (dict(self.counts), *(getattr(self, name) for name in _FIELDS[1:]))
+
+    @classmethod
+    def unpack(cls, packed: tuple[Any, ...]) -> Outcome:
+        """The reverse of `pack`."""
+        return cls(Counter(packed[0]), *packed[1:])
+
+
+_FIELDS = tuple(Outcome.__dataclass_fields__)
+
+
+def fatal_error(packed: tuple[str, str, str, str, str]) -> DunlinError:
+    """The error that `Outcome.end` recorded."""
+    kind, operation, where, reason, hint = packed
+    return DunlinError(operation, where, ErrorKind(kind), reason, hint)

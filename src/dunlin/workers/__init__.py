@@ -1,0 +1,1 @@
+"""Who does the work: unit functions, local movers, and the coordinator that hands out units."""

@@ -1,0 +1,155 @@
+"""The backlog: files that wait for their transfer, as units, a bounded number of them in memory.
+
+What waits is always on record (status pending), so memory is only a window on it. A directory whose
+files did not all fit is marked; when those that did are done, the rest is read back from the state.
+So a directory is at any time either in the window or to be read back, never both, and no file is
+handed out twice.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dunlin.model import SIZE, Action
+from dunlin.state.store import State
+from dunlin.transfer.outcome import Waiting
+from dunlin.transfer.site import STREAM
+from dunlin.workers.tasks import Move, Turn
+
+WINDOW = 20_000
+"""Files in memory."""
+
+PAGE_FILES = 1_000
+PAGE_BYTES = 64 << 20
+"""What one unit of small files holds at most; a large file is a unit of its own."""
+
+_PAST = "\udcff" * 300
+"""A name behind every name: the cursor that skips the rest of a directory."""
+
+
+@dataclass(slots=True)
+class Open:
+    """A directory with files in the window or in flight."""
+
+    id: int
+    path: str
+    left: int = 0
+    more: bool = False
+    scanning: bool = False
+    failed: bool = False
+    sweep: bool = False
+    ctime: int | None = None
+    digest: bytes | None = None
+
+
+class Backlog:
+    """The window. With `state` None (nothing is recorded) everything that waits stays in memory."""
+
+    def __init__(self, state: State, run: int) -> None:
+        self._state = state
+        self._run = run
+        self._pages: deque[tuple[int, Move]] = deque()
+        self._large: deque[tuple[int, Move]] = deque()
+        self._in_window = 0
+        self.open: dict[int, Open] = {}
+        self.on_disk = False
+
+    def __bool__(self) -> bool:
+        return bool(self._pages or self._large or self.on_disk)
+
+    def add(self, directory: Open, waiting: Iterable[Waiting]) -> None:
+        """Take in what waits in one directory; it is on record already."""
+        self.open.setdefault(directory.id, directory)
+        turns = [(name, facts[SIZE], action, exists) for name, facts, action, exists in waiting]
+        if directory.more or self._in_window + len(turns) > WINDOW:
+            directory.more = True
+            return
+        self._put(directory, turns)
+
+    def _put(self, directory: Open, turns: Iterable[Turn]) -> None:
+        page: list[Turn] = []
+        size = 0
+        for turn in turns:
+            self._in_window += 1
+            if turn[1] > STREAM:
+                self._queue(directory, (turn,), self._large)
+                continue
+            if page and (len(page) >= PAGE_FILES or size + turn[1] > PAGE_BYTES):
+                self._queue(directory, tuple(page), self._pages)
+                page, size = [], 0
+            page.append(turn)
+            size += turn[1]
+        if page:
+            self._queue(directory, tuple(page), self._pages)
+
+    def _queue(self, directory: Open, turns: tuple[Turn, ...], queue: deque[tuple[int, Move]]) -> None:
+        queue.append((directory.id, Move(directory.path, turns, directory.sweep)))
+        directory.sweep = False
+        directory.left += 1
+
+    def next(self) -> tuple[int, Move] | None:
+        """The next unit with its directory's id: large files first, for they take longest; None if there is none."""
+        if not self._pages and not self._large and self.on_disk:
+            self._refill()
+        for queue in (self._large, self._pages):
+            if queue:
+                directory, task = queue.popleft()
+                self._in_window -= len(task.turns)
+                return directory, task
+        return None
+
+    def _refill(self) -> None:
+        """Read directories back from the state until the window has something, or nothing is left."""
+        after: tuple[int, str] | None = None
+        room = WINDOW // 2
+        self.on_disk = False
+        while room > 0:
+            rows = self._state.pending(self._run, 1_000, after)
+            if not rows:
+                return
+            by_directory: dict[int, list[Turn]] = {}
+            for row in rows:
+                by_directory.setdefault(row.directory_id, []).append(
+                    (row.name, row.size, int(Action.COPY), True)
+                )
+            last = rows[-1]
+            after = last.after
+            for row_id, turns in by_directory.items():
+                known = self.open.get(row_id)
+                if known is not None and known.id != getattr(self, "_filling", None):
+                    after = (row_id, _PAST) if row_id == last.directory_id else after
+                    continue
+                if known is None:
+                    path = next(r.directory for r in rows if r.directory_id == row_id)
+                    known = self.open[row_id] = Open(row_id, path, sweep=True)
+                self._filling = row_id if row_id == last.directory_id else None
+                self._put(known, turns)
+                room -= len(turns)
+            if len(rows) < 1_000:
+                self._filling = None
+                return
+        # The window is full in the middle of a directory, or before the next one.
+        if self._filling is not None and self._filling in self.open:
+            self.open[self._filling].more = True
+        self._filling = None
+        self.on_disk = True
+
+    _filling: int | None = None
+
+    def done(self, directory: int) -> Open | None:
+        """A unit of the directory is done; returns the directory when it was the last one and it may be finished."""
+        known = self.open[directory]
+        known.left -= 1
+        return self.settle(known)
+
+    def settle(self, known: Open) -> Open | None:
+        """Close a directory that has nothing in the window any more; None unless all of it is through."""
+        if known.left or known.scanning:
+            return None
+        del self.open[known.id]
+        if known.more:
+            self.on_disk = True
+            return None
+        return known

@@ -1,0 +1,555 @@
+"""The coordinator of a run: it hands out units, takes in outcomes, and is the one writer of the state.
+
+Theory. The unit of work is a directory. Two queues feed the movers: directories to be scanned (the
+frontier) and files that wait (the backlog). A small directory is listed, compared and copied in one
+unit; where transfers take longer than scans (a slow link, large files), scan units stop copying, so
+that the scan runs ahead, the backlog fills and the time left becomes known.
+
+Everything is on record before it is acted on: a directory is queued in the same transaction that
+records its parent as done, waiting files are pending rows before they are handed out. So at any
+instant a kill loses or repeats the units in flight and nothing else, and memory holds only windows
+on the frontier and the backlog.
+
+The process is single-threaded: one loop that dispatches, waits for sockets, records and reports.
+That is what makes it safe to fork movers from it at any time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.model import CTIME, MODE, PERMISSION_BITS, SIZE, Stats, join
+from dunlin.pace.bucket import Bucket
+from dunlin.pace.concurrency import Concurrency
+from dunlin.pace.stop import Stop
+from dunlin.plan import decide_content
+from dunlin.report import Event, Level, Report, Task
+from dunlin.state.codec import DirectoryStatus, FileStatus
+from dunlin.state.store import State
+from dunlin.transfer.outcome import Copied, Outcome, Presence, fatal_error
+from dunlin.workers import tasks
+from dunlin.workers.backlog import Backlog, Open
+from dunlin.workers.context import Context
+from dunlin.workers.pool import Arrival, Pool
+from dunlin.workers.tasks import Finish, Move, Record, Scan
+from dunlin.workers.units import run_unit
+
+FRONTIER = 5_000
+"""Directories of the frontier held in memory."""
+
+LAZY_FILES = 300
+LAZY_SECONDS = 0.1
+"""Movers are started after so many files or so much work."""
+
+RUN_AHEAD = 0.25
+"""Seconds: when units that copy take longer than this on average, scans run ahead of transfers."""
+
+DEATHS = 3
+"""Movers that may die over one unit before its directory counts as failed."""
+
+
+@dataclass(slots=True)
+class Flight:
+    """A unit that is being done."""
+
+    task: tasks.Task
+    directory: int
+    deaths: int = 0
+
+
+@dataclass(slots=True)
+class Queued:
+    """A directory in the in-memory part of the frontier."""
+
+    id: int
+    path: str
+    presence: int
+    digest: bytes | None
+    doubtful: bool
+
+
+class Coordinator:
+    """One run of one pair.
+
+    Args:
+        context: the pair as seen from this process, for the units done here.
+        pool: the movers, not yet started.
+        state: where everything is recorded (a temporary file with `--state-db none`).
+        pair, run: numbers in the state.
+        stop: the request to stop; bucket: shared with the movers.
+        orders: called a few times a second: obeys `dunlin control` and the timetable.
+        audit: gets every file's outcome.
+        report: gets counts, gauges, events and tasks.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        pool: Pool,
+        state: State,
+        pair: int,
+        run: int,
+        bucket: Bucket,
+        stop: Stop,
+        concurrency: Concurrency,
+        scan_first: bool,
+        orders: Callable[[], None],
+        audit: Callable[[str, Outcome], None],
+        report: Report,
+    ) -> None:
+        self.context = context
+        self.rules = context.rules
+        self.pool = pool
+        self.state = state
+        self.pair = pair
+        self.run = run
+        self.bucket = bucket
+        self.stop = stop
+        self.concurrency = concurrency
+        self.scan_first = scan_first
+        self.orders = orders
+        self.audit = audit
+        self.report = report
+        self.stats = Stats()
+        self.backlog = Backlog(state, run)
+        self.fatal: DunlinError | None = None
+        self.frontier: deque[Queued] = deque()
+        self.frontier_on_disk = False
+        self.flights: dict[int, Flight] = {}
+        self.scanning = 0
+        self.touched: set[str] = set()
+        self._held: set[int] = set()
+        self._finishing: dict[int, Open] = {}
+        self._next_unit = 0
+        self._work_seconds = 0.0
+        self._copy_seconds = 0.0
+        self._tasks: dict[tuple[int, int], tuple[Task, int]] = {}
+        self._scan_open = True
+        self._checksum = None if context.site.options.checksum == "none" else context.site.options.checksum
+
+    # ---- the loop ----
+
+    def crawl(self) -> None:
+        """Scan and transfer until nothing is left, or the run is to stop. Errors that end it stand in `fatal`."""
+        while not self.stopping:
+            self._dispatch()
+            if not self.flights and not self._has_work():
+                break
+            self.collect()
+        self.drain()
+        if not self.stopping:
+            self._finish_rest()
+
+    def drain(self) -> None:
+        """Wait for the units in flight; with the bucket stopped they end at the next file."""
+        while self.flights:
+            self.collect()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no new unit may begin."""
+        return self.fatal is not None or self.stop.requested
+
+    def _has_work(self) -> bool:
+        return bool(self.frontier or self.frontier_on_disk or self.backlog)
+
+    def _dispatch(self) -> None:
+        """Give out units while there is room."""
+        while not self.stopping and self.room() > 0:
+            if self._may_scan():
+                queued = self._next_directory()
+                if queued is not None:
+                    self._submit_scan(queued)
+                    continue
+            move = self.backlog.next()
+            if move is not None:
+                self.submit(move[1], move[0])
+                continue
+            queued = self._next_directory()
+            if queued is None:
+                return
+            self._submit_scan(queued)
+
+    def room(self) -> int:
+        """How many units may be given out now; without movers one at a time is done here."""
+        if not self.pool.started:
+            return 1 if not self.flights else 0
+        return self.pool.room
+
+    def _may_scan(self) -> bool:
+        """Whether a scan goes before a transfer: always, until the scan runs ahead; then a quarter of the units."""
+        if not self.backlog or self.scan_first:
+            return True
+        return self.scanning <= len(self.flights) // 4
+
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether scan units leave the copying to others."""
+        return self.scan_first or self._copy_seconds > RUN_AHEAD or self.bucket.rate > 0
+
+    def _submit_scan(self, queued: Queued) -> None:
+        self._held.add(queued.id)
+        self.scanning += 1
+        task = Scan(
+            queued.path,
+            queued.presence,
+            files=0 if self.runs_ahead else 1_000,
+            digest=queued.digest,
+            suspect=queued.doubtful,
+        )
+        self.submit(task, queued.id)
+
+    def submit(self, task: tasks.Task, directory: int, deaths: int = 0) -> None:
+        """Have a unit done: by a mover, or here as long as there is little to do."""
+        unit = self._next_unit
+        self._next_unit += 1
+        self.flights[unit] = Flight(task, directory, deaths)
+        if not self.pool.started and self._worth_movers(task):
+            self.start_movers()
+        if self.pool.started:
+            self.pool.submit(unit, tasks.pack(task))
+            return
+        begin = time.perf_counter()
+        outcome = run_unit(self.context, task, lambda part: self._record([(unit, "part", part)]))
+        self._work_seconds += time.perf_counter() - begin
+        self._record([(unit, "done", outcome)])
+
+    def _worth_movers(self, task: tasks.Task) -> bool:
+        if isinstance(task, Move) and sum(turn[1] for turn in task.turns) > 32 << 20:
+            return True
+        moved = self.stats.copied_files + self.stats.equal_files
+        return moved >= LAZY_FILES or self._work_seconds >= LAZY_SECONDS
+
+    def start_movers(self) -> None:
+        """Start the movers; units are done by them from now on."""
+        self.pool.start()
+        self.report.gauge("movers", self.pool.size)
+
+    def collect(self) -> None:
+        """Wait for news from the movers for a moment, record it, obey orders."""
+        self.orders()
+        if not self.pool.started:
+            return
+        arrivals = self.pool.poll(0.1)
+        batch: list[tuple[int, str, Outcome]] = []
+        for arrival in arrivals:
+            if arrival.kind in ("done", "part"):
+                batch.append((arrival.unit, arrival.kind, Outcome.unpack(arrival.body[0])))
+            elif arrival.kind == "lost":
+                self._retry_lost(arrival)
+            elif arrival.kind == "fault":
+                batch.append((arrival.unit, "done", self._fault(arrival)))
+            else:
+                self._show(arrival)
+        if batch:
+            self._record(batch)
+        self._gauges()
+
+    def _retry_lost(self, arrival: Arrival) -> None:
+        """The mover of a unit died: do the unit again, looking at the destination and for its temporary files."""
+        flight = self.flights.pop(arrival.unit)
+        self._event(Level.WARN, "mover.lost", f"a mover died; its unit is done again: {_directory(flight.task) or '.'}")
+        if flight.deaths + 1 >= DEATHS or self.stopping:
+            outcome = Outcome()
+            if not self.stopping:
+                error = DunlinError(
+                    "finish", _directory(flight.task), ErrorKind.INTERNAL, f"{DEATHS} movers died over it"
+                )
+                outcome.fail(_directory(flight.task), error, DEATHS, "failed_directories")
+            self.flights[arrival.unit] = flight
+            self._record([(arrival.unit, "done", outcome)])
+            return
+        if isinstance(flight.task, Scan):
+            presence = Presence.UNKNOWN if flight.task.presence != Presence.TARGET else Presence.TARGET
+            again: tasks.Task = Scan(
+                flight.task.directory, presence, flight.task.files, suspect=flight.task.suspect, sweep=arrival.body
+            )
+        elif isinstance(flight.task, Move):
+            again = Move(flight.task.directory, flight.task.turns, sweep=True)
+        else:
+            again = flight.task
+        self.submit(again, flight.directory, flight.deaths + 1)
+
+    def _fault(self, arrival: Arrival) -> Outcome:
+        flight = self.flights[arrival.unit]
+        outcome = Outcome()
+        where = _directory(flight.task)
+        error = DunlinError("finish", where, ErrorKind.INTERNAL, str(arrival.body[0]), "this is a fault of dunlin")
+        outcome.fail(where, error, count="failed_directories")
+        outcome.tell(Level.DEBUG, "fault", arrival.body[1])
+        return outcome
+
+    # ---- the frontier ----
+
+    def begin(self, root: Queued | None) -> None:
+        """Start from the root; or, for a continued run (None), from what the state says is left."""
+        if root is not None:
+            self.frontier.append(root)
+        else:
+            self.frontier_on_disk = True
+            self.backlog.on_disk = True
+        files, size = self.state.pending_totals(self.run) if root is None else (0, 0)
+        self.stats.pending_files, self.stats.pending_bytes = files, size
+
+    def _next_directory(self) -> Queued | None:
+        if not self.frontier and self.frontier_on_disk:
+            found = self.state.next_directories(self.run, FRONTIER, self._held, newest=True)
+            self.frontier_on_disk = len(found) == FRONTIER
+            known = self.state.digests(self.pair, [q.path for q in found])
+            for q in found:
+                seen = known.get(q.path)
+                self.frontier.append(
+                    Queued(q.id, q.path, int(q.target), seen.digest if seen else None, bool(seen and seen.doubtful))
+                )
+        if not self.frontier:
+            return None
+        # First in, first out while there is little (every mover finds work soon), then the newest first.
+        return self.frontier.popleft() if len(self.frontier) < FRONTIER // 2 else self.frontier.pop()
+
+    def _add_directories(self, parent: str, found: list[tuple[str, int]]) -> None:
+        paths = [(join(parent, name), presence) for name, presence in found]
+        ids = self.state.add_directories(self.run, paths)
+        known = self.state.digests(self.pair, [path for path, _ in paths])
+        for (path, presence), number in zip(paths, ids, strict=True):
+            if len(self.frontier) >= FRONTIER:
+                self.frontier_on_disk = True
+                continue
+            seen = known.get(path)
+            digest = seen.digest if seen else None
+            self.frontier.append(Queued(number, path, presence, digest, bool(seen and seen.doubtful)))
+
+    # ---- taking in outcomes ----
+
+    def _record(self, batch: list[tuple[int, str, Outcome]]) -> None:
+        """Put what arrived together on record in one transaction, then act on it."""
+        follow: list[Callable[[], None]] = []
+        with self.state.transaction():
+            for unit, kind, outcome in batch:
+                flight = self.flights[unit]
+                self._take_in(flight, kind == "done", outcome, follow)
+                if kind == "done":
+                    del self.flights[unit]
+                    if isinstance(flight.task, Scan):
+                        self.scanning -= 1
+        for act in follow:
+            act()
+
+    def _take_in(self, flight: Flight, done: bool, outcome: Outcome, follow: list[Callable[[], None]]) -> None:
+        task = flight.task
+        self._count(outcome, task)
+        self._rows(flight.directory, outcome)
+        directory = _directory(task)
+        if outcome.subdirectories:
+            self._add_directories(directory, outcome.subdirectories)
+        if outcome.extras:
+            self._extras(directory, task, outcome)
+        if outcome.linked:
+            self._links(flight, outcome)
+        if outcome.waiting and not self.stopping:
+            known = self._open(flight)
+            self.backlog.add(known, outcome.waiting)
+        if done:
+            if isinstance(task, Scan):
+                self._scanned(flight, outcome, follow)
+            elif isinstance(task, Move):
+                self._moved(flight, outcome, follow)
+            elif isinstance(task, Finish):
+                self._finished(flight, outcome)
+            elif isinstance(task, Record):
+                self._held.discard(flight.directory)
+        self.audit(directory, outcome)
+        for level, name, message, fields in outcome.news:
+            self._event(Level(level), name, message, **fields)
+        for name, kind, message, attempts in outcome.failed:
+            path = name if name == directory else join(directory, name)
+            self._event(Level.ERROR, "file.failed", message, path=path, kind=kind, attempt=attempts)
+        if outcome.fatal is not None and self.fatal is None:
+            self._end(fatal_error(outcome.fatal))
+
+    def _end(self, error: DunlinError) -> None:
+        if error.kind is ErrorKind.INTERRUPTED:
+            return
+        self.fatal = error
+        self.bucket.stop()
+
+    def _open(self, flight: Flight) -> Open:
+        known = self.backlog.open.get(flight.directory)
+        if known is None:
+            known = Open(flight.directory, _directory(flight.task))
+            self.backlog.open[flight.directory] = known
+        known.scanning = known.scanning or isinstance(flight.task, Scan)
+        return known
+
+    def _count(self, outcome: Outcome, task: tasks.Task) -> None:
+        counts = outcome.counts
+        self.stats.add(counts)
+        for name, n in counts.items():
+            if n:
+                self.report.count(name, n)
+        waiting = sum(facts[SIZE] for _, facts, _, _ in outcome.waiting)
+        self.stats.pending_files += len(outcome.waiting)
+        self.stats.pending_bytes += waiting
+        if isinstance(task, Move):
+            settled = {turn[0]: turn[1] for turn in task.turns}
+            self.stats.pending_files -= len(settled)
+            self.stats.pending_bytes -= sum(settled.values())
+        if outcome.seconds:
+            done = counts["copied_bytes"] + 4096 * (counts["copied_files"] + counts["equal_files"])
+            self.pool.grow(self.concurrency.sample(outcome.seconds, outcome.cpu, done))
+            if counts["copied_files"]:
+                self._copy_seconds += (outcome.seconds - self._copy_seconds) / 8
+
+    def _rows(self, directory: int, outcome: Outcome) -> None:
+        """The rows of files: copied, found in sync, waiting, failed."""
+        if not self.rules.record or self.rules.mode != "sync":
+            return
+        state, run = self.state, self.run
+        if outcome.copied:
+            state.put_synced(run, directory, outcome.copied, self._checksum)
+        if outcome.seen:
+            rows = [_file_row(row, FileStatus.SYNCED, self._checksum) for row in outcome.seen]
+            state.put_files(run, directory, rows, written=False)
+        if outcome.waiting:
+            rows = [_file_row(_as_row(name, facts), FileStatus.PENDING) for name, facts, _, _ in outcome.waiting]
+            state.put_files(run, directory, rows, written=False)
+        if outcome.failed or outcome.vanished:
+            rows = [
+                (name, *(None,) * 11, int(FileStatus.FAILED), message, kind)
+                for name, kind, message, _ in outcome.failed
+            ]
+            state.put_files(run, directory, rows, written=False)
+            if outcome.vanished:
+                state.forget_missing(directory, outcome.vanished)
+
+    def _extras(self, directory: str, task: tasks.Task, outcome: Outcome) -> None:
+        absent = isinstance(task, Scan) and task.presence == Presence.TARGET
+        directories = [(name, int(Presence.TARGET)) for name, is_directory in outcome.extras if is_directory]
+        if directories:
+            self._add_directories(directory, directories)
+        if self.rules.mode == "sync":
+            self.state.add_extras(
+                self.pair, [(join(directory, name), is_dir, not absent) for name, is_dir in outcome.extras]
+            )
+
+    def _links(self, flight: Flight, outcome: Outcome) -> None:
+        """Files with several names: the first name of each inode is treated like any file, the others wait."""
+        directory = _directory(flight.task)
+        rows = [row for row in outcome.linked if row[1] is not None]
+        names = [(facts[7], facts[8], join(directory, name), False) for name, facts, _ in rows if facts]
+        firsts = self.state.add_links(self.pair, names)
+        for (name, facts, target), first in zip(rows, firsts, strict=True):
+            if first is None and facts is not None:
+                action, _ = decide_content(self.rules.policy, facts, target)
+                if target is not None and facts[1:3] == target[1:3] and not _modes_differ(facts, target):
+                    outcome.counts["equal_files"] += 1
+                    outcome.seen.append(_as_row(name, facts))
+                    continue
+                outcome.waiting.append((name, facts, int(action), target is not None))
+        self._rows(flight.directory, Outcome(waiting=outcome.waiting, seen=outcome.seen))
+        outcome.unfinished = outcome.unfinished or bool(outcome.waiting)
+
+    def _scanned(self, flight: Flight, outcome: Outcome, follow: list[Callable[[], None]]) -> None:
+        """A scan is through: the directory is done, or its files still wait."""
+        failed = bool(outcome.failed) and not outcome.listed
+        known = self.backlog.open.get(flight.directory)
+        if known is not None:
+            known.scanning = False
+            known.failed = known.failed or bool(outcome.failed)
+            known.digest = outcome.digest
+            self.state.finish_directory(self.run, flight.directory, DirectoryStatus.SCANNED)
+            self._held.discard(flight.directory)
+            self._settle(known, follow)
+            return
+        self._held.discard(flight.directory)
+        interrupted = outcome.fatal is not None or (self.stop.requested and not outcome.listed)
+        if interrupted:
+            return  # it stays queued and is listed again
+        status = DirectoryStatus.FAILED if failed else DirectoryStatus.DONE
+        digest = outcome.digest
+        if self.rules.mode == "sync":
+            self.state.finish_directory(self.run, flight.directory, status, None, digest)
+
+    def _settle(self, known: Open, follow: list[Callable[[], None]]) -> None:
+        closed = self.backlog.settle(known)
+        if closed is not None:
+            follow.append(lambda: self._submit_finish(closed))
+
+    def _submit_finish(self, closed: Open) -> None:
+        self._finishing[closed.id] = closed
+        self.submit(Finish(closed.path), closed.id)
+
+    def _moved(self, flight: Flight, outcome: Outcome, follow: list[Callable[[], None]]) -> None:
+        known = self.backlog.open[flight.directory]
+        known.failed = known.failed or bool(outcome.failed or outcome.vanished)
+        if outcome.fatal is not None or (self.stopping and outcome.waiting):
+            known.left -= 1
+            return  # what was not begun stays pending
+        closed = self.backlog.done(flight.directory)
+        if closed is not None:
+            follow.append(lambda: self._submit_finish(closed))
+
+    def _finished(self, flight: Flight, outcome: Outcome) -> None:
+        closed = self._finishing.pop(flight.directory, None)
+        if outcome.fatal is not None or closed is None:
+            return
+        digest = None if closed.failed or outcome.failed else closed.digest
+        self.state.finish_directory(self.run, flight.directory, DirectoryStatus.DONE, None, digest)
+
+    def _finish_rest(self) -> None:
+        """Directories of a continued run whose last file was done before the kill, but not they themselves."""
+        while rest := self.state.scanned_directories(self.run, 1_000):
+            for number, path in rest:
+                self._finishing[number] = Open(number, path)
+                self.submit(Finish(path), number)
+                if self.room() <= 0:
+                    self.collect()
+            self.drain()
+
+    # ---- telling ----
+
+    def _event(self, level: Level, name: str, message: str, **fields: object) -> None:
+        self.report.event(Event(level, name, message, dict(fields)))
+
+    def _show(self, arrival: Arrival) -> None:
+        """A large file's progress, as a task of the report."""
+        if arrival.kind == "end":
+            shown = self._tasks.pop((arrival.unit, arrival.body[0]), None)
+            if shown:
+                shown[0].end()
+            return
+        thread, path, total, done = arrival.body
+        key = (arrival.unit, thread)
+        if key not in self._tasks:
+            self._tasks[key] = (self.report.task(path, total), 0)
+        task, before = self._tasks[key]
+        task.advance(done - before)
+        self._tasks[key] = (task, done)
+
+    def _gauges(self) -> None:
+        self.report.gauge("pending_files", self.stats.pending_files)
+        self.report.gauge("pending_bytes", self.stats.pending_bytes)
+        complete = not self.frontier and not self.frontier_on_disk and not self.scanning
+        self.report.gauge("scan_complete", float(complete))
+        self.report.gauge("threads", self.pool.threads)
+
+
+def _directory(task: tasks.Task) -> str:
+    return str(getattr(task, "directory", ""))
+
+
+def _modes_differ(source: tuple[object, ...], target: tuple[object, ...]) -> bool:
+    return bool((source[MODE] ^ target[MODE]) & PERMISSION_BITS)  # type: ignore[operator]
+
+
+def _as_row(name: str, facts: tuple[int, ...]) -> Copied:
+    return (name, facts[1], facts[2], facts[CTIME], None, facts[MODE], facts[3], facts[4], None)
+
+
+def _file_row(row: Copied, status: FileStatus, algorithm: str | None = None) -> tuple[object, ...]:
+    name, size, mtime, ctime, birth, mode, uid, gid, digest = row
+    used = algorithm if digest is not None else None
+    return (name, size, mtime, ctime, birth, mode, uid, gid, None, None, used, digest, int(status), None, None)

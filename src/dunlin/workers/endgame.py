@@ -1,0 +1,101 @@
+"""After the transfers: hard links are joined, then extras deleted, then directories dressed again.
+
+Deleting is what a mirror may get wrong only once, so everything speaks against it until shown otherwise:
+
+* any error at the source in this run, or in the run that it continues, disables every delete;
+* so does a source root that is empty although state or destination are not, and one that lies on
+  another file system than at the last run (an unmounted share lists cleanly, as empty or as whatever
+  lies beneath);
+* more extras than `max_delete` delete nothing at all;
+* each name, or the topmost absent directory above it, is looked at once more at the source.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from dunlin.model import Stats
+from dunlin.report import Event, Level
+from dunlin.state.store import State
+from dunlin.workers.coordinator import Coordinator
+from dunlin.workers.tasks import Delete, Finish, Join
+
+AT_LEAST = 100
+"""Deletes that the default of `max_delete` always allows."""
+
+_PAGE = 1_000
+
+
+def join_links(crew: Coordinator) -> None:
+    """Make the remembered names of each inode names of one inode at the destination."""
+    for group in crew.state.link_groups(crew.pair):
+        if crew.stopping:
+            return
+        crew.submit(Join(group.first, tuple(group.others)), 0)
+        for path in (group.first, *group.others):
+            crew.touched.add(path.rpartition("/")[0])
+        _keep_pace(crew)
+    crew.drain()
+
+
+def delete_refusal(stats: Stats, root_empty: bool, root_changed: bool, known_files: int) -> str:
+    """Why nothing may be deleted in this run, or ""."""
+    if stats.source_errors:
+        return f"{stats.source_errors} errors while reading the source: what was not read only looks deleted"
+    if root_empty and (known_files or stats.extra_files or stats.extra_directories):
+        return "the source is empty although files are known of it: is it mounted?"
+    if root_changed:
+        return "the source lies on another file system than at the last run; --accept-source says that this is right"
+    return ""
+
+
+def delete_limit(max_delete: int | None, known_files: int) -> int:
+    """How many files may be deleted: as asked, else a quarter of the known files, at least `AT_LEAST`."""
+    return max_delete if max_delete is not None else max(AT_LEAST, known_files // 4)
+
+
+def delete_extras(crew: Coordinator) -> None:
+    """Delete what the scan put on record as extras, children before their parents."""
+    after: str | None = None
+    while not crew.stopping:
+        page = crew.state.extras(crew.pair, _PAGE, after)
+        if not page:
+            break
+        after = page[-1].path
+        # One unit per directory, and a page is through before the next begins: parents wait for children.
+        for directory, group in groupby(page, key=lambda extra: extra.path.rpartition("/")[0]):
+            extras = list(group)
+            names = tuple((extra.path.rpartition("/")[2], extra.is_directory) for extra in extras)
+            if any(is_directory for _, is_directory in names):
+                crew.drain()
+            absent = not extras[0].top
+            crew.submit(Delete(directory, names, absent), 0)
+            if not absent:
+                crew.touched.add(directory)
+            _keep_pace(crew)
+        crew.drain()
+    crew.drain()
+
+
+def dress_touched(crew: Coordinator) -> None:
+    """Links and deletes changed the times of their directories: set them again."""
+    for directory in sorted(crew.touched):
+        if crew.stopping:
+            break
+        crew.submit(Finish(directory), 0)
+        _keep_pace(crew)
+    crew.touched.clear()
+    crew.drain()
+
+
+def refuse(crew: Coordinator, state: State, reason: str) -> None:
+    """Tell that nothing is deleted, and why."""
+    files, directories = state.count_extras(crew.pair)
+    if files or directories:
+        message = f"{files} files and {directories} directories are not deleted: {reason}"
+        crew.report.event(Event(Level.WARN, "delete.disabled", message, {"files": files, "directories": directories}))
+
+
+def _keep_pace(crew: Coordinator) -> None:
+    while crew.pool.started and crew.room() <= 0 and crew.flights:
+        crew.collect()

@@ -1,0 +1,164 @@
+"""A local mover: a process that takes units from its parent's socket and does them, in one or more threads.
+
+A mover holds no state. When it dies, what it was doing is done again by another; when its parent
+dies, it ends too: the socket closes, and on Linux the kernel sends the signal it asked for.
+Signals of the terminal are ignored here: the parent decides, and stops movers through the bucket.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from dunlin.pace.bucket import Bucket
+from dunlin.report import NullReport, Task
+from dunlin.transfer.outcome import Outcome
+from dunlin.workers import tasks
+from dunlin.workers.context import Context
+from dunlin.workers.setup import Setup, build
+from dunlin.workers.units import run_unit
+from dunlin.workers.wire import Wire
+
+_PR_SET_PDEATHSIG = 1
+TICK = 0.25
+"""Seconds between two messages about how far a large file is."""
+
+
+def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int) -> None:
+    """Do units from the socket until it closes.
+
+    Messages in: ("unit", id, packed task), ("threads", n). Messages out: ("part", id, outcome),
+    ("done", id, outcome), ("task", thread, path, total, done) and ("end", thread).
+    """
+    wire = Wire(end)
+    context = build(setup, bucket, number, _Progress(wire))
+    work: queue.SimpleQueue[tuple[int, tuple[Any, ...]] | None] = queue.SimpleQueue()
+    threads: list[threading.Thread] = []
+
+    def grow(n: int) -> None:
+        while len(threads) < n:
+            thread = threading.Thread(target=_work, args=(context, wire, work), daemon=True)
+            thread.start()
+            threads.append(thread)
+        while len(threads) > n:
+            threads.pop()
+            work.put(None)
+
+    grow(1)
+    while (messages := wire.receive()) is not None:
+        for message in messages:
+            if message[0] == "unit":
+                work.put((message[1], message[2]))
+            elif message[0] == "threads":
+                grow(message[1])
+    context.site.source.close()
+    context.site.target.close()
+
+
+def _work(context: Context, wire: Wire, work: queue.SimpleQueue[tuple[int, tuple[Any, ...]] | None]) -> None:
+    while (item := work.get()) is not None:
+        unit, packed = item
+        emit: Callable[[Outcome], None] = lambda part, unit=unit: wire.send(("part", unit, part.pack()))  # noqa: E731
+        try:
+            try:
+                outcome = run_unit(context, tasks.unpack(packed), emit)
+            except Exception as error:
+                # A fault of ours must not hang the run: the parent hears of it and counts it as a failure.
+                wire.send(("fault", unit, f"{type(error).__name__}: {error}", _trace()))
+                continue
+            wire.send(("done", unit, outcome.pack()))
+        except OSError:
+            return  # the parent is gone
+
+
+def _trace() -> str:
+    import traceback
+
+    return traceback.format_exc()
+
+
+class _Progress(NullReport):
+    """The mover's report: tells the parent which large files are being moved, a few times a second."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def task(self, name: str, total: int | None) -> Task:
+        return _SentTask(self._wire, name, total or 0)
+
+
+class _SentTask:
+    def __init__(self, wire: Wire, name: str, total: int) -> None:
+        self._wire = wire
+        self._head = (threading.get_ident(), name, total)
+        self._done = 0
+        self._next = 0.0
+        self.advance(0)
+
+    def advance(self, amount: int) -> None:
+        self._done += amount
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + TICK
+            self._wire.send(("task", *self._head, self._done))
+
+    def end(self) -> None:
+        self._wire.send(("end", self._head[0]))
+
+
+def _settle(parent: int) -> None:
+    """Make the process a mover: no signals of the terminal, and no life without its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform.startswith("linux"):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)  # it died before the request took effect
+
+
+def run_forked(end: socket.socket, setup: Setup, bucket: Bucket, number: int, parent: int) -> None:
+    """The body of a forked mover; never returns."""
+    code = 1
+    try:
+        _settle(parent)
+        serve(end, setup, bucket, number)
+        code = 0
+    except BaseException:
+        sys.stderr.write(_trace())
+        sys.stderr.flush()
+    finally:
+        # Nothing of the parent's may be unwound or flushed here: not its database, not its terminal.
+        _save_coverage()
+        os._exit(code)
+
+
+def _save_coverage() -> None:
+    coverage = sys.modules.get("coverage")
+    current = coverage.Coverage.current() if coverage else None
+    if current is not None:
+        current.stop()
+        current.save()
+
+
+def main(argv: list[str]) -> None:
+    """The body of a spawned mover: ``python -m dunlin.workers.mover SOCKET-FD BUCKET-FD NUMBER PARENT``."""
+    socket_fd, bucket_fd, number, parent = (int(word) for word in argv)
+    _settle(parent)
+    end = socket.socket(fileno=socket_fd)
+    head = end.recv(8, socket.MSG_WAITALL)
+    setup = pickle.loads(end.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
+    serve(end, setup, Bucket.attach(bucket_fd), number)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

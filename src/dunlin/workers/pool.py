@@ -1,0 +1,202 @@
+"""The local movers of a run: started late, fed a few units ahead, replaced when they die.
+
+Theory. Two processes copy small files nearly twice as fast as one (the interpreter lock), but each
+costs 10 ms to fork or 100 ms to spawn, so a run starts them only once there is work for them. On a
+mount with latency it is waiting that dominates, not the processor: there, threads inside the movers
+are grown, because a thread costs nothing while it waits. Each mover holds as many units as it has
+threads, and two more, so that it never waits for the parent.
+
+Movers are forked where no native runtime with threads of its own is loaded, which is always the case
+between local stores, and spawned otherwise, or to replace one that died.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import selectors
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from dunlin.pace.bucket import Bucket
+from dunlin.workers import mover
+from dunlin.workers.setup import Setup, token
+from dunlin.workers.wire import Wire
+
+AHEAD = 2
+"""Units that wait at a mover beyond those its threads work on."""
+
+
+@dataclass(slots=True)
+class Mover:
+    """The parent's side of one mover."""
+
+    number: int
+    wire: Wire
+    pid: int
+    child: subprocess.Popen[bytes] | None = None
+    units: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What came from a mover: `kind` is "done", "part", "fault", "task", "end" or "lost".
+
+    `unit` is the unit's number (for "task" and "end": the mover's), `body` the rest of the message; for
+    "lost" the unit's mover died, and `body` holds its token.
+    """
+
+    kind: str
+    unit: int
+    body: tuple[Any, ...]
+
+
+class Pool:
+    """The movers of one run.
+
+    Args:
+        setup: what each mover is told.
+        bucket: shared with all of them.
+        size: number of processes.
+        start: "fork" or "spawn".
+        keep_open: descriptors that every mover inherits: the run's lock.
+    """
+
+    def __init__(self, setup: Setup, bucket: Bucket, size: int, start: str, keep_open: tuple[int, ...] = ()) -> None:
+        self._setup = setup
+        self._bucket = bucket
+        self._size = size
+        self._start = start
+        self._keep_open = keep_open
+        self._movers: dict[int, Mover] = {}
+        self._next = 0
+        self._selector = selectors.DefaultSelector()
+        self.threads = 1
+        self.deaths = 0
+
+    @property
+    def started(self) -> bool:
+        """Whether there are movers."""
+        return bool(self._movers)
+
+    @property
+    def size(self) -> int:
+        """How many processes there are, or will be."""
+        return self._size
+
+    @property
+    def room(self) -> int:
+        """How many more units the movers take now."""
+        each = self.threads + AHEAD
+        return sum(max(0, each - len(m.units)) for m in self._movers.values())
+
+    def start(self) -> None:
+        """Start all movers."""
+        while len(self._movers) < self._size:
+            self._launch(self._start)
+
+    def _launch(self, how: str) -> None:
+        number = self._next
+        self._next += 1
+        ours, theirs = socket.socketpair()
+        if how == "fork":
+            others = [m.wire for m in self._movers.values()]
+            parent = os.getpid()
+            pid = os.fork()
+            if pid == 0:
+                ours.close()
+                for wire in others:
+                    wire.close()
+                mover.run_forked(theirs, self._setup, self._bucket, number, parent)
+            child = None
+        else:
+            child = self._spawn(theirs, number)
+            pid = child.pid
+        theirs.close()
+        wire = Wire(ours)
+        if how != "fork":
+            data = pickle.dumps(self._setup)
+            ours.sendall(len(data).to_bytes(8, "big") + data)
+        self._movers[number] = Mover(number, wire, pid, child)
+        self._selector.register(wire, selectors.EVENT_READ, number)
+        if self.threads > 1:
+            wire.send(("threads", self.threads))
+
+    def _spawn(self, theirs: socket.socket, number: int) -> subprocess.Popen[bytes]:
+        words = [str(theirs.fileno()), str(self._bucket.fileno()), str(number), str(os.getpid())]
+        fds = (theirs.fileno(), self._bucket.fileno(), *self._keep_open)
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        body = f"import sys; sys.path.insert(0, {root!r}); from dunlin.workers.mover import main; main(sys.argv[1:])"
+        return subprocess.Popen([sys.executable, "-c", body, *words], pass_fds=fds, stdin=subprocess.DEVNULL)
+
+    def submit(self, unit: int, packed: tuple[Any, ...]) -> None:
+        """Give a unit to the mover with the fewest."""
+        least = min(self._movers.values(), key=lambda m: len(m.units))
+        least.units.add(unit)
+        try:
+            least.wire.send(("unit", unit, packed))
+        except OSError:
+            pass  # it died; `poll` will find out and tell that the unit is lost
+
+    def grow(self, threads: int) -> None:
+        """Let every mover use that many threads."""
+        if threads == self.threads:
+            return
+        self.threads = threads
+        for m in self._movers.values():
+            try:
+                m.wire.send(("threads", threads))
+            except OSError:
+                pass  # as in `submit`
+
+    def poll(self, timeout: float) -> list[Arrival]:
+        """What the movers sent, waiting up to `timeout` seconds for the first message."""
+        arrivals: list[Arrival] = []
+        for key, _ in self._selector.select(timeout):
+            m = self._movers[key.data]
+            messages = m.wire.receive()
+            if messages is None:
+                arrivals += self._lost(m)
+                continue
+            for message in messages:
+                kind = message[0]
+                if kind in ("task", "end"):
+                    arrivals.append(Arrival(kind, m.number, message[1:]))
+                    continue
+                if kind != "part":
+                    m.units.discard(message[1])
+                arrivals.append(Arrival(kind, message[1], message[2:]))
+        return arrivals
+
+    def _lost(self, m: Mover) -> list[Arrival]:
+        """A mover died: its units are lost, and another takes its place."""
+        self._selector.unregister(m.wire)
+        m.wire.close()
+        self._reap(m)
+        del self._movers[m.number]
+        self.deaths += 1
+        if not self._bucket.stopped:
+            self._launch("spawn")
+        return [Arrival("lost", unit, (token(self._setup.rules, m.number),)) for unit in sorted(m.units)]
+
+    def _reap(self, m: Mover) -> None:
+        if m.child is not None:
+            m.child.wait()
+            return
+        try:
+            os.waitpid(m.pid, 0)
+        except ChildProcessError:
+            pass  # somebody else collected it
+
+    def close(self) -> None:
+        """Close the sockets, which ends the movers, and wait for them."""
+        for m in self._movers.values():
+            self._selector.unregister(m.wire)
+            m.wire.close()
+        for m in self._movers.values():
+            self._reap(m)
+        self._movers.clear()
+        self._selector.close()

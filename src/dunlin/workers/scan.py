@@ -1,0 +1,328 @@
+"""The scan unit: one directory is listed on both sides, compared, decided and, if small, carried out.
+
+The same function runs in the parent process, in a local mover and in a worker elsewhere. What it
+finds goes back as outcomes: one for each window of a huge directory, and the last one when the
+directory is through. Nothing is remembered between units.
+
+What the outcome promises: `listed` is set only when the source's listing ended cleanly; a target
+listing that fails makes the directory fail, with nothing done in it, because without it no decision
+is safe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+from collections.abc import Callable, Iterator
+
+from dunlin import plan
+from dunlin.compare import Side, merge
+from dunlin.compare.listing import Named, OrderError
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.model import (
+    DIRECTORY_BITS,
+    FILE_BITS,
+    MODE,
+    MTIME,
+    SIZE,
+    TYPE_BITS,
+    Action,
+    Difference,
+    Facts,
+    Operation,
+    join,
+)
+from dunlin.report import Level
+from dunlin.stores.base import Lists, MakesDirs, Order, power
+from dunlin.transfer.directory import as_copied, carry_out, dress_directory
+from dunlin.transfer.outcome import Outcome, Presence
+from dunlin.transfer.site import STREAM
+from dunlin.workers.context import STALE, TEMPORARY, Context
+from dunlin.workers.tally import tally
+from dunlin.workers.tasks import Scan
+
+Emit = Callable[[Outcome], None]
+
+
+def scan(context: Context, task: Scan, emit: Emit) -> Outcome:
+    """Do one directory; `emit` gets an outcome for every window but the last, which is returned."""
+    outcome = Outcome()
+    try:
+        _Scan(context, task, emit).run(outcome)
+    except OrderError:
+        outcome = Outcome()
+        _Scan(context, task, emit, proven=False).run(outcome)
+    return outcome
+
+
+class _Scan:
+    """One directory being looked at."""
+
+    def __init__(self, context: Context, task: Scan, emit: Emit, proven: bool = True) -> None:
+        self.context = context
+        self.site = context.site
+        self.rules = context.rules
+        self.task = task
+        self.emit = emit
+        self.proven = proven
+        self.directory = task.directory
+        self.files_left = task.files
+        self.bytes_left = task.bytes
+        self.waiting = False
+        self.failures = 0
+        self.incomplete = False
+        self.source_failed = False
+        self.hash = hashlib.blake2b(context.seed, digest_size=16)
+
+    def run(self, outcome: Outcome) -> None:
+        source_facts, source = self._open_source(outcome)
+        if source is None and self.task.presence != Presence.TARGET:
+            return
+        if source is not None and self._unchanged(source, outcome):
+            return
+        target = self._open_target(outcome)
+        if target is None:
+            return
+        matched = self.rules.record and self.rules.mode == "sync" and not outcome.recorded
+        policy = self.context.suspect if self.task.suspect else self.rules.policy
+        same = plan.same(policy) if self.task.suspect else self.context.same
+        try:
+            for difference in merge(source or Side(None), target, same, self.context.collate, matched):
+                self._window(difference, policy, outcome, matched)
+                self._check_stop(outcome)
+                if not difference.last:
+                    outcome = self._flush(outcome)
+        except DunlinError as error:
+            self._broken(error, outcome)
+            return
+        outcome.listed = True
+        self._end(source_facts, outcome)
+
+    # ---- the two sides ----
+
+    def _open_source(self, outcome: Outcome) -> tuple[Facts | None, Side | None]:
+        if self.task.presence == Presence.TARGET:
+            return None, None
+        try:
+            facts = self.site.source.stat(self.directory).facts
+            side = self._side(self.site.source, self._listing(self.site.source, True, outcome))
+        except DunlinError as error:
+            if error.kind is ErrorKind.NOT_FOUND and self.directory:
+                self.source_failed = True
+                outcome.vanish(self.directory)
+                outcome.tell(Level.WARN, "directory.vanished", f"{self.directory}: gone before it was listed")
+                return None, None
+            self.source_failed = True
+            self._broken(error, outcome)
+            return None, None
+        outcome.counts["scanned_directories"] += 1
+        return facts, side
+
+    def _open_target(self, outcome: Outcome) -> Side | None:
+        if self.task.presence == Presence.SOURCE:
+            return Side(None)
+        try:
+            return self._side(self.site.target, self._listing(self.site.target, False, outcome))
+        except DunlinError as error:
+            if error.kind is not ErrorKind.NOT_FOUND:
+                self._broken(error, outcome)
+                return None
+        if self.rules.mode == "sync" and self.task.presence != Presence.TARGET:
+            dirs = power(self.site.target, MakesDirs)
+            try:
+                if dirs is not None and dirs.make_directory(self.directory):
+                    outcome.counts["created_directories"] += 1
+            except DunlinError as error:
+                self._broken(error, outcome)
+                return None
+        return Side(None)
+
+    def _side(self, store: Lists, listing: Iterator[list[Named]]) -> Side:
+        proven = self.proven and getattr(store, "caps").order is Order.PROVEN  # noqa: B009  (Lists has no caps)
+        return Side(listing, proven=proven, collate=self.context.collate)
+
+    def _listing(self, store: Lists, is_source: bool, outcome: Outcome) -> Iterator[list[Named]]:
+        """The names that take part, batch by batch."""
+        rules = self.rules
+        selection = rules.selection
+        filtered = not selection.everything and (is_source or not rules.delete_excluded)
+        takes = selection.matcher(self.directory) if filtered else None
+        depth = self.directory.count("/") + 1 if self.directory else 0
+        deep = selection.max_depth is not None and depth + 1 >= selection.max_depth
+        skip = rules.skip_source if is_source else rules.skip_target
+        try:
+            for batch in store.list(self.directory):
+                names = batch
+                if any(name.startswith(".dunlin-") for name, _ in batch):
+                    names = [named for named in names if not self._temporary(named, is_source, outcome)]
+                if self.context.own_names and not self.context.own_names.isdisjoint(name for name, _ in names):
+                    names = [named for named in names if not self._own(named)]
+                if skip:
+                    names = [named for named in names if join(self.directory, named[0]) not in skip]
+                if takes is not None:
+                    names = [
+                        (name, what)
+                        for name, what in names
+                        if takes(name, what[MODE] & TYPE_BITS == DIRECTORY_BITS)
+                        and (what[MODE] & TYPE_BITS == DIRECTORY_BITS or selection.takes(what))
+                    ]
+                if deep:
+                    names = [named for named in names if named[1][MODE] & TYPE_BITS != DIRECTORY_BITS]
+                if is_source:
+                    self._take_in(names, outcome)
+                yield names
+        except DunlinError:
+            self.source_failed = is_source
+            raise
+
+    def _take_in(self, names: list[Named], outcome: Outcome) -> None:
+        sizes = [what[SIZE] for _, what in names if what[MODE] & TYPE_BITS != DIRECTORY_BITS]
+        outcome.counts["scanned_files"] += len(sizes)
+        outcome.counts["scanned_bytes"] += sum(sizes)
+
+    def _temporary(self, named: Named, is_source: bool, outcome: Outcome) -> bool:
+        """Whether it is a temporary file of dunlin; at the destination those of dead runs are removed."""
+        match = TEMPORARY.fullmatch(named[0])
+        if match is None:
+            return False
+        if not is_source and self.rules.mode == "sync":
+            token = match[1] + match[2]
+            dead = match[1] in self.rules.dead or token in self.task.sweep
+            if dead or self.context.now() - named[1][MTIME] > STALE:
+                try:
+                    self.site.target.delete([join(self.directory, named[0])])
+                except DunlinError as error:
+                    outcome.tell(Level.WARN, "temporary.kept", str(error))
+        return True
+
+    def _own(self, named: Named) -> bool:
+        """Whether it is this run's own state, log or report file, under whatever name it is reached."""
+        import os
+
+        ident = (named[1][7], named[1][8])
+        for path in self.rules.own:
+            try:
+                st = os.stat(path)
+            except OSError:
+                continue
+            if (st.st_dev, st.st_ino) == ident:
+                return True
+        return False
+
+    # ---- the windows ----
+
+    def _unchanged(self, source: Side, outcome: Outcome) -> bool:
+        """Compare the source's listing with its fingerprint on record; True when that settles the directory."""
+        if self.rules.mode != "sync" or not source.single or not self.rules.record:
+            return False
+        self.hash.update(fingerprint(source.first))
+        outcome.digest = self.hash.digest()
+        outcome.recorded = outcome.digest == self.task.digest
+        if not (outcome.recorded and self.rules.trust_state) or self.task.suspect:
+            return False
+        for name, what in source.first:
+            if what[MODE] & TYPE_BITS == DIRECTORY_BITS:
+                outcome.subdirectories.append((name, int(Presence.BOTH)))
+            else:
+                outcome.counts["equal_files"] += 1
+                outcome.counts["equal_bytes"] += what[SIZE]
+        outcome.listed = True
+        return True
+
+    def _window(self, difference: Difference, policy: plan.Policy, outcome: Outcome, matched: bool) -> None:
+        outcome.counts["equal_files"] += difference.equal
+        outcome.counts["equal_bytes"] += difference.equal_bytes
+        for names in difference.clashes:
+            for name in names:
+                error = DunlinError(
+                    "copy",
+                    join(self.directory, name),
+                    ErrorKind.CLASH,
+                    f"the destination holds it and {', '.join(n for n in names if n != name)} as one name",
+                    "rename one of them",
+                )
+                outcome.fail(name, error)
+        operations = plan.decide(difference, policy)
+        if self.rules.mode != "sync":
+            tally(self.context, self.directory, operations, outcome)
+        elif operations:
+            failed = len(outcome.failed) + len(outcome.vanished)
+            carry_out(self.site, self.directory, self._within_budget(operations, outcome), outcome)
+            self.failures += len(outcome.failed) + len(outcome.vanished) - failed
+        self.waiting = self.waiting or bool(outcome.waiting)
+        self.incomplete = self.incomplete or bool(outcome.linked)
+        if matched:
+            outcome.seen += [as_copied(n, what) for n, what in difference.matched if what[MODE] & TYPE_BITS == FILE_BITS]
+
+    def _within_budget(self, operations: list[Operation], outcome: Outcome) -> list[Operation]:
+        """What this unit does itself; files beyond its budget, and large ones, are handed back."""
+        kept = []
+        for operation in operations:
+            if operation.action in (Action.COPY, Action.VERIFY) and not operation.clear:
+                rows = []
+                for row in operation.rows:
+                    facts = row[1]
+                    assert facts is not None
+                    size = facts[SIZE]
+                    if self.files_left > 0 and size <= self.bytes_left and size <= STREAM:
+                        self.files_left -= 1
+                        self.bytes_left -= size
+                        rows.append(row)
+                    else:
+                        outcome.waiting.append((row[0], facts, int(operation.action), row[2] is not None))
+                operation = Operation(operation.action, rows, reason=operation.reason)
+            if operation.rows:
+                kept.append(operation)
+        return kept
+
+    def _check_stop(self, outcome: Outcome) -> None:
+        if self.site.bucket.stopped:
+            raise DunlinError("scan", self.directory, ErrorKind.INTERRUPTED, "the run was stopped")
+
+    def _flush(self, outcome: Outcome) -> Outcome:
+        """Send what a window brought and go on with an empty outcome."""
+        outcome.unfinished = True
+        self.emit(outcome)
+        return Outcome()
+
+    # ---- the end ----
+
+    def _broken(self, error: DunlinError, outcome: Outcome) -> None:
+        """The directory could not be listed on one side: nothing is known to be missing in it."""
+        if error.kind is ErrorKind.INTERRUPTED:
+            outcome.end(error)
+            return
+        outcome.digest = None
+        outcome.fail(self.directory, error, count="failed_directories")
+        if self.source_failed:
+            outcome.counts["source_errors"] += 1
+
+    def _end(self, source: Facts | None, outcome: Outcome) -> None:
+        clean = not (self.failures or outcome.failed or outcome.vanished)
+        if not clean or self.incomplete or outcome.fatal is not None:
+            outcome.digest = None
+        if self.rules.mode != "sync" or source is None or outcome.fatal is not None:
+            return
+        outcome.unfinished = self.waiting
+        if not self.waiting:
+            finish(self.context, self.directory, source, outcome)
+
+
+def finish(context: Context, directory: str, source: Facts, outcome: Outcome) -> None:
+    """Give the directory its own metadata, now that nothing in it changes any more."""
+    try:
+        target = context.site.target.stat(directory).facts
+        dress_directory(context.site, directory, source, target, outcome)
+    except DunlinError as error:
+        outcome.fail(directory, error, count="failed_directories")
+
+
+def fingerprint(names: list[Named]) -> bytes:
+    """Bytes that differ when any name, kind, size, mtime, mode or owner in the listing differs."""
+    return marshal.dumps(
+        sorted(
+            (name, what[MODE]) if what[MODE] & TYPE_BITS == DIRECTORY_BITS else (name, *what[:5])
+            for name, what in names
+        ),
+        2,
+    )

@@ -1,0 +1,77 @@
+"""What a mover is told once, and how it makes itself ready with it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from dunlin.pace.bucket import Bucket
+from dunlin.report import Report
+from dunlin.stores.base import Caps
+from dunlin.stores.local.writing import WriteOptions
+from dunlin.stores.open import open_store
+from dunlin.transfer import Options
+from dunlin.transfer.site import Site
+from dunlin.workers.context import Context, Rules
+
+MOVER_DIGITS = 2
+"""Hexadecimal digits by which a mover's number follows the run in the names of its temporary files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Everything but the units: plain, so that a spawned process can receive it.
+
+    Attributes:
+        source, target: URLs.
+        backup: URL of the store that receives what is overwritten or deleted; "" for none.
+        backup_prefix: its directory below the target's root, when it lies there (`backup` is "" then).
+        options, rules: how to transfer, look and decide.
+        share: bytes of buffers for one pipeline.
+        push: send written data to the device as it goes (a bandwidth limit is to be strict).
+        target_caps: what was found out about the destination.
+    """
+
+    source: str
+    target: str
+    options: Options
+    rules: Rules
+    backup: str = ""
+    backup_prefix: str = ""
+    share: int = 8 << 20
+    target_caps: Caps | None = None
+    push: bool = False
+
+
+def token(rules: Rules, number: int) -> str:
+    """The token of mover `number` in the names of its temporary files."""
+    return f"{rules.run}{number:0{MOVER_DIGITS}x}"
+
+
+def build(setup: Setup, bucket: Bucket, number: int, report: Report) -> Context:
+    """Open the stores and make the rules ready, in the process that will do the units."""
+    options = setup.options
+    write = WriteOptions(
+        run_id=token(setup.rules, number),
+        fsync_file=options.fsync == "file",
+        in_place=options.in_place,
+        sparse=options.sparse,
+        push=setup.push,
+    )
+    source = open_store(setup.source)
+    target = open_store(setup.target, options=write, caps=setup.target_caps)
+    backup = open_store(setup.backup, options=write) if setup.backup else None
+    if setup.backup_prefix:
+        backup = target
+    site = Site(
+        source=source,
+        target=target,
+        options=options,
+        bucket=bucket,
+        token=write.run_id,
+        share=setup.share,
+        report=report,
+        backup=backup,
+        backup_prefix=setup.backup_prefix,
+    )
+    return Context(site, setup.rules, time.time_ns)

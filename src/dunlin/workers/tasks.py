@@ -1,0 +1,92 @@
+"""What a worker is asked to do: units, as plain values that `marshal` can carry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dunlin.transfer.outcome import Presence
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """List one directory on both sides, decide, and carry out what is small enough.
+
+    Attributes:
+        directory: path below the roots.
+        presence: where it is (`Presence`).
+        files, bytes: how much may be copied within this unit; the rest is handed back as waiting.
+        digest: fingerprint of the source listing on record; None: not (completely) on record.
+        suspect: the content at the destination may be lost (other boot): compare it.
+        sweep: tokens of movers that died, whose temporary files are removed.
+    """
+
+    directory: str
+    presence: int = Presence.UNKNOWN
+    files: int = 1_000
+    bytes: int = 16 << 20
+    digest: bytes | None = None
+    suspect: bool = False
+    sweep: tuple[str, ...] = ()
+
+
+Turn = tuple[str, int, int, bool]
+"""name, size, `Action` value, whether the destination has it: a file whose turn has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Transfer waiting files of one directory. `sweep`: first remove dead temporary files there."""
+
+    directory: str
+    turns: tuple[Turn, ...]
+    sweep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Set a directory's own times, mode and owner, after all that is in it."""
+
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove extras of one directory after a live look at the source.
+
+    `absent`: the directory itself is an extra, so looking at it covers all its names.
+    """
+
+    directory: str
+    names: tuple[tuple[str, bool], ...]
+    absent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Make the names of one inode names of one inode again: `first` exists at the destination."""
+
+    first: str
+    others: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """List a huge directory at the source once more and put its files on record."""
+
+    directory: str
+
+
+Task = Scan | Move | Finish | Delete | Join | Record
+
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Scan, Move, Finish, Delete, Join, Record)}
+
+
+def pack(task: Task) -> tuple[Any, ...]:
+    """Plain values; the kind's name first."""
+    return (type(task).__name__, *(getattr(task, name) for name in task.__dataclass_fields__))
+
+
+def unpack(packed: tuple[Any, ...]) -> Task:
+    """The reverse of `pack`."""
+    return _KINDS[packed[0]](*packed[1:])  # type: ignore[no-any-return]

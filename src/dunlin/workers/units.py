@@ -1,0 +1,177 @@
+"""The unit functions: what is done with each kind of task, in whatever process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.model import FILE_BITS, MODE, TYPE_BITS, Action, Kind, Operation, Row, facts, join
+from dunlin.report import Level
+from dunlin.stores.base import MakesLinks, power
+from dunlin.transfer import keep
+from dunlin.transfer.directory import as_copied, carry_out, copy_file
+from dunlin.transfer.outcome import Outcome
+from dunlin.workers.context import Context
+from dunlin.workers.scan import Emit, finish, scan
+from dunlin.workers.tasks import Delete, Finish, Join, Move, Record, Scan, Task
+
+
+def run_unit(context: Context, task: Task, emit: Emit) -> Outcome:
+    """Do a task and tell what became of it. Raises nothing: what fails stands in the outcome."""
+    wall, cpu = time.perf_counter(), time.thread_time()
+    if isinstance(task, Scan):
+        outcome = scan(context, task, emit)
+    else:
+        outcome = Outcome()
+        try:
+            _DO[type(task)](context, task, outcome, emit)
+        except DunlinError as error:
+            outcome.fail(getattr(task, "directory", ""), error)
+    outcome.seconds = time.perf_counter() - wall
+    outcome.cpu = time.thread_time() - cpu
+    for what, reason in outcome.refused.items():
+        if what not in context.warned:
+            context.warned.add(what)
+            outcome.tell(Level.WARN, "metadata.refused", f"the destination does not take {what}: {reason}", what=what)
+    return outcome
+
+
+def _move(context: Context, task: Move, outcome: Outcome, emit: Emit) -> None:
+    if task.sweep:
+        _sweep(context, task.directory, outcome)
+    by_action: dict[Action, list[Row]] = {}
+    for name, size, action, exists in task.turns:
+        row: Row = (name, facts(Kind.FILE, size), None)
+        if exists and (context.site.backup is not None or action != Action.COPY):
+            row = _with_target(context, task.directory, row)
+        if action != Action.COPY:
+            row = (name, context.site.source.stat(join(task.directory, name)).facts, row[2])
+        by_action.setdefault(Action(action), []).append(row)
+    operations = [Operation(action, rows) for action, rows in by_action.items()]
+    for operation in operations:
+        if operation.action is Action.VERIFY:
+            missing = [row for row in operation.rows if row[2] is None]
+            operation.rows = [row for row in operation.rows if row[2] is not None]
+            operations.append(Operation(Action.COPY, missing))
+    carry_out(context.site, task.directory, operations, outcome)
+
+
+def _with_target(context: Context, directory: str, row: Row) -> Row:
+    try:
+        return row[0], row[1], context.site.target.stat(join(directory, row[0])).facts
+    except DunlinError as error:
+        if error.kind is not ErrorKind.NOT_FOUND:
+            raise
+        return row[0], row[1], None
+
+
+def _sweep(context: Context, directory: str, outcome: Outcome) -> None:
+    """Remove temporary files that a dead run or mover left in a directory that will not be listed."""
+    from dunlin.workers.context import TEMPORARY
+
+    for batch in context.site.target.list(directory):
+        for name, _ in batch:
+            match = TEMPORARY.fullmatch(name)
+            if match and match[1] in context.rules.dead:
+                context.site.target.delete([join(directory, name)])
+
+
+def _finish(context: Context, task: Finish, outcome: Outcome, emit: Emit) -> None:
+    try:
+        source = context.site.source.stat(task.directory).facts
+    except DunlinError as error:
+        if error.kind is ErrorKind.NOT_FOUND:
+            return
+        raise
+    finish(context, task.directory, source, outcome)
+
+
+def _delete(context: Context, task: Delete, outcome: Outcome, emit: Emit) -> None:
+    """Remove extras: files in one call, directories (emptied before, children come first) one by one."""
+    site = context.site
+    if task.absent and not _is_absent(context, task.directory, outcome):
+        return
+    for name, is_directory in task.names:
+        if site.bucket.stopped:
+            outcome.end(DunlinError("delete", task.directory, ErrorKind.INTERRUPTED, "the run was stopped"))
+            return
+        path = join(task.directory, name)
+        try:
+            if not task.absent and not _is_absent(context, path, outcome, is_directory):
+                continue
+            if is_directory:
+                outcome.counts["deleted_directories"] += sum(site.target.delete([path]))
+            else:
+                if site.backup is not None:
+                    keep.keep(site, path)
+                    outcome.counts["deleted_files"] += 1
+                else:
+                    outcome.counts["deleted_files"] += sum(site.target.delete([path]))
+                outcome.tell(Level.INFO, "file.deleted", path, path=path)
+        except DunlinError as error:
+            if is_directory and error.kind is ErrorKind.EXISTS:
+                # Names that the filters protect are still in it.
+                outcome.tell(Level.INFO, "directory.kept", f"{path}: not empty", path=path)
+            elif error.kind is not ErrorKind.NOT_FOUND:
+                outcome.fail(name, error)
+
+
+def _is_absent(context: Context, path: str, outcome: Outcome, is_directory: bool = True) -> bool:
+    """The live look: whether the source really has no such name (or one that the filters exclude)."""
+    directory, _, name = path.rpartition("/")
+    if context.rules.delete_excluded and not context.rules.selection.matcher(directory)(name, is_directory):
+        return True
+    try:
+        context.site.source.stat(path)
+    except DunlinError as error:
+        if error.kind is ErrorKind.NOT_FOUND:
+            return True
+        outcome.counts["source_errors"] += 1
+        raise
+    outcome.tell(Level.WARN, "delete.refused", f"{path}: the source has it after all, not deleted", path=path)
+    return False
+
+
+def _join(context: Context, task: Join, outcome: Outcome, emit: Emit) -> None:
+    site = context.site
+    links = power(site.target, MakesLinks)
+    first = site.target.stat(task.first)
+    for path in task.others:
+        directory, _, name = path.rpartition("/")
+        try:
+            there = _with_target(context, directory, (name, None, None))[2]
+            if there is not None and there[7:9] == first.facts[7:9]:
+                outcome.counts["equal_files"] += 1
+                continue
+            if links is None:
+                raise DunlinError("link", path, ErrorKind.UNSUPPORTED)
+            links.make_hard_link(task.first, path)
+            outcome.counts["hard_links"] += 1
+        except DunlinError as error:
+            if error.kind not in (ErrorKind.UNSUPPORTED, ErrorKind.DENIED, ErrorKind.IO):
+                outcome.fail(path, error)
+                continue
+            # The destination cannot link (or not so often): the name gets a copy of its own.
+            copy_file(site, directory, (name, None, None), outcome)
+
+
+def _record(context: Context, task: Record, outcome: Outcome, emit: Emit) -> None:
+    takes = context.rules.selection.matcher(task.directory)
+    for batch in context.site.source.list(task.directory):
+        part = Outcome(unfinished=True)
+        part.seen = [
+            as_copied(name, what)
+            for name, what in batch
+            if what[MODE] & TYPE_BITS == FILE_BITS and takes(name, False) and context.rules.selection.takes(what)
+        ]
+        emit(part)
+
+
+_DO: dict[type[Task], Callable[..., None]] = {
+    Move: _move,
+    Finish: _finish,
+    Delete: _delete,
+    Join: _join,
+    Record: _record,
+}

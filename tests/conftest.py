@@ -1,0 +1,45 @@
+"""What holds for every test: a clean environment, deterministic hypothesis, unit tests first."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Two noisy cores: a slow example says nothing. The same examples every time, so that a red run can be repeated;
+# HYPOTHESIS_PROFILE=search looks for new ones.
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("search", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+HERE = Path(__file__).parent
+ORDER = {"unit": 0, "packaging": 1}
+"""Unit tests first: they fail fastest. Packaging keeps one worker busy while the others do the rest."""
+
+
+def folder(item: pytest.Item) -> str:
+    """The folder of tests/ that a test stands in."""
+    return item.path.relative_to(HERE).parts[0]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: ORDER.get(folder(item), 2))
+    for item in items:
+        if folder(item) == "packaging":
+            # Its session fixtures build and install: once is enough.
+            item.add_marker(pytest.mark.packaging)
+            item.add_marker(pytest.mark.xdist_group("packaging"))
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No configuration file or variable of the person who runs the tests takes part in them."""
+    for name in [name for name in os.environ if name.startswith("DUNLIN_")]:
+        monkeypatch.delenv(name)
+    empty = tmp_path_factory.getbasetemp() / "home"
+    for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(variable, str(empty / variable))

@@ -1,0 +1,295 @@
+"""The optional powers, for every store and wrapper that has them, and the forwarding of each by each."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pytest
+
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.model import GID, IDENT, MODE, MTIME, NLINK, UID, Kind, sort_key
+from dunlin.report import NullReport, RecordingReport
+from dunlin.stores import base
+from dunlin.stores.base import (
+    Copies,
+    CopiesBatch,
+    HasSpace,
+    MakesDirs,
+    MakesLinks,
+    Meta,
+    Moves,
+    SetsMeta,
+    Store,
+    Syncs,
+    Walks,
+    power,
+)
+from dunlin.stores.local import LocalStore
+from dunlin.stores.memory import MemoryStore
+from dunlin.stores.wrap import POWERS, Counted, Paced, ReadOnly, Retrying
+from tests.contract.conftest import FreeBucket, once
+from tests.contract.support import get, names, put
+
+P = TypeVar("P")
+
+
+def having(store: Store, wanted: type[P]) -> P:
+    found = power(store, wanted)
+    if found is None:
+        pytest.skip(f"has no {wanted.__name__}")
+    return found
+
+
+def test_make_directory(store: Store) -> None:
+    dirs = having(store, MakesDirs)
+    assert dirs.make_directory("d", 0o2755) is True
+    assert dirs.make_directory("d", 0o700) is False
+    assert stat.S_IMODE(store.stat("d").facts[MODE]) == 0o2755
+    assert dirs.make_directory("") is False
+    dirs.make_directory("narrow", 0o555)
+    put(store, "narrow/f")
+    put(store, "f")
+    for path, kind in [("f", ErrorKind.EXISTS), ("absent/d", ErrorKind.NOT_FOUND), ("f/d", ErrorKind.NOT_FOUND)]:
+        with pytest.raises(DunlinError) as error:
+            dirs.make_directory(path)
+        assert error.value.kind is kind
+
+
+def test_links(store: Store) -> None:
+    links = having(store, MakesLinks)
+    for target in ("nowhere", "../up", "/abs/\udcff", "x" * 1000):
+        links.make_link("l", target, Meta(mtime=3_000_000_001, atime=4_000_000_002))
+        assert links.read_link("l") == target
+        entry = store.stat("l")
+        assert entry.kind is Kind.LINK
+        assert entry.mtime == 3_000_000_001
+    assert names(store) == ["l"]
+    put(store, "f")
+    with pytest.raises(DunlinError) as error:
+        links.read_link("f")
+    assert error.value.kind is ErrorKind.CHANGED
+
+
+def test_hard_links(store: Store) -> None:
+    links = having(store, MakesLinks)
+    put(store, "one", b"content")
+    put(store, "two", b"other")
+    links.make_hard_link("one", "two")
+    links.make_hard_link("one", "three")
+    links.make_hard_link("one", "three")  # both names are one inode already
+    facts = [store.stat(name).facts for name in ("one", "two", "three")]
+    assert {what[IDENT] for what in facts} == {facts[0][IDENT]}
+    assert facts[0][NLINK] == 3
+    assert get(store, "two") == b"content"
+    assert sorted(names(store)) == ["one", "three", "two"]
+    with pytest.raises(DunlinError) as error:
+        links.make_hard_link("absent", "four")
+    assert error.value.kind is ErrorKind.NOT_FOUND
+
+
+def test_special_files(store: Store) -> None:
+    links = having(store, MakesLinks)
+    put(store, "fifo", b"in the way")
+    links.make_special("fifo", stat.S_IFIFO | 0o640, 0, Meta(mtime=7))
+    links.make_special("socket", stat.S_IFSOCK | 0o600, 0, Meta())
+    assert store.stat("fifo").kind is Kind.FIFO
+    assert stat.S_IMODE(store.stat("fifo").facts[MODE]) == 0o640
+    assert store.stat("fifo").mtime == 7
+    assert store.stat("socket").kind is Kind.SOCKET
+
+
+def test_metadata_to_the_nanosecond(store: Store) -> None:
+    setter = having(store, SetsMeta)
+    put(store, "f", b"x", mode=0o640, mtime=1_111_111_111_111_111_111, atime=999_999_999)
+    assert store.stat("f").mtime == 1_111_111_111_111_111_111
+    assert stat.S_IMODE(store.stat("f").facts[MODE]) == 0o640
+    setter.set_meta("f", Meta(mtime=-5_000_000_001))
+    assert store.stat("f").mtime == -5_000_000_001
+    setter.set_meta("f", Meta(mode=0o7711))
+    assert stat.S_IMODE(store.stat("f").facts[MODE]) == 0o7711
+    assert store.stat("f").mtime == -5_000_000_001
+    setter.set_meta("", Meta(mtime=42))
+    assert store.stat("").mtime == 42
+    with pytest.raises(DunlinError) as error:
+        setter.set_meta("absent", Meta(mtime=1))
+    assert error.value.kind is ErrorKind.NOT_FOUND
+
+
+def test_metadata_of_a_link_is_its_own(store: Store) -> None:
+    links, setter = having(store, MakesLinks), having(store, SetsMeta)
+    put(store, "f", mtime=1, mode=0o600)
+    links.make_link("l", "f", Meta())
+    setter.set_meta("l", Meta(mtime=9, atime=9, mode=0o777))
+    assert store.stat("l").mtime == 9
+    assert store.stat("f").mtime == 1
+    assert stat.S_IMODE(store.stat("f").facts[MODE]) == 0o600
+
+
+@pytest.mark.root
+def test_ownership(store: Store) -> None:
+    links, setter = having(store, MakesLinks), having(store, SetsMeta)
+    put(store, "f", uid=1234, gid=2345, mode=0o6755)
+    assert store.stat("f").facts[UID] == 1234
+    assert store.stat("f").facts[GID] == 2345
+    assert stat.S_IMODE(store.stat("f").facts[MODE]) == 0o6755
+    links.make_link("l", "f", Meta(uid=77))
+    assert store.stat("l").facts[UID] == 77
+    setter.set_meta("f", Meta(gid=5))
+    assert store.stat("f").facts[GID] == 5
+    assert store.stat("f").facts[UID] == 1234
+
+
+def test_extended_attributes_are_exact_within_their_space(store: Store) -> None:
+    setter = having(store, SetsMeta)
+    space = ("user.a.",)
+    put(store, "f", xattrs={"user.a.one": b"1", "user.a.two": b"\0\xff"}, xattr_space=space)
+    setter.set_meta("f", Meta(xattrs={"user.b": b"b"}, xattr_space=("user.b",)))
+    assert setter.get_xattrs("f", ("user.",)) == {"user.a.one": b"1", "user.a.two": b"\0\xff", "user.b": b"b"}
+    setter.set_meta("f", Meta(xattrs={"user.a.two": b"2"}, xattr_space=space))
+    assert setter.get_xattrs("f", ("user.",)) == {"user.a.two": b"2", "user.b": b"b"}
+    setter.set_meta("f", Meta(mtime=1))
+    assert setter.get_xattrs("f", ("user.",)) == {"user.a.two": b"2", "user.b": b"b"}
+    setter.set_meta("", Meta(xattrs={"user.a.root": b""}, xattr_space=space))
+    assert setter.get_xattrs("", space) == {"user.a.root": b""}
+
+
+def test_moves(store: Store) -> None:
+    moves, dirs = having(store, Moves), having(store, MakesDirs)
+    dirs.make_directory("d")
+    dirs.make_directory("d/e")
+    put(store, "d/e/f", b"1")
+    put(store, "g", b"2")
+    moves.move("d/e", "h")
+    assert get(store, "h/f") == b"1"
+    with pytest.raises(DunlinError):
+        store.stat("d/e")
+    moves.move("h/f", "g")
+    assert get(store, "g") == b"1"
+    assert names(store, "h") == []
+    moves.move("g", "g")
+    assert get(store, "g") == b"1"
+    with pytest.raises(DunlinError) as error:
+        moves.move("absent", "x")
+    assert error.value.kind is ErrorKind.NOT_FOUND
+
+
+def test_space_and_checkpoint(store: Store) -> None:
+    put(store, "f")
+    assert having(store, HasSpace).free_space() > 0
+    having(store, Syncs).checkpoint()
+
+
+def test_walk_is_ordered(store: Store) -> None:
+    walks, dirs = having(store, Walks), having(store, MakesDirs)
+    for name in ("a", "a/b", "z"):
+        dirs.make_directory(name)
+    for name in ("a.txt", "a/x", "a/b/y", "a0", "b"):
+        put(store, name)
+    found = [item for batch in walks.walk("") for item in batch]
+    keys = [sort_key(path, stat.S_ISDIR(what[MODE])) for path, what in found]
+    assert keys == sorted(keys)
+    assert [path for path, _ in found] == ["a.txt", "a", "a/b", "a/b/y", "a/x", "a0", "b", "z"]
+
+
+def test_copying_by_the_kernel(store: Store, tmp_path: Path) -> None:
+    copies = having(store, Copies)
+    data = bytes(range(256)) * 40_000
+    entry = put(store, "f", data, mtime=11)
+    (tmp_path / "other").mkdir()
+    other = LocalStore(str(tmp_path / "other"))
+    made = copies.copy_into(entry, other, "g", meta=Meta(mtime=12, mode=0o600), report=NullReport())
+    assert get(other, "g") == data
+    assert made == other.stat("g")
+    assert made.mtime == 12
+    put(store, "f", b"changed", mtime=13)
+    with pytest.raises(DunlinError) as error:
+        copies.copy_into(entry, other, "h", meta=Meta(), report=NullReport())
+    assert error.value.kind is ErrorKind.CHANGED
+    for target in (MemoryStore(), Paced(other, FreeBucket()), ReadOnly(other), object()):
+        with pytest.raises(DunlinError) as error:
+            copies.copy_into(store.stat("f"), target, "h", meta=Meta(), report=NullReport())
+        assert error.value.kind is ErrorKind.UNSUPPORTED
+    assert names(other) == ["g"]
+    other.close()
+
+
+# ---- wrappers x powers ----
+
+WRAPPERS: dict[str, tuple[Any, set[type]]] = {
+    "Counted": (lambda store: Counted(store, RecordingReport()), set()),
+    "Paced": (lambda store: Paced(store, FreeBucket()), {Copies, CopiesBatch}),
+    "Retrying": (lambda store: Retrying(store, once), set()),
+    "ReadOnly": (ReadOnly, {MakesDirs, Moves, Syncs, CopiesBatch}),
+}
+
+
+def test_the_wrappers_know_every_power_there_is() -> None:
+    everything = {
+        one
+        for one in vars(base).values()
+        if isinstance(one, type) and getattr(one, "_is_runtime_protocol", False) and one is not Protocol
+    }
+    assert everything == POWERS
+
+
+@pytest.mark.parametrize("wanted", sorted(POWERS, key=lambda one: one.__name__))
+@pytest.mark.parametrize("wrapper", sorted(WRAPPERS))
+@pytest.mark.parametrize("kind", ["local", "memory", "none"])
+def test_a_wrapper_forwards_what_its_store_has_and_no_more(
+    wrapper: str, wanted: type, kind: str, tmp_path: Path
+) -> None:
+    wrap, withheld = WRAPPERS[wrapper]
+    inner: Any = {"local": lambda: LocalStore(str(tmp_path)), "memory": MemoryStore, "none": Bare}[kind]()
+    has = power(inner, wanted) is not None
+    assert has is (
+        kind == "local" and wanted is not Walks or kind == "memory" and wanted not in (Copies, CopiesBatch)
+    )
+    wrapped = wrap(inner)
+    assert (power(wrapped, wanted) is not None) is (has and wanted not in withheld)
+    assert (power(wrap(wrapped), wanted) is not None) is (has and wanted not in withheld)
+
+
+class Bare:
+    """A store without any power."""
+
+
+def test_a_power_that_is_not_there_is_refused_even_when_called(tmp_path: Path) -> None:
+    paced = Paced(LocalStore(str(tmp_path)), FreeBucket())
+    entry = put(paced, "f")
+    for attempt in (
+        lambda: list(paced.walk("")),
+        lambda: paced.copy_into(entry, paced, "g", meta=Meta(), report=NullReport()),
+    ):
+        with pytest.raises(DunlinError) as error:
+            attempt()
+        assert error.value.kind is ErrorKind.UNSUPPORTED
+
+
+WRITES: dict[str, Any] = {
+    "write": lambda store: put(store, "new"),
+    "delete": lambda store: store.delete(["f"]),
+    "make_directory": lambda store: store.make_directory("d"),
+    "make_link": lambda store: store.make_link("l", "f", Meta()),
+    "make_hard_link": lambda store: store.make_hard_link("f", "l"),
+    "make_special": lambda store: store.make_special("l", stat.S_IFIFO | 0o600, 0, Meta()),
+    "set_meta": lambda store: store.set_meta("f", Meta(mode=0o777)),
+    "move": lambda store: store.move("f", "g"),
+    "checkpoint": lambda store: store.checkpoint(),
+}
+
+
+@pytest.mark.parametrize("verb", sorted(WRITES))
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_read_only_changes_nothing(verb: str, kind: str, tmp_path: Path) -> None:
+    inner: Any = LocalStore(str(tmp_path)) if kind == "local" else MemoryStore()
+    before = put(inner, "f", b"content", mtime=5, mode=0o600)
+    store = ReadOnly(inner)
+    with pytest.raises(DunlinError) as error:
+        WRITES[verb](store)
+    assert error.value.kind in (ErrorKind.READ_ONLY, ErrorKind.UNSUPPORTED)
+    assert names(inner) == ["f"]
+    assert inner.stat("f") == before
+    assert get(store, "f") == b"content"
+    assert store.get_xattrs("f", ("user.",)) == {}

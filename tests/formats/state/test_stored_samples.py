@@ -1,0 +1,59 @@
+"""State files of every schema ever released can be opened, and hold what they held."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from dunlin.errors import ErrorKind
+from dunlin.report import NullReport
+from dunlin.state import Extra, LinkGroup, State, store
+
+HERE = Path(__file__).parent
+SAMPLES = {"schema-1.db.gz": "fc470b5316d40b2e922a7f9adfaa06746fdbfd3604016c78d0561d4bb29ea37f"}
+
+
+def test_there_is_a_sample_of_every_schema() -> None:
+    assert sorted(SAMPLES) == [f"schema-{n}.db.gz" for n in range(1, store.SCHEMA.version + 1)]
+    assert sorted(path.name for path in HERE.glob("*.gz")) == sorted(SAMPLES)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_sample_is_as_it_was(name: str) -> None:
+    assert hashlib.sha256((HERE / name).read_bytes()).hexdigest() == SAMPLES[name]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_sample_opens_and_a_run_can_continue_it(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "state.db"
+    path.write_bytes(gzip.decompress((HERE / name).read_bytes()))
+    state = State.open(str(path), NullReport())
+    assert state.database.value("PRAGMA integrity_check") == "ok"
+    assert state.database.value("PRAGMA user_version") == store.SCHEMA.version
+
+    pair = state.pair("file:///home/me/photos", "file:///mnt/nas/photos", "all")
+    assert (pair.changed, pair.root, pair.known_files) == (False, "8:1", 2)
+    known = state.digests(pair.id, ["", "2023", "caf\udce9", "2024"])
+    assert known[""].digest == b"digest"
+    assert len(known) == 4
+    photo = next(state.known_rows(known[""].id))
+    assert (photo.name, photo.size, photo.hash_algorithm, photo.hash) == ("a.jpg", 3, "blake3", b"\x01" * 32)
+
+    left = state.unfinished(pair.id)
+    assert left is not None
+    assert (left.queued, left.scanned, left.pending_files, left.pending_bytes) == (1, 1, 1, 7)
+    run = state.begin_run(pair, {}, "boot-1", 1, continues=left.run)
+    assert [pending.name for pending in state.pending(run.id)] == ["b\udcff.jpg"]
+    assert [queued.path for queued in state.next_directories(run.id, 9)] == ["2024"]
+    assert state.extras(pair.id) == [Extra("old/x", False, False), Extra("old", True, True)]
+    assert list(state.link_groups(pair.id)) == [LinkGroup(1, 2, "one", True, ["two"])]
+
+    (status,) = state.status(pair.id)
+    assert [r.status for r in status.runs] == ["running", "interrupted", "completed"]
+    assert [(f.path, f.kind) for f in status.failed] == [("2023/locked", ErrorKind.DENIED)]
+    assert state.database.value("SELECT count(*) FROM file_path") == 3
+    assert [metric.metric.workers for metric in state.metrics(left.run)] == [2]
+    state.close()
