@@ -156,35 +156,47 @@ def same_meta(policy: Policy, source: Facts, target: Facts) -> bool:
 def decide(difference: Difference, policy: Policy) -> list[Operation]:
     """The operations for one window of one directory, each with the rows that share the decision."""
     operations: dict[tuple[Action, bool, str], Operation] = {}
-
-    def put(action: Action, row: Row, clear: bool = False, reason: str = "") -> None:
-        key = (action, clear, reason)
-        if key not in operations:
-            operations[key] = Operation(action, [], clear, reason)
-        operations[key].rows.append(row)
-
+    # In a directory that the destination lacks every file is one decision: it is taken once.
+    plain = not policy.hard_links
+    new: list[Row] = []
     for row in difference.rows:
-        name, source, target = row
-        if source is None:
-            if policy.delete:
-                put(Action.EXTRA, row)
+        _, source, target = row
+        if plain and target is None and source is not None and source[MODE] & TYPE_BITS == FILE_BITS:
+            new.append(row)
             continue
-        if name in difference.renames:
-            put(Action.RENAME, row, reason=difference.renames[name])
-        kind = source[MODE] & TYPE_BITS
-        if not policy.wants(kind):
-            put(Action.SKIP, row, reason="link" if kind == Kind.LINK else "special")
-        elif kind == DIRECTORY_BITS:
-            put(Action.DIRECTORY, row, clear=target is not None and target[MODE] & TYPE_BITS != DIRECTORY_BITS)
-        else:
-            # A rename replaces anything but a directory, so only a directory has to go first.
-            clear = target is not None and target[MODE] & TYPE_BITS == DIRECTORY_BITS
-            if kind == FILE_BITS:
-                action, reason = _decide_file(policy, source, target)
-                put(action, row, clear, reason)
-            else:
-                put(Action.LINK if kind == Kind.LINK else Action.SPECIAL, row, clear)
+        for action, clear, reason in _decide_row(policy, difference, row):
+            key = (action, clear, reason)
+            if key not in operations:
+                operations[key] = Operation(action, [], clear, reason)
+            operations[key].rows.append(row)
+    if new:
+        copy = operations.setdefault((Action.COPY, False, ""), Operation(Action.COPY, []))
+        copy.rows = new + copy.rows if copy.rows else new
     return list(operations.values())
+
+
+def _decide_row(policy: Policy, difference: Difference, row: Row) -> list[tuple[Action, bool, str]]:
+    """What is to be done with one row, as (action, clear, reason)."""
+    name, source, target = row
+    if source is None:
+        return [(Action.EXTRA, False, "")] if policy.delete else []
+    decisions = []
+    if name in difference.renames:
+        decisions.append((Action.RENAME, False, difference.renames[name]))
+    kind = source[MODE] & TYPE_BITS
+    if not policy.wants(kind):
+        decisions.append((Action.SKIP, False, "link" if kind == Kind.LINK else "special"))
+    elif kind == DIRECTORY_BITS:
+        clear = target is not None and target[MODE] & TYPE_BITS != DIRECTORY_BITS
+        decisions.append((Action.DIRECTORY, clear, ""))
+    else:
+        # A rename replaces anything but a directory, so only a directory has to go first.
+        clear = target is not None and target[MODE] & TYPE_BITS == DIRECTORY_BITS
+        action, reason = Action.LINK if kind == Kind.LINK else Action.SPECIAL, ""
+        if kind == FILE_BITS:
+            action, reason = _decide_file(policy, source, target)
+        decisions.append((action, clear, reason))
+    return decisions
 
 
 def _decide_file(policy: Policy, source: Facts, target: Facts | None) -> tuple[Action, str]:

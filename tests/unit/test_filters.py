@@ -142,6 +142,31 @@ def test_explaining_agrees_with_deciding(
 
 
 @pytest.mark.parametrize(
+    ("include", "entered", "closed"),
+    [
+        ("x", "q/ q/r/", ""),
+        ("a/x", "q/ q/r/", ""),
+        ("**x", "q/ q/r/", ""),
+        ("/**/x", "q/ q/r/", ""),
+        ("/x", "", "q/ x/q/"),
+        ("/a/x", "a/", "b/ a/y/ q/a/"),
+        ("/a/x/", "a/ a/x/", "b/ a/y/ a/x/y/"),
+        ("/a/b*/c", "a/ a/b/ a/bx/", "b/ a/c/ a/bx/d/"),
+        ("/a/**", "a/ a/b/c/", "b/ ab/"),
+        ("/a/***", "a/ a/b/c/", "b/ ab/"),
+        ("/a/**/x", "a/ a/b/ a/b/c/", "b/ ab/"),
+        ("/a**z", "a/ ab/ ab/c/", "b/ b/a/"),
+        ("/q/a**z", "q/ q/ab/c/", "a/ q/b/"),
+        ("/a?/x", "ab/", "a/ abc/"),
+    ],
+)
+def test_an_exclude_of_stars_keeps_out_what_no_include_can_reach(include: str, entered: str, closed: str) -> None:
+    for last in ((), ("+ *.txt",)):  # an include behind the exclude opens nothing
+        selection = Selection(rules("+ " + include, "- *", *last))
+        assert [path for path in (entered + " " + closed).split() if takes_part(selection, path)] == entered.split()
+
+
+@pytest.mark.parametrize(
     ("pattern", "yes", "no"),
     [
         ("*.o", "a.o x/y/b.o .o d.o/", "a.oo a.o.c"),

@@ -20,7 +20,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import IO
 
-from dunlin.model import MODE, TYPE_BITS, DIRECTORY_BITS, Collate, Facts, sort_key
+from dunlin.model import DIRECTORY_BITS, MODE, TYPE_BITS, Collate, Facts, sort_key
 
 RUN = 50_000
 """Names held in memory per run of one side."""

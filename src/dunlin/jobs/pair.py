@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from dunlin.errors import DunlinError, ErrorKind, usage
 from dunlin.jobs.options import SyncOptions
-from dunlin.model import is_directory
 from dunlin.plan import Policy
 from dunlin.stores.base import Caps, MakesDirs, Store, power
 from dunlin.stores.open import canonical_url, local_path, open_store
@@ -75,16 +74,15 @@ def _probe(target: Store, shown: str) -> tuple[bool, bool]:
 
 def _check_source(source: Store, shown: str) -> None:
     try:
-        entry = source.stat("")
-        if is_directory(entry.facts):
-            for _ in source.list(""):
-                break
-            return
+        source.stat("")
+        next(source.list(""), None)
     except DunlinError as error:
         if error.kind is ErrorKind.NOT_FOUND:
             path = local_path(source.url)
             if path is not None and os.path.lexists(path) and not os.path.isdir(path):
-                raise usage(f"the source {shown} is a file; dunlin syncs directories", "name its directory, and --include") from error
+                raise usage(
+                    f"the source {shown} is a file; dunlin syncs directories", "name its directory, and use --include"
+                ) from error
             raise DunlinError(
                 "read the source", shown, ErrorKind.NOT_FOUND, "there is no such directory", "is it mounted?"
             ) from error
@@ -93,7 +91,6 @@ def _check_source(source: Store, shown: str) -> None:
                 "read the source", shown, ErrorKind.USAGE, "permission denied", "run as a user who may read it"
             ) from error
         raise
-    raise usage(f"the source {shown} is no directory", "name its directory, and use --include")
 
 
 def _check_target(target: Store, options: SyncOptions) -> bool:
@@ -107,19 +104,22 @@ def _check_target(target: Store, options: SyncOptions) -> bool:
     if path is not None and os.path.lexists(path):
         raise DunlinError("write to", options.destination, ErrorKind.USAGE, "it is a file", "name a directory")
     if options.mode == "check":
-        raise DunlinError("read the destination", options.destination, ErrorKind.NOT_FOUND, "there is no such directory")
+        raise DunlinError(
+            "read the destination", options.destination, ErrorKind.NOT_FOUND, "there is no such directory"
+        )
     if options.mode == "sync":
         dirs = power(target, MakesDirs)
         try:
             if dirs is not None:
                 dirs.make_directory("")
-        except DunlinError as error:
-            if error.kind is ErrorKind.NOT_FOUND:
-                error.hint = "the directory above it is missing: make it, or check the path"
-            elif error.kind in (ErrorKind.DENIED, ErrorKind.READ_ONLY):
+        except DunlinError as failure:
+            if failure.kind is ErrorKind.NOT_FOUND:
+                failure.hint = "the directory above it is missing: make it, or check the path"
+            elif failure.kind in (ErrorKind.DENIED, ErrorKind.READ_ONLY):
+                hint = "check its permissions"
                 raise DunlinError(
-                    "make the destination", options.destination, ErrorKind.READ_ONLY, error.reason, "check its permissions"
-                ) from error
+                    "make the destination", options.destination, ErrorKind.READ_ONLY, failure.reason, hint
+                ) from failure
             raise
     return False
 

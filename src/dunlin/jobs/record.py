@@ -60,7 +60,7 @@ class FileRecord:
             yield "failed", path, None, None, None, None, message
         for name in outcome.vanished:
             yield "vanished", join(directory, name), None, None, None, None, ""
-        for _, event, message, fields in outcome.news:
+        for _, event, _, fields in outcome.news:
             if event == "file.deleted":
                 yield "deleted", str(fields["path"]), None, None, None, None, ""
             elif event == "file.skipped":

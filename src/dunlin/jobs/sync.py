@@ -113,9 +113,9 @@ class _Run:
             and options.mode == "sync"
         )
         self.dead = self.state.tokens(self.row.id)
-        run = self.state.begin_run(
-            self.row, {**_public(options), "token": self.token}, boot_id(), os.getpid(), left.run if continues and left else None
-        )
+        public = {**_public(options), "token": self.token}
+        origin = left.run if continues and left else None
+        run = self.state.begin_run(self.row, public, boot_id(), os.getpid(), origin)
         self._say_how(run, continues)
         self.checkpointer = Checkpointer(
             self.pair.target_store,
@@ -261,7 +261,8 @@ class _Run:
             target_caps=pair.caps,
             push=options.bandwidth is not None,
         )
-        start = options.crew.start or ("fork" if pair.source.startswith("file:") and pair.target.startswith("file:") else "spawn")
+        local = pair.source.startswith("file:") and pair.target.startswith("file:")
+        start = options.crew.start or ("fork" if local else "spawn")
         pool = Pool(setup, self.bucket, movers, start, (self.lock.fd,) if self.lock else ())
         context = build(setup, self.bucket, 0xFF, self.report)
         return Coordinator(

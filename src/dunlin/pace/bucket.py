@@ -31,7 +31,6 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -74,6 +73,8 @@ def _anonymous_file() -> int:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("dunlin-pace")
     else:
+        import tempfile
+
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     os.truncate(descriptor, _SIZE)

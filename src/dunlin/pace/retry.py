@@ -14,7 +14,6 @@ good is not of the second kind, so the file is not tried again for it.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ def retry(
     *,
     sleep: Callable[[float], object] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
-    chance: Callable[[], float] = random.random,
+    chance: Callable[[], float] | None = None,
 ) -> T:
     """What `call` returns, after as many attempts as `policy` allows; else raises its last error.
 
@@ -84,10 +83,16 @@ def retry(
         except DunlinError as error:
             if error.kind not in policy.kinds or attempt >= policy.attempts:
                 raise
-            wait = max(policy.wait(attempt, chance()), getattr(error, "retry_after", None) or 0.0)
+            wait = max(policy.wait(attempt, (chance or _chance)()), getattr(error, "retry_after", None) or 0.0)
             if policy.deadline is not None and clock() + wait > began + policy.deadline:
                 raise
             if on_retry is not None:
                 on_retry(error, attempt, wait)
         sleep(wait)
         attempt += 1
+
+
+def _chance() -> float:
+    import random  # wanted only after a failure
+
+    return random.random()

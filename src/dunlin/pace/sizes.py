@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
-from fractions import Fraction
 
-from dunlin.errors import DunlinError, usage
+from dunlin.errors import usage
 
 _LETTERS = "kmgtpe"
 _UNITS = {"": 1, "b": 1}
@@ -24,15 +23,16 @@ for _power, _letter in enumerate(_LETTERS, 1):
     _UNITS[_letter] = _UNITS[_letter + "ib"] = 1024**_power
     _UNITS[_letter + "b"] = 1000**_power
 
-_SECONDS = {
-    "ms": Fraction(1, 1000),
-    "s": Fraction(1),
-    "m": Fraction(60),
-    "min": Fraction(60),
-    "h": Fraction(3600),
-    "d": Fraction(86400),
-    "w": Fraction(7 * 86400),
-    "y": Fraction(365 * 86400),
+_NS = 10**9
+_DURATIONS = {
+    "ms": _NS // 1000,
+    "s": _NS,
+    "m": 60 * _NS,
+    "min": 60 * _NS,
+    "h": 3600 * _NS,
+    "d": 86400 * _NS,
+    "w": 7 * 86400 * _NS,
+    "y": 365 * 86400 * _NS,
 }
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?([a-z]*)")
@@ -47,9 +47,8 @@ def parse_size(text: str, what: str = "size") -> int:
     match = _SIZE.fullmatch(text.strip().lower())
     if not match or match[2] not in _UNITS:
         raise usage(f"{text!r} is no {what}", "write a number and a unit: 500K, 20M, 1.5G, 2GB")
-    number = Fraction(match[1])
-    size = int(number * _UNITS[match[2]])
-    if number and not size:
+    size = _times(match[1], _UNITS[match[2]])
+    if not size and match[1].strip("0."):
         raise usage(f"{text!r} is less than one byte", f"write a {what} of at least 1")
     if size >= _LIMIT:
         raise usage(f"{text!r} is too large for a {what}")
@@ -64,18 +63,29 @@ def parse_rate(text: str, what: str = "rate") -> int:
 
 def parse_duration(text: str, what: str = "duration") -> float:
     """Seconds. Raises USAGE."""
+    duration = _duration(text)
+    if duration is None:
+        raise usage(f"{text!r} is no {what}", "write numbers with units: 90s, 2m, 1h30m, 7d, 2w, 1y")
+    return duration / _NS
+
+
+def _duration(text: str) -> int | None:
+    """Nanoseconds, None for anything else."""
     word = text.strip().lower()
     if _NUMBER.fullmatch(word):
-        return float(word)
-    seconds, at = Fraction(0), 0
-    while match := _PART.match(word, at):
-        if match[2] not in _SECONDS:
-            break
-        seconds += Fraction(match[1]) * _SECONDS[match[2]]
+        return _times(word, _NS)
+    total, at = 0, 0
+    while (match := _PART.match(word, at)) and match[2] in _DURATIONS:
+        total += _times(match[1], _DURATIONS[match[2]])
         at = match.end()
-    if not word or at != len(word):
-        raise usage(f"{text!r} is no {what}", "write numbers with units: 90s, 2m, 1h30m, 7d, 2w, 1y")
-    return float(seconds)
+    return total if word and at == len(word) else None
+
+
+def _times(number: str, unit: int) -> int:
+    """A decimal number times `unit`, exactly, rounded down."""
+    whole, _, fraction = number.partition(".")
+    scale: int = 10 ** len(fraction)
+    return int(whole + fraction) * unit // scale
 
 
 def parse_age(text: str, now: int, zone: tzinfo | None = None, what: str = "age") -> int:
@@ -92,10 +102,10 @@ def parse_age(text: str, now: int, zone: tzinfo | None = None, what: str = "age"
             return (date - _EPOCH) // timedelta(microseconds=1) * 1000
         except (ValueError, OverflowError, OSError):
             raise usage(f"{text!r} is no date", "write 2026-01-31 or 2026-01-31T18:00") from None
-    try:
-        return now - round(Fraction(parse_duration(word)) * 10**9)
-    except DunlinError:
-        raise usage(f"{text!r} is no {what}", "write 90s, 2m, 1h30m, 7d, or a date: 2026-01-31") from None
+    duration = _duration(word)
+    if duration is None:
+        raise usage(f"{text!r} is no {what}", "write 90s, 2m, 1h30m, 7d, or a date: 2026-01-31")
+    return now - duration
 
 
 def format_size(size: float) -> str:

@@ -113,7 +113,9 @@ class Stats(Protocol):
 
 
 class Reads(Protocol):
-    def read(self, entry: Entry, start: int = 0, length: int | None = None, into: Buffers | None = None) -> Iterator[Data]:
+    def read(
+        self, entry: Entry, start: int = 0, length: int | None = None, into: Buffers | None = None
+    ) -> Iterator[Data]:
         """The content of *that version* of `entry`, in chunks, from `start`, at most `length` bytes.
 
         The version is pinned: to the listed etag, or to inode, ctime, size and mtime before the first and
@@ -252,4 +254,4 @@ def power(store: object, wanted: type[P]) -> P | None:
     tell = getattr(store, "powers", None)
     if tell is not None and wanted not in cast(Iterable[type], tell()):
         return None
-    return cast(P, store) if isinstance(store, wanted) else None
+    return store if isinstance(store, wanted) else None

@@ -144,7 +144,9 @@ def _copy(site: Site, directory: str, operation: Operation, outcome: Outcome) ->
                 outcome.fail(name, error, attempts)
             for name in result.vanished:
                 outcome.vanish(name)
-            outcome.waiting += [(row[0], row[1], int(Action.COPY), row[2] is not None) for row in result.rest if row[1] is not None]
+            outcome.waiting += [
+                (row[0], row[1], int(Action.COPY), row[2] is not None) for row in result.rest if row[1] is not None
+            ]
             if result.fatal is not None:
                 outcome.end(result.fatal)
             rows = result.large
@@ -271,7 +273,7 @@ def _specials(site: Site, directory: str, operation: Operation, outcome: Outcome
 
 def _dressed(site: Site, row: Row, links: bool = False) -> bool:
     """Whether the metadata at the destination is what it should be, as far as facts tell."""
-    name, source, target = row
+    _, source, target = row
     assert source is not None
     assert target is not None
     options = site.options

@@ -67,7 +67,7 @@ def _copy_out(site: Site, entry: Entry, kept: str) -> None:
     assert site.backup is not None
     meta = Meta(mode=entry.facts[MODE] & 0o7777, mtime=entry.mtime, atime=entry.mtime)
     if entry.kind is Kind.FILE:
-        body = Body(entry.size, lambda start: site.target.read(entry, start))  # type: ignore[attr-defined]
+        body = Body(entry.size, lambda start: site.target.read(entry, start))
         site.backup.write(kept, body, meta=meta)
     elif entry.kind is Kind.DIRECTORY:
         dirs = power(site.backup, MakesDirs)

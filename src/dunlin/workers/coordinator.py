@@ -465,10 +465,11 @@ class Coordinator:
             self._settle(known, follow)
             return
         self._held.discard(flight.directory)
-        interrupted = outcome.fatal is not None or (self.stop.requested and not outcome.listed)
-        if interrupted:
+        if self.stopping and not outcome.listed:
             return  # it stays queued and is listed again
         status = DirectoryStatus.FAILED if failed else DirectoryStatus.DONE
+        if outcome.waiting or outcome.unfinished:
+            status = DirectoryStatus.SCANNED
         digest = outcome.digest
         if self.rules.mode == "sync":
             self.state.finish_directory(self.run, flight.directory, status, None, digest)

@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from dunlin.pace.bucket import Bucket
@@ -66,10 +66,9 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int) -> None
 def _work(context: Context, wire: Wire, work: queue.SimpleQueue[tuple[int, tuple[Any, ...]] | None]) -> None:
     while (item := work.get()) is not None:
         unit, packed = item
-        emit: Callable[[Outcome], None] = lambda part, unit=unit: wire.send(("part", unit, part.pack()))  # noqa: E731
         try:
             try:
-                outcome = run_unit(context, tasks.unpack(packed), emit)
+                outcome = run_unit(context, tasks.unpack(packed), partial(_emit, wire, unit))
             except Exception as error:
                 # A fault of ours must not hang the run: the parent hears of it and counts it as a failure.
                 wire.send(("fault", unit, f"{type(error).__name__}: {error}", _trace()))
@@ -77,6 +76,10 @@ def _work(context: Context, wire: Wire, work: queue.SimpleQueue[tuple[int, tuple
             wire.send(("done", unit, outcome.pack()))
         except OSError:
             return  # the parent is gone
+
+
+def _emit(wire: Wire, unit: int, part: Outcome) -> None:
+    wire.send(("part", unit, part.pack()))
 
 
 def _trace() -> str:

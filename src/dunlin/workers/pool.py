@@ -12,6 +12,7 @@ between local stores, and spawned otherwise, or to replace one that died.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import selectors
@@ -136,10 +137,8 @@ class Pool:
         """Give a unit to the mover with the fewest."""
         least = min(self._movers.values(), key=lambda m: len(m.units))
         least.units.add(unit)
-        try:
+        with contextlib.suppress(OSError):  # it died; `poll` will find out and tell that the unit is lost
             least.wire.send(("unit", unit, packed))
-        except OSError:
-            pass  # it died; `poll` will find out and tell that the unit is lost
 
     def grow(self, threads: int) -> None:
         """Let every mover use that many threads."""
@@ -147,10 +146,8 @@ class Pool:
             return
         self.threads = threads
         for m in self._movers.values():
-            try:
+            with contextlib.suppress(OSError):  # as in `submit`
                 m.wire.send(("threads", threads))
-            except OSError:
-                pass  # as in `submit`
 
     def poll(self, timeout: float) -> list[Arrival]:
         """What the movers sent, waiting up to `timeout` seconds for the first message."""
@@ -186,10 +183,8 @@ class Pool:
         if m.child is not None:
             m.child.wait()
             return
-        try:
+        with contextlib.suppress(ChildProcessError):  # somebody else collected it
             os.waitpid(m.pid, 0)
-        except ChildProcessError:
-            pass  # somebody else collected it
 
     def close(self) -> None:
         """Close the sockets, which ends the movers, and wait for them."""

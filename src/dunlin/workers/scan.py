@@ -67,7 +67,7 @@ class _Scan:
         self.proven = proven
         self.directory = task.directory
         self.files_left = task.files
-        self.bytes_left = task.bytes
+        self.bytes_left = task.size
         self.waiting = False
         self.failures = 0
         self.incomplete = False
@@ -153,7 +153,7 @@ class _Scan:
         try:
             for batch in store.list(self.directory):
                 names = batch
-                if any(name.startswith(".dunlin-") for name, _ in batch):
+                if ".dunlin-" in "/".join([name for name, _ in batch]):
                     names = [named for named in names if not self._temporary(named, is_source, outcome)]
                 if self.context.own_names and not self.context.own_names.isdisjoint(name for name, _ in names):
                     names = [named for named in names if not self._own(named)]
@@ -252,7 +252,8 @@ class _Scan:
         self.waiting = self.waiting or bool(outcome.waiting)
         self.incomplete = self.incomplete or bool(outcome.linked)
         if matched:
-            outcome.seen += [as_copied(n, what) for n, what in difference.matched if what[MODE] & TYPE_BITS == FILE_BITS]
+            files = (named for named in difference.matched if named[1][MODE] & TYPE_BITS == FILE_BITS)
+            outcome.seen += [as_copied(name, what) for name, what in files]
 
     def _within_budget(self, operations: list[Operation], outcome: Outcome) -> list[Operation]:
         """What this unit does itself; files beyond its budget, and large ones, are handed back."""

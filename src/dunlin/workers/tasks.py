@@ -15,7 +15,7 @@ class Scan:
     Attributes:
         directory: path below the roots.
         presence: where it is (`Presence`).
-        files, bytes: how much may be copied within this unit; the rest is handed back as waiting.
+        files, size: how many files, and bytes, may be copied within this unit; the rest is handed back as waiting.
         digest: fingerprint of the source listing on record; None: not (completely) on record.
         suspect: the content at the destination may be lost (other boot): compare it.
         sweep: tokens of movers that died, whose temporary files are removed.
@@ -24,7 +24,7 @@ class Scan:
     directory: str
     presence: int = Presence.UNKNOWN
     files: int = 1_000
-    bytes: int = 16 << 20
+    size: int = 16 << 20
     digest: bytes | None = None
     suspect: bool = False
     sweep: tuple[str, ...] = ()

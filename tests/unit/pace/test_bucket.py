@@ -338,6 +338,7 @@ def forked(work: Callable[[], None]) -> int:
     pid = os.fork()
     if pid == 0:
         code = 1
+        signal.alarm(20)  # whatever goes wrong, a test that waits for its children ends
         try:
             work()
             code = 0

@@ -1,0 +1,73 @@
+"""SIGINT, SIGTERM and SIGHUP: the first asks the run to stop, the second ends the process.
+
+The first request lets files in flight finish, saves the state and ends with 130. The second raises
+KeyboardInterrupt where the process is, so that temporary files are removed on the way out; should that hang, on
+a mount that does not answer, the process leaves two seconds later without ceremony. Movers end by themselves when
+their parent is gone. A handler that a forked child inherits does nothing there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+from dunlin.pace.stop import Stop
+
+ASKED = "stopping: finishing what is in flight (press Ctrl-C again to stop at once)"
+GRACE = 2.0
+"""Seconds between the second signal and an end without ceremony."""
+
+
+class Signals:
+    """While entered, signals become requests to `stop`; `say` tells the person (it must not raise)."""
+
+    def __init__(self, stop: Stop, say: Callable[[str], None], leave: Callable[[], None] = lambda: None) -> None:
+        """`leave` is called right before the process is ended without ceremony: it restores the terminal."""
+        self._stop = stop
+        self._say = say
+        self._leave = leave
+        self._process = os.getpid()
+        self._times = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        for number in _wanted():
+            # Whoever ignores a signal, as nohup does, means it.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+        if os.getpid() != self._process:
+            return
+        if self._times > 1 and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return
+        self._times += 1
+        if self._times == 1:
+            self._stop.request(f"interrupted by {signal.Signals(number).name}")
+            self._say(ASKED)
+            return
+        if self._times == 2:
+            if hasattr(signal, "setitimer"):
+                signal.signal(signal.SIGALRM, self._end)
+                signal.setitimer(signal.ITIMER_REAL, GRACE)
+            raise KeyboardInterrupt
+        self._end(number, frame)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        self._leave()
+        os._exit(130)
+
+
+def _wanted() -> list[int]:
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
