@@ -72,6 +72,11 @@ class Progress:
         if self._clock() >= self._next:
             self.show()
 
+    @property
+    def showing(self) -> bool:
+        """Whether a picture is being drawn: a signal handler may ask."""
+        return self._showing
+
     def show(self) -> None:
         """Take a picture now, unless a signal came while one is being drawn."""
         if self._showing:
@@ -139,6 +144,11 @@ class LiveView:
         live = self._live or self._start()
         width, height = self._size() if self._size else live.console.size
         self._draw(live, frame(picture, width, height))
+
+    @property
+    def active(self) -> bool:
+        """Whether the region is there."""
+        return self._live is not None
 
     def line(self, text: str) -> None:
         """A line above the region; at once where there is none yet."""

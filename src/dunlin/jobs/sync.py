@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from dataclasses import replace
 from datetime import datetime
@@ -96,7 +95,7 @@ class _Run:
         self.report = report
         self.begun = time.monotonic()
         self.next_order = 0.0
-        self.token = f"{secrets.randbits(32):08x}"
+        self.token = os.urandom(4).hex()
         self.schedule = options.bandwidth
         self.bucket = Bucket.create(self._rate())
         stop.tell(self.bucket.stop)
@@ -321,7 +320,10 @@ class _Run:
     def _obey(self, verb: str, argument: str) -> None:
         self.report.event(Event(Level.INFO, "control", f"order: {verb} {argument}".rstrip(), {"verb": verb}))
         if verb == "bwlimit":
-            self.schedule = parse_schedule(argument)
+            try:
+                self.schedule = parse_schedule(argument)
+            except DunlinError as error:
+                self.report.event(Event(Level.WARN, "control", str(error), {"verb": verb}))
         elif verb == "pause":
             self.bucket.pause()
         elif verb == "resume":

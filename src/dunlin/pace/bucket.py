@@ -34,7 +34,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from dunlin.errors import DunlinError, ErrorKind
 
@@ -198,9 +198,10 @@ class Bucket:
     def stop(self) -> None:
         """Make everybody who waits, and every later `take`, raise INTERRUPTED. Cannot be undone.
 
-        The only change that a signal handler may make: it takes no lock.
+        The only change that a signal handler may make: it takes no lock. After `close` it does nothing.
         """
-        self._words[STOPPED] = 1
+        with suppress(ValueError):
+            self._words[STOPPED] = 1
 
     def block_for(self, block_size: int) -> int:
         """The number of bytes to ask for at a time, at most `block_size`.

@@ -15,7 +15,7 @@ One bad file is news, not the end: its error goes into the outcome and the next 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from dunlin import hashing
@@ -38,7 +38,7 @@ from dunlin.model import (
     join,
 )
 from dunlin.report import Level
-from dunlin.stores.base import Body, CopiesBatch, MakesDirs, MakesLinks, Moves, SetsMeta, power
+from dunlin.stores.base import Body, CopiesBatch, Data, HasSpace, MakesDirs, MakesLinks, Moves, SetsMeta, power
 from dunlin.transfer import keep
 from dunlin.transfer.outcome import Copied, Outcome, Presence
 from dunlin.transfer.site import STREAM, Site
@@ -209,15 +209,32 @@ def _move_content(site: Site, entry: Entry) -> bytes | None:
     options = site.options
     meta = options.meta(entry.facts, _xattrs(site, entry.path))
     if entry.size > STREAM:
+        _need_space(site, entry)
         return stream_file(
             site.source, site.target, entry, entry.path, meta, options, site.share, site.bucket, site.report
         ).digest
-    site.bucket.take(entry.size)
-    data = b"".join(bytes(chunk) for chunk in site.source.read(entry))
+    data = memoryview(b"".join(bytes(chunk) for chunk in site.source.read(entry)))
     one_shot = hashing.one_shot(options.checksum)
-    digest = one_shot(memoryview(data)) if one_shot else None
-    site.target.write(entry.path, Body(len(data), lambda start: iter((data[start:],))), meta=meta)
+    digest = one_shot(data) if one_shot else None
+    site.target.write(entry.path, Body(len(data), lambda start: _paced(site, data[start:])), meta=meta)
     return digest
+
+
+def _paced(site: Site, data: memoryview) -> Iterator[Data]:
+    step = site.bucket.block_for(len(data)) or 1
+    for at in range(0, len(data), step):
+        piece = data[at : at + step]
+        site.bucket.take(len(piece))
+        yield piece
+
+
+def _need_space(site: Site, entry: Entry) -> None:
+    """Before a large file: fail at once instead of after hours, if it cannot fit. A sparse file may be smaller."""
+    space = power(site.target, HasSpace)
+    if space is not None and not site.options.sparse and entry.size > (free := space.free_space()):
+        raise DunlinError(
+            "write", entry.path, ErrorKind.NO_SPACE, f"it has {entry.size} bytes and {free} are free at the destination"
+        )
 
 
 def _xattrs(site: Site, path: str) -> dict[str, bytes] | None:

@@ -1,15 +1,16 @@
-"""What a worker is asked to do: units, as plain values that `marshal` can carry."""
+"""What a worker is asked to do: units, as plain values that `marshal` can carry.
+
+Named tuples rather than dataclasses: ten times cheaper to define, and packing them is one step.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dunlin.transfer.outcome import Presence
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(NamedTuple):
     """List one directory on both sides, decide, and carry out what is small enough.
 
     Attributes:
@@ -34,8 +35,7 @@ Turn = tuple[str, int, int, bool]
 """name, size, `Action` value, whether the destination has it: a file whose turn has come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """Transfer waiting files of one directory. `sweep`: first remove dead temporary files there."""
 
     directory: str
@@ -43,15 +43,13 @@ class Move:
     sweep: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(NamedTuple):
     """Set a directory's own times, mode and owner, after all that is in it."""
 
     directory: str
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(NamedTuple):
     """Remove extras of one directory after a live look at the source.
 
     `absent`: the directory itself is an extra, so looking at it covers all its names.
@@ -62,16 +60,14 @@ class Delete:
     absent: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(NamedTuple):
     """Make the names of one inode names of one inode again: `first` exists at the destination."""
 
     first: str
     others: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """List a huge directory at the source once more and put its files on record."""
 
     directory: str
@@ -84,7 +80,7 @@ _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Scan, Move, Fin
 
 def pack(task: Task) -> tuple[Any, ...]:
     """Plain values; the kind's name first."""
-    return (type(task).__name__, *(getattr(task, name) for name in task.__dataclass_fields__))
+    return (type(task).__name__, *task)
 
 
 def unpack(packed: tuple[Any, ...]) -> Task:

@@ -175,6 +175,14 @@ def test_stop_may_be_called_while_this_thread_holds_the_lock(made: Callable[[int
     assert bucket.stopped
 
 
+def test_a_signal_that_comes_after_the_end_does_no_harm() -> None:
+    bucket = Bucket.create()
+    bucket.close()
+    bucket.stop()
+    with pytest.raises(ValueError, match="released"):
+        bucket.take(1)
+
+
 def test_a_negative_rate_is_refused(made: Callable[[int], Bucket]) -> None:
     bucket = made(5)
     with pytest.raises(ValueError, match="-1"):

@@ -56,6 +56,7 @@ class Bucket(Protocol):
     """What the batch needs of the token bucket."""
 
     def take(self, n: int) -> None: ...
+    def block_for(self, block_size: int) -> int: ...
     @property
     def rate(self) -> int: ...
     @property
@@ -240,7 +241,6 @@ class _Copy:
             elif self.keep_links and before[7] > 1:
                 self.result.linked.append(row)
             else:
-                self.bucket.take(before[1])
                 self._write(name, fd, before)
         finally:
             os.close(fd)
@@ -304,8 +304,7 @@ class _Copy:
                 raise _Changed(f"it had {size} bytes and now has {'more' if n > size else n}")
             data = self.worker.view[:n]
             digest = options.one_shot(data) if options.one_shot else None
-            if n and os.write(out, data) != n:
-                raise OSError(28, "short write")
+            self._put(out, data)
         if options.in_place:
             os.ftruncate(out, size)
         if size >= BUFFER or before[2] > self.recent:
@@ -335,10 +334,25 @@ class _Copy:
             data = self.worker.view[:n]
             if hasher:
                 hasher.update(data)
-            quick.write_all(out, data)
+            self._put(out, data)
         if left:
             raise _Changed(f"it had {size} bytes and now has {size - left}")
         return hasher.digest() if hasher else None
+
+    def _put(self, out: int, data: memoryview) -> None:
+        """Write, in pieces that the bandwidth limit lets through one by one when there is one."""
+        bucket = self.bucket
+        if not bucket.rate:
+            bucket.take(len(data))
+            n = os.write(out, data)
+            if n != len(data):
+                quick.write_all(out, data[n:])
+            return
+        step = bucket.block_for(BUFFER)
+        for at in range(0, len(data), step):
+            piece = data[at : at + step]
+            bucket.take(len(piece))
+            quick.write_all(out, piece)
 
     def _dress(self, out: int, mode: int, before: tuple[Any, ...]) -> None:
         """Owner, mode and times, as far as they are not right already; refusals are noted once per kind."""

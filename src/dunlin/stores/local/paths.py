@@ -68,6 +68,10 @@ def split(path: str) -> tuple[str, str]:
     return directory, name
 
 
+def _is_above(key: str, path: str) -> bool:
+    return not key or (path.startswith(key) and path[len(key) : len(key) + 1] == "/")
+
+
 def file_url(path: str) -> str:
     """The canonical URL of a local path: absolute, links resolved, undecodable bytes escaped."""
     real = os.path.realpath(path)
@@ -180,7 +184,7 @@ class DirFds:
         with self._lock:
             best = self._kept.get(split(path)[0])
             if best is None:
-                above = [key for key in self._kept if not key or (path.startswith(key) and path[len(key)] == "/")]
+                above = [key for key in self._kept if _is_above(key, path)]
                 # All of them lead to where work goes on now: they outlive whatever lies elsewhere.
                 for key in sorted(above, key=len):
                     self._kept.move_to_end(key)

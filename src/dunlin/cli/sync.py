@@ -1,0 +1,61 @@
+"""`dunlin sync`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dunlin.cli import parameters
+from dunlin.cli.base import Command, Option
+
+HELP = """
+Make DESTINATION equal to SOURCE: the contents of SOURCE go into DESTINATION, and a slash at the end changes nothing.
+
+Both are local or mounted directories, as paths or file:// URLs. Files are in sync when kind, size and modification time
+agree. A run that is interrupted is continued by the next one. Nothing is deleted without --delete-extras.
+"""
+
+EXAMPLE = """
+dunlin sync -a /home/me /mnt/backup/me
+dunlin sync -a -n --delete-extras /mnt/old /mnt/new
+dunlin sync -aHAXS --bwlimit '08:00,5M 19:00,off' --log-file audit.log /mnt/old /mnt/new
+dunlin sync --include '*.jpg' --exclude '*' /mnt/camera /mnt/photos
+"""
+
+
+@click.pass_context
+def sync(ctx: click.Context, /, **values: Any) -> int:
+    """Parse, call, print, exit code."""
+    from dunlin.cli.conduct import asked, conduct
+
+    return conduct(*asked(ctx, parameters.FILTERS))
+
+
+def _options() -> list[click.Parameter]:
+    dry = Option(
+        "-n --dry-run", "Print what would be done, and do nothing.", section=parameters.OUTPUT, is_flag=True
+    )  # fmt: skip
+    return [
+        *parameters.places(),
+        *parameters.sync_metadata_options(),
+        *parameters.sync_compare_options(),
+        *parameters.filter_options(),
+        *parameters.mirror_options(),
+        *parameters.speed_options(),
+        *parameters.integrity_options(),
+        *parameters.state_options(),
+        dry,
+        *parameters.output_options(),
+        *parameters.audit_options(),
+    ]
+
+
+command = Command(
+    "sync",
+    help=HELP,
+    short_help="make DESTINATION equal to SOURCE",
+    example=EXAMPLE,
+    callback=sync,
+    params=_options(),
+)

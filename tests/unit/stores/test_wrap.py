@@ -1,0 +1,188 @@
+"""What each wrapper adds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import pytest
+
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.model import Entry
+from dunlin.report import RecordingReport
+from dunlin.stores.base import Body, Data, Meta
+from dunlin.stores.buffers import Buffers
+from dunlin.stores.memory import MemoryStore
+from dunlin.stores.wrap import Counted, Paced, Retrying
+from tests.contract.support import body, content, get, names, put
+
+T = TypeVar("T")
+
+
+def network() -> DunlinError:
+    return DunlinError("read", "x", ErrorKind.NETWORK)
+
+
+class Policy:
+    """Tries `attempts` times, without waiting."""
+
+    def __init__(self, attempts: int) -> None:
+        self.attempts = attempts
+        self.failures = 0
+
+    def __call__(self, act: Callable[[], T], /) -> T:
+        for attempt in range(self.attempts):
+            try:
+                return act()
+            except DunlinError as error:
+                self.failures += 1
+                if attempt == self.attempts - 1 or not error.retryable:
+                    raise
+        raise AssertionError
+
+
+class Flaky(MemoryStore):
+    """Breaks off the first `failures` reads after one chunk; remembers where reads began."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self.failures = failures
+        self.starts: list[tuple[int, int | None]] = []
+
+    def read(
+        self, entry: Entry, start: int = 0, length: int | None = None, into: Buffers | None = None
+    ) -> Iterator[Data]:
+        self.starts.append((start, length))
+        for data in super().read(entry, start, length, into):
+            yield data
+            if self.failures:
+                self.failures -= 1
+                raise network()
+
+
+def test_counted() -> None:
+    report = RecordingReport()
+    store = Counted(MemoryStore(), report)
+    entry = put(store, "f", b"12345")
+    assert content(store, entry) == b"12345"
+    names(store)
+    store.make_directory("d")
+    store.delete(["f", "d"])
+    assert report.counts == {
+        "store.write": 1,
+        "store.bytes_written": 5,
+        "store.read": 1,
+        "store.bytes_read": 5,
+        "store.list": 1,
+        "store.make_directory": 1,
+        "store.delete": 1,
+    }
+
+
+def test_paced_asks_before_each_block_passes() -> None:
+    log: list[object] = []
+
+    class Bucket:
+        def take(self, n: int) -> None:
+            log.append(n)
+
+    inner = MemoryStore()
+    store = Paced(inner, Bucket())
+    seen = Body(7, lambda start: iter([b"123", b"4567"]), lambda data: log.append(bytes(data)))
+    store.write("f", seen, meta=Meta())
+    assert log == [3, b"123", 4, b"4567"]
+    log.clear()
+    pool = Buffers(4, 1)
+    for data in store.read(store.stat("f"), into=pool):
+        log.append(bytes(data))
+        pool.give(data)
+    assert log == [4, b"1234", 3, b"567"]
+
+
+def test_a_stopped_bucket_loses_no_buffer() -> None:
+    class Stopped:
+        def take(self, n: int) -> None:
+            raise DunlinError("copy", "", ErrorKind.INTERRUPTED)
+
+    inner = MemoryStore()
+    entry = put(inner, "f", b"12345")
+    pool = Buffers(10, 1)
+    with pytest.raises(DunlinError):
+        list(Paced(inner, Stopped()).read(entry, into=pool))
+    assert len(pool.take()) == 10
+    released: list[Data] = []
+    with pytest.raises(DunlinError):
+        Paced(inner, Stopped()).write("g", Body(1, lambda start: iter([b"x"]), released.append), meta=Meta())
+    assert names(inner) == ["f"]
+
+
+def test_a_read_goes_on_after_the_last_byte() -> None:
+    inner = Flaky(failures=3)
+    data = bytes(range(256)) * 4000
+    entry = put(inner, "f", data)
+    policy = Policy(2)
+    store = Retrying(inner, policy)
+    read = b"".join(bytes(chunk) for chunk in store.read(entry, 100, 1_000_000))
+    assert read == data[100:1_000_100]
+    assert policy.failures == 3
+    assert [start for start, _ in inner.starts] == [100, 262_244, 524_388, 786_532]
+    assert all(start + (length or 0) == 1_000_100 for start, length in inner.starts)
+
+
+def test_a_read_of_another_version_does_not_go_on() -> None:
+    inner = Flaky(failures=1)
+    entry = put(inner, "f", b"a" * 600_000, mtime=1)
+    chunks = Retrying(inner, Policy(3)).read(entry)
+    next(chunks)
+    put(inner, "f", b"b" * 600_000, mtime=2)
+    with pytest.raises(DunlinError) as error:
+        list(chunks)
+    assert error.value.kind is ErrorKind.CHANGED
+
+
+def test_the_last_error_comes_through_when_the_policy_gives_up() -> None:
+    inner = MemoryStore()
+    inner.faults["stat", "f"] = network()
+    policy = Policy(3)
+    with pytest.raises(DunlinError) as error:
+        Retrying(inner, policy).stat("f")
+    assert error.value.kind is ErrorKind.NETWORK
+    assert policy.failures == 3
+
+
+def test_a_write_is_replayed_from_its_body() -> None:
+    inner = MemoryStore()
+    outcomes: Iterator[Any] = iter([network(), network(), None])
+
+    def fault() -> None:
+        outcome = next(outcomes)
+        if outcome is not None:
+            raise outcome
+
+    inner.faults["write", "f"] = fault
+    opened: list[int] = []
+    wanted = body(b"123")
+    counted = Body(3, lambda start: (opened.append(start), wanted.open(start))[1])
+    Retrying(inner, Policy(3)).write("f", counted, meta=Meta())
+    assert get(inner, "f") == b"123"
+    assert opened == [0]
+
+
+def test_a_listing_is_made_again_only_before_its_first_batch() -> None:
+    class Lister(MemoryStore):
+        begun = 0
+
+        def list(self, directory: str) -> Any:
+            self.begun += 1
+            if self.begun == 1:
+                raise network()
+            yield [("a", ())]
+            raise network()
+
+    inner = Lister()
+    found: list[str] = []
+    with pytest.raises(DunlinError):
+        for batch in Retrying(inner, Policy(5)).list(""):
+            found += [name for name, _ in batch]
+    assert found == ["a"]
+    assert inner.begun == 2
