@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import pytest
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.model import GID, IDENT, MODE, MTIME, NLINK, UID, Kind, sort_key
+from dunlin.model import GID, IDENT, MODE, NLINK, UID, Kind, sort_key
 from dunlin.report import NullReport, RecordingReport
 from dunlin.stores import base
 from dunlin.stores.base import (
@@ -244,7 +244,7 @@ def test_a_wrapper_forwards_what_its_store_has_and_no_more(
     inner: Any = {"local": lambda: LocalStore(str(tmp_path)), "memory": MemoryStore, "none": Bare}[kind]()
     has = power(inner, wanted) is not None
     assert has is (
-        kind == "local" and wanted is not Walks or kind == "memory" and wanted not in (Copies, CopiesBatch)
+        (kind == "local" and wanted is not Walks) or (kind == "memory" and wanted not in (Copies, CopiesBatch))
     )
     wrapped = wrap(inner)
     assert (power(wrapped, wanted) is not None) is (has and wanted not in withheld)

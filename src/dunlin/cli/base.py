@@ -26,20 +26,16 @@ EXIT_CODES = (
 SETTINGS = {"max_content_width": 100, "help_option_names": ["--help"]}
 
 
-class Parsed(click.ParamType):
-    """A value that one of our own parsers reads; its USAGE error becomes click's."""
+def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The type of a value that one of our own parsers reads; its USAGE error becomes one that names the option."""
 
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
+    def convert(text: str) -> Any:
         try:
-            return self._parse(value)
+            return parse(text)
         except DunlinError as error:
-            self.fail("; ".join(filter(None, (error.reason, error.hint))), param, ctx)
+            raise click.BadParameter("; ".join(filter(None, (error.reason, error.hint)))) from error
+
+    return convert
 
 
 class Option(click.Option):
@@ -160,7 +156,7 @@ def write_ending(formatter: click.HelpFormatter, example: str) -> None:
 
 def closest(word: str, known: Iterable[str]) -> str:
     """``did you mean "sync"?`` for a word that is not known, or ""."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.65)
     return f"did you mean {found[0]}?" if found else ""
 
 
@@ -196,8 +192,9 @@ def usage_line(error: click.UsageError) -> str:
         name = error.option_name
         hint = HABITS.get(name, "")
         if not hint and error.ctx is not None:
-            known = [word for each in error.ctx.command.params for word in (*each.opts, *each.secondary_opts)]
-            hint = closest(name, [word for word in known if word.startswith("--")]) if name.startswith("--") else ""
+            known = [word for each in error.ctx.command.params for word in each.opts if word.startswith("--")]
+            bare = name.replace("--no-", "--", 1)
+            hint = closest(bare, known) if bare not in known and name.startswith("--") else ""
         message = f"there is no option {printable(name)}" + (f"; {hint}" if hint else "")
     elif message.endswith("."):
         message = message[:-1]

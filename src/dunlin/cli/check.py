@@ -12,8 +12,8 @@ from dunlin.cli.base import Command, Option, state_option
 HELP = """
 Compare SOURCE and DESTINATION without moving anything.
 
-Prints a line for every name that differs: `differ`, `missing` (at DESTINATION) or `extra` (not in SOURCE), then how many
-matched. Ends with 3 when anything differs. --compare checksum reads both sides.
+Prints a line for every name that differs: `differ`, `missing` (at DESTINATION) or `extra` (not in SOURCE), then how
+many matched. Ends with 3 when anything differs. --compare checksum reads both sides.
 """
 
 EXAMPLE = """

@@ -76,7 +76,7 @@ def _end(options: SyncOptions, telling: Telling, outlet: Outlet, result: Result)
     skipped = dict(meter.skipped) if meter else {}
     if outlet.by_lines:
         words = f"{result.status} in {format_duration(result.stats.seconds)}, exit code {result.exit_code}"
-        level = Level.INFO if result.exit_code == 0 else Level.WARN
+        level = Level.INFO if result.exit_code in (0, 3, 24) else Level.WARN
         outlet.log.event(Event(level, "run.ended", words, {"exit_code": result.exit_code}))
     if telling.as_json:
         # ASCII only: names that are not UTF-8 come back from \udcXX as they were.

@@ -75,6 +75,11 @@ def count(number: float, one: str, many: str = "") -> str:
     return f"{number:,.0f} {one if number == 1 else many or one + 's'}"
 
 
+def span(seconds: float) -> str:
+    """Seconds for a view that changes all the time: whole ones."""
+    return f"{seconds:.0f}s" if seconds < 59.5 else format_duration(seconds)
+
+
 def _file(moving: Moving, width: int) -> str:
     share = ""
     if moving.total:
@@ -83,7 +88,7 @@ def _file(moving: Moving, width: int) -> str:
     if moving.rate is not None and width >= 36:
         parts.append(f"{format_rate(moving.rate):>11}")
     if width >= 54:
-        parts.append(f"ETA {format_duration(round(moving.left)) if moving.left is not None else '-':>6}")
+        parts.append(f"ETA {span(moving.left) if moving.left is not None else '-':>6}")
     if moving.total and width >= 100:
         parts.append(f"of {format_size(moving.total)}")
     right = "  ".join(parts)
@@ -120,7 +125,7 @@ def _copied(picture: Picture) -> list[str]:
 
 def _pending(picture: Picture) -> list[str]:
     gauges = picture.gauges
-    files, size = gauges.get("pending_files", 0), gauges.get("pending_bytes", 0)
+    files, size = gauges.get("pending_files", 0), picture.pending_bytes
     if not files and not size and not picture.scanned:
         return []
     return [f"pending {count(files, 'file')}", *filter(None, [eta(picture)]), format_size(size)]
@@ -130,7 +135,7 @@ def eta(picture: Picture) -> str:
     """``ETA 2m05s``; ``ETA ~2m05s`` while the scan goes on and more may come; "" when nobody can tell."""
     if picture.left is None or picture.gauges.get("paused"):
         return ""
-    return f"ETA {'' if picture.scanned else '~'}{format_duration(round(picture.left))}"
+    return f"ETA {'' if picture.scanned else '~'}{span(picture.left)}"
 
 
 def _machine(picture: Picture) -> list[str]:
@@ -150,4 +155,4 @@ def _machine(picture: Picture) -> list[str]:
         parts.append(count(gauges["movers"], "mover"))
     if gauges.get("threads"):
         parts.append(count(gauges["threads"], "thread"))
-    return [*parts, format_duration(round(picture.seconds))]
+    return [*parts, span(picture.seconds)]

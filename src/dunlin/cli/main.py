@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import click
@@ -69,7 +70,9 @@ class Program(click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_ending(formatter, _EXAMPLE)
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:
+    def main(
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, *rest: Any, **extra: Any
+    ) -> NoReturn:
         """Run the command that `args` (default: those of the process) ask for, and exit."""
         words = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
@@ -119,8 +122,7 @@ def complain(error: BaseException, traceback: bool) -> int:
 
 
 def _wants_traceback(words: list[str]) -> bool:
-    pairs = zip(words, words[1:], strict=False)
-    asked = ("--log-level", "debug") in pairs or "--log-level=debug" in words
+    asked = ("--log-level", "debug") in pairwise(words) or "--log-level=debug" in words
     return asked or (config.variable("--log-level") == "debug" and not any("--log-level" in word for word in words))
 
 

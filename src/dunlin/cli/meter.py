@@ -1,8 +1,9 @@
 """What a run has done so far, as one picture that can be drawn: totals, rates, the time that is left.
 
-Rates are over the last ten seconds or so of samples, taken when a picture is taken. The time that is left is the larger of two:
-what the pending bytes take at the rate of bytes, and what the pending files take at the rate of files. With large
-files the first decides, with small ones the second. While the scan goes on more may come, so it is an estimate.
+Rates are over the last ten seconds or so of samples; a sample is taken with every picture. For the time that is left
+a file counts as its bytes and `PER_FILE` more, which is about what opening, naming and closing cost: so the bytes
+decide where files are large and their number where they are small, and a backlog that holds both does not jump
+between two estimates. While the scan goes on more may come, so it is an estimate.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from dunlin.report import Event
 WINDOW = 10.0
 """Seconds over which rates are taken."""
 
-MOVED = ("copied_files", "metadata_entries", "created_links", "created_specials", "hard_links", "verified_files")
-SEEN = (*MOVED, "equal_files", "skipped_files", "failed_files", "missing_files", "differing_files")
+PER_FILE = 64 << 10
+"""What a file costs beside its bytes, in bytes."""
+
+MOVED = ("copied_files", "hard_links", "verified_files", "failed_files", "vanished_files")
+"""Counts of files that are no longer pending."""
 
 
 @dataclass(slots=True)
@@ -65,12 +69,16 @@ class Moving:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The run at one moment. Rates per second; `left` in seconds, None when it cannot be told."""
+    """The run at one moment. Rates per second; `left` in seconds, None when it cannot be told.
+
+    `moved_bytes` holds the part of large files that is done, `pending_bytes` does not.
+    """
 
     counts: Counter[str]
     gauges: dict[str, float]
     moving: list[Moving]
     moved_bytes: int
+    pending_bytes: float
     byte_rate: float
     file_rate: float
     left: float | None
@@ -125,7 +133,7 @@ class Meter:
         flying = sum(each.done for each in self.moving)
         # A finished file leaves `moving` a moment before its bytes are counted; totals do not go back for that.
         self._most = max(self._most, self.counts["copied_bytes"] + flying)
-        files = sum(self.counts[name] for name in SEEN)
+        files = sum(self.counts[name] for name in MOVED)
         samples = self._samples
         samples.append((now, self._most, files))
         while len(samples) > 2 and now - samples[1][0] >= WINDOW:
@@ -135,17 +143,11 @@ class Meter:
         measured = (self._most - size) / span if span > 0 else 0.0
         byte_rate = self.gauges.get("bytes_per_second") or measured
         file_rate = (files - number) / span if span > 0 else 0.0
-        left = self._left(byte_rate, file_rate, flying) if now - self.started >= 1 else None
+        seconds = now - self.started
+        pending = max(0.0, self.gauges.get("pending_bytes", 0) - flying)
+        work = pending + PER_FILE * self.gauges.get("pending_files", 0)
+        speed = byte_rate + PER_FILE * file_rate
+        left = 0.0 if not work else work / speed if speed and seconds >= 1 else None
         return Picture(
-            self.counts, self.gauges, self.moving, self._most, byte_rate, file_rate, left, now - self.started
+            self.counts, self.gauges, self.moving, self._most, pending, byte_rate, file_rate, left, seconds
         )
-
-    def _left(self, byte_rate: float, file_rate: float, flying: int) -> float | None:
-        size = max(0.0, self.gauges.get("pending_bytes", 0) - flying)
-        files = self.gauges.get("pending_files", 0)
-        if not size and not files:
-            return 0.0
-        times = [amount / rate for amount, rate in ((size, byte_rate), (files, file_rate)) if amount and rate]
-        if not times or (size and not byte_rate):
-            return None
-        return max(times)

@@ -83,17 +83,22 @@ def compare(values: Values) -> str:
 def policy(values: Values, *, delete: bool) -> Policy:
     """What decides about a name. `delete`: names only at the destination are to be told or deleted."""
     kept = metadata(values)
-    attributes = kept.pop("xattrs") | kept.pop("acls")
     return Policy(
         compare=compare(values),
         window=round((values.get("modify_window") or 0) * 1e9),
         update=bool(values.get("update")),
         skip_existing=bool(values.get("skip_existing")),
         force=bool(values.get("force_resync")),
-        attributes=attributes,
+        links=kept["links"],
+        specials=kept["specials"],
+        devices=kept["devices"],
+        perms=kept["perms"],
+        owner=kept["owner"],
+        group=kept["group"],
+        hard_links=kept["hard_links"],
+        attributes=kept["xattrs"] or kept["acls"],
         delete=delete,
         clear=bool(values.get("delete_extras")),
-        **kept,
     )
 
 
@@ -112,7 +117,12 @@ def transfer(values: Values) -> Transfer:
         fsync=values.get("fsync") or default.fsync,
         attempts=values.get("attempts") or default.attempts,
         clear=bool(values.get("delete_extras")),
-        **{name: kept[name] for name in ("perms", "owner", "group", "xattrs", "acls", "hard_links")},
+        perms=kept["perms"],
+        owner=kept["owner"],
+        group=kept["group"],
+        xattrs=kept["xattrs"],
+        acls=kept["acls"],
+        hard_links=kept["hard_links"],
     )
 
 
@@ -217,16 +227,17 @@ def _log(values: Values) -> Log:
     )
 
 
-def ordered(arguments: Sequence[str], parameters: Iterable[click.Parameter], wanted: Sequence[str]) -> list[tuple[str, str]]:
+def ordered(
+    arguments: Sequence[str], parameters: Iterable[click.Parameter], wanted: Sequence[str]
+) -> list[tuple[str, str]]:
     """(parameter, value) of the `wanted` options in the order in which they were written.
 
     click collects the values of each option apart, so what stood first is lost; this reads the same
     arguments once more, by the same rules (``--name value``, ``--name=value``, clusters of short options,
     ``--`` ends the options).
     """
-    by_name = {
-        name: each for each in parameters if isinstance(each, click.Option) for name in (*each.opts, *each.secondary_opts)
-    }
+    options = [each for each in parameters if isinstance(each, click.Option)]
+    by_name = {name: each for each in options for name in (*each.opts, *each.secondary_opts)}
     found: list[tuple[str, str]] = []
     rest = iter(arguments)
     for word in rest:

@@ -1,4 +1,4 @@
-"""Where words go: results to standard output, all else to standard error, both through the live view where there is one.
+"""Where words go: results to standard output, all else to standard error, both through the live view if there is one.
 
     what                               terminal                     pipe or file
     lines of --dry-run, check, -v      standard output, above the view   standard output
@@ -56,7 +56,9 @@ class Telling:
 class Outlet:
     """Standard output, standard error and the view, for one run."""
 
-    def __init__(self, telling: Telling, stop: Stop, *, ends: bool, out: IO[str] | None = None, err: IO[str] | None = None) -> None:
+    def __init__(
+        self, telling: Telling, stop: Stop, *, ends: bool, out: IO[str] | None = None, err: IO[str] | None = None
+    ) -> None:
         """Args:
         stop: asked when nobody reads what the run is for.
         ends: whether the lines on standard output are what the run is for (dry run, check).

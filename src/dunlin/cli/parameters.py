@@ -6,11 +6,12 @@ with `hashing` and `plan`), and the parsers of `pace` are imported by the first 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from dunlin.cli.base import Option, Parsed, log_level_option
+from dunlin.cli.base import Option, log_level_option, parsed
 
 COMPARE = ("size+mtime", "size", "mtime", "checksum")
 ALGORITHMS = ("blake3", "sha256", "blake2b", "sha1", "md5", "xxh3", "crc64", "none")
@@ -45,24 +46,27 @@ def _schedule(text: str) -> Any:
     return parse_schedule(text)
 
 
-SIZE = Parsed("size", _size)
-SECONDS = Parsed("time", _duration)
-RATE = Parsed("rate", _schedule)
+def _block(text: str) -> Any:
+    size = _size(text)
+    if size < LEAST_BLOCK:
+        raise click.BadParameter(f"{text!r} is less than {LEAST_BLOCK} bytes")
+    return size
 
 
-class Blocks(click.ParamType):
-    """A size of at least `least` bytes."""
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The type of a whole number within limits."""
 
-    name = "size"
+    def convert(text: str) -> int:
+        if not text.strip().lstrip("-").isdecimal() or int(text) < least or (most is not None and int(text) > most):
+            limits = f"of at least {least}" if most is None else f"from {least} to {most:,}"
+            raise click.BadParameter(f"{text!r} is no whole number {limits}")
+        return int(text)
 
-    def __init__(self, least: int) -> None:
-        self._least = least
+    return convert
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        size = SIZE.convert(value, param, ctx)
-        if size < self._least:
-            self.fail(f"{value!r} is less than {self._least} bytes", param, ctx)
-        return size
+
+LEAST_BLOCK = 4096
+SIZE, BLOCK, SECONDS, RATE = parsed(_size), parsed(_block), parsed(_duration), parsed(_schedule)
 
 
 def _switch(shown: str, help: str, section: str, *aliases: str, **attributes: Any) -> Option:
@@ -150,9 +154,10 @@ def filter_options() -> list[Option]:
         each("--ignore-case", "Patterns do not tell upper from lower case.", is_flag=True),
         each("--min-size", "Take no smaller files: 10K, 1.5M.", type=SIZE, metavar="SIZE"),
         each("--max-size", "Take no larger files.", type=SIZE, metavar="SIZE"),
-        each("--min-age", "Take no younger files: 90s, 2h, 7d, or modified after a date: 2026-01-31.", metavar="AGE"),
-        each("--max-age", "Take no older files.", metavar="AGE"),
-        each("--max-depth", "Take nothing deeper; names in SOURCE have depth 1.", type=click.IntRange(1), metavar="N"),
+        each("--min-age", "Take only files older than this: 90s, 2h, 7d; or last modified before a date: 2026-01-31.",
+             metavar="AGE"),
+        each("--max-age", "Take only files younger than this, or last modified since a date.", metavar="AGE"),
+        each("--max-depth", "Take nothing deeper; names in SOURCE have depth 1.", type=whole(1), metavar="N"),
     ]  # fmt: skip
 
 
@@ -166,7 +171,7 @@ def mirror_options() -> list[Option]:
         ),
         Option(
             "--max-delete", "Delete nothing if there is more to delete. Default: a quarter of the known files, "
-            "at least 100.", section=MIRROR, type=click.IntRange(0), metavar="N",
+            "at least 100.", section=MIRROR, type=whole(0), metavar="N",
         ),
         Option(
             "--backup-dir", "Move what is overwritten or deleted here; relative to DESTINATION.", section=MIRROR,
@@ -190,7 +195,7 @@ def crew_options() -> list[Option]:
 
     def number(shown: str, help: str, most: int) -> Option:
         return Option(
-            shown, help, section=SPEED, automatic=True, off="", type=click.IntRange(1, most), metavar="N"
+            shown, help, section=SPEED, automatic=True, off="", type=whole(1, most), metavar="N"
         )  # fmt: skip
 
     return [
@@ -206,12 +211,12 @@ def speed_options() -> list[Option]:
         bandwidth_option(),
         *crew_options(),
         _switch("--scan-first", "List everything before anything is moved.", SPEED),
-        Option("--block-size", "The most bytes read at once. Default: 5M.", section=SPEED, type=Blocks(4096),
+        Option("--block-size", "The most bytes read at once. Default: 5M.", section=SPEED, type=BLOCK,
                metavar="SIZE"),
         Option("--queue-capacity", "The most blocks between reading and writing a file. Default: 20.",
-               section=SPEED, type=click.IntRange(1, 10_000), metavar="N"),
+               section=SPEED, type=whole(1, 10_000), metavar="N"),
         Option("--disk-buffer-mb", "Memory for all blocks in flight, MiB. Default: 64.", section=SPEED,
-               type=click.IntRange(1, 1 << 20), metavar="N"),
+               type=whole(1, 1 << 20), metavar="N"),
         Option("--mover-start", "How mover processes are made. Default: automatic.", section=SPEED,
                type=click.Choice(["fork", "spawn"]), hidden=True),
     ]  # fmt: skip
@@ -236,7 +241,7 @@ def integrity_options() -> list[Option]:
         Option("--fsync", "none, checkpoint (default: the destination is flushed in the background), or file.",
                section=WHOLE, off="none", type=click.Choice(["none", "checkpoint", "file"]), metavar="WHEN"),
         Option("--attempts", "How often a file is tried that changes while it is read. Default: 3.", section=WHOLE,
-               type=click.IntRange(1, 100), metavar="N"),
+               type=whole(1, 100), metavar="N"),
     ]  # fmt: skip
 
 
@@ -290,7 +295,7 @@ def audit_options() -> list[Option]:
         Option("--log-file-size", "Rotate the audit log above this size; 0: never. Default: 100M.", section=OUTPUT,
                type=SIZE, metavar="SIZE"),
         Option("--log-file-keep", "Rotated audit logs that are kept. Default: 5.", section=OUTPUT,
-               type=click.IntRange(0, 1000), metavar="N"),
+               type=whole(0, 1000), metavar="N"),
     ]  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def log_line(report: Report) -> Callable[[Picture], None]:
         parts = [f"{'scanned' if picture.scanned else 'scanning:'} {count(counts['scanned_files'], 'file')}"]
         parts.append(f"copied {count(counts['copied_files'], 'file')} ({format_size(picture.moved_bytes)})")
         parts.append(f"{format_rate(picture.byte_rate)}")
-        pending = gauges.get("pending_files", 0), gauges.get("pending_bytes", 0)
+        pending = gauges.get("pending_files", 0), picture.pending_bytes
         parts.append(f"pending {count(pending[0], 'file')} ({format_size(pending[1])})")
         parts += filter(None, [eta(picture)])
         failed = counts["failed_files"] + counts["failed_directories"]

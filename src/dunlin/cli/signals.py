@@ -40,7 +40,9 @@ class Signals:
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
         if os.getpid() != self._process:
             return
         if self._times > 1 and hasattr(signal, "setitimer"):

@@ -80,10 +80,9 @@ def _done(stats: Stats) -> str:
         parts.append(f"copied {count(stats.copied_files, 'file')} ({format_size(stats.copied_bytes)})")
     parts.append(f"{stats.equal_files:,} in sync")
     # Metadata of directories is set again in every run that made or changed something in them: no news.
+    made = ((stats.created_links, "link"), (stats.created_specials, "special file"), (stats.hard_links, "hard link"))
+    parts += [f"{count(number, word)} made" for number, word in made if number]
     for number, word in (
-        (stats.created_links, "links made"),
-        (stats.created_specials, "special files made"),
-        (stats.hard_links, "hard links made"),
         (stats.deleted_files + stats.deleted_directories, "deleted"),
         (stats.failed_files + stats.failed_directories, "failed"),
         (stats.pending_files, "still pending"),

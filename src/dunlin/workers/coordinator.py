@@ -351,6 +351,8 @@ class Coordinator:
             self._links(flight, outcome)
         if outcome.waiting and not self.stopping:
             known = self._open(flight)
+            self.stats.pending_files += len(outcome.waiting)
+            self.stats.pending_bytes += sum(facts[SIZE] for _, facts, _, _ in outcome.waiting)
             self.backlog.add(known, outcome.waiting)
         if done:
             if isinstance(task, Scan):
@@ -390,15 +392,13 @@ class Coordinator:
         for name, n in counts.items():
             if n:
                 self.report.count(name, n)
-        waiting = sum(facts[SIZE] for _, facts, _, _ in outcome.waiting)
-        self.stats.pending_files += len(outcome.waiting)
-        self.stats.pending_bytes += waiting
         if isinstance(task, Move):
             settled = {turn[0]: turn[1] for turn in task.turns}
             self.stats.pending_files -= len(settled)
             self.stats.pending_bytes -= sum(settled.values())
         if outcome.seconds:
             done = counts["copied_bytes"] + 4096 * (counts["copied_files"] + counts["equal_files"])
+            self.pool.learn(outcome.seconds)
             self.pool.grow(self.concurrency.sample(outcome.seconds, outcome.cpu, done))
             if counts["copied_files"]:
                 self._copy_seconds += (outcome.seconds - self._copy_seconds) / 8

@@ -28,6 +28,9 @@ from dunlin.workers.units import run_unit
 from dunlin.workers.wire import Wire
 
 _PR_SET_PDEATHSIG = 1
+GROUP = 0.02
+"""Seconds for which the outcomes of small units are gathered into one message."""
+
 TICK = 0.25
 """Seconds between two messages about how far a large file is."""
 
@@ -35,8 +38,9 @@ TICK = 0.25
 def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int) -> None:
     """Do units from the socket until it closes.
 
-    Messages in: ("unit", id, packed task), ("threads", n). Messages out: ("part", id, outcome),
-    ("done", id, outcome), ("task", thread, path, total, done) and ("end", thread).
+    Messages in: ("units", [(id, packed task), ...]), ("threads", n). Messages out: ("part", id, outcome),
+    ("ended", [("done", id, outcome) or ("fault", id, text, trace), ...]), ("task", thread, path, total, done)
+    and ("end", thread).
     """
     wire = Wire(end)
     context = build(setup, bucket, number, _Progress(wire))
@@ -55,8 +59,9 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int) -> None
     grow(1)
     while (messages := wire.receive()) is not None:
         for message in messages:
-            if message[0] == "unit":
-                work.put((message[1], message[2]))
+            if message[0] == "units":
+                for unit in message[1]:
+                    work.put(unit)
             elif message[0] == "threads":
                 grow(message[1])
     context.site.source.close()
@@ -64,18 +69,29 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int) -> None
 
 
 def _work(context: Context, wire: Wire, work: queue.SimpleQueue[tuple[int, tuple[Any, ...]] | None]) -> None:
-    while (item := work.get()) is not None:
-        unit, packed = item
-        try:
+    """One thread: units from the queue; what became of them goes back in groups."""
+    ended: list[tuple[Any, ...]] = []
+    flush_at = 0.0
+    try:
+        while (item := work.get()) is not None:
+            unit, packed = item
             try:
                 outcome = run_unit(context, tasks.unpack(packed), partial(_emit, wire, unit))
+                ended.append(("done", unit, outcome.pack()))
+            except OSError:
+                raise
             except Exception as error:
                 # A fault of ours must not hang the run: the parent hears of it and counts it as a failure.
-                wire.send(("fault", unit, f"{type(error).__name__}: {error}", _trace()))
-                continue
-            wire.send(("done", unit, outcome.pack()))
-        except OSError:
-            return  # the parent is gone
+                ended.append(("fault", unit, f"{type(error).__name__}: {error}", _trace()))
+            now = time.monotonic()
+            flush_at = flush_at or now + GROUP
+            if work.empty() or now >= flush_at:
+                wire.send(("ended", ended))
+                ended, flush_at = [], 0.0
+        if ended:
+            wire.send(("ended", ended))
+    except OSError:
+        return  # the parent is gone
 
 
 def _emit(wire: Wire, unit: int, part: Outcome) -> None:

@@ -4,7 +4,10 @@ Theory. Two processes copy small files nearly twice as fast as one (the interpre
 costs 10 ms to fork or 100 ms to spawn, so a run starts them only once there is work for them. On a
 mount with latency it is waiting that dominates, not the processor: there, threads inside the movers
 are grown, because a thread costs nothing while it waits. Each mover holds as many units as it has
-threads, and two more, so that it never waits for the parent.
+threads, and some more, so that it never waits for the parent.
+
+A message costs two context switches, as much as looking through a small directory. So units travel in
+groups: as many ahead as a mover does in `AHEAD_SECONDS`, and what they became comes back together.
 
 Movers are forked where no native runtime with threads of its own is loaded, which is always the case
 between local stores, and spawned otherwise, or to replace one that died.
@@ -20,15 +23,18 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from dunlin.pace.bucket import Bucket
 from dunlin.workers import mover
 from dunlin.workers.setup import Setup, token
 from dunlin.workers.wire import Wire
 
-AHEAD = 2
-"""Units that wait at a mover beyond those its threads work on."""
+AHEAD = (2, 64)
+"""Fewest and most units that wait at a mover beyond those its threads work on."""
+
+AHEAD_SECONDS = 0.03
+"""Work that waits at a mover, as far as units are that small."""
 
 
 @dataclass(slots=True)
@@ -40,10 +46,10 @@ class Mover:
     pid: int
     child: subprocess.Popen[bytes] | None = None
     units: set[int] = field(default_factory=set)
+    outbox: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """What came from a mover: `kind` is "done", "part", "fault", "task", "end" or "lost".
 
     `unit` is the unit's number (for "task" and "end": the mover's), `body` the rest of the message; for
@@ -77,6 +83,8 @@ class Pool:
         self._selector = selectors.DefaultSelector()
         self.threads = 1
         self.deaths = 0
+        self._ahead = AHEAD[0]
+        self._unit_seconds = AHEAD_SECONDS
 
     @property
     def started(self) -> bool:
@@ -91,7 +99,7 @@ class Pool:
     @property
     def room(self) -> int:
         """How many more units the movers take now."""
-        each = self.threads + AHEAD
+        each = self.threads + self._ahead
         return sum(max(0, each - len(m.units)) for m in self._movers.values())
 
     def start(self) -> None:
@@ -134,11 +142,23 @@ class Pool:
         return subprocess.Popen([sys.executable, "-c", body, *words], pass_fds=fds, stdin=subprocess.DEVNULL)
 
     def submit(self, unit: int, packed: tuple[Any, ...]) -> None:
-        """Give a unit to the mover with the fewest."""
+        """Give a unit to the mover with the fewest; it goes out with the next `flush` or `poll`."""
         least = min(self._movers.values(), key=lambda m: len(m.units))
         least.units.add(unit)
-        with contextlib.suppress(OSError):  # it died; `poll` will find out and tell that the unit is lost
-            least.wire.send(("unit", unit, packed))
+        least.outbox.append((unit, packed))
+
+    def flush(self) -> None:
+        """Send what was submitted."""
+        for m in self._movers.values():
+            if m.outbox:
+                with contextlib.suppress(OSError):  # it died; `poll` will find out and tell that its units are lost
+                    m.wire.send(("units", m.outbox))
+                m.outbox = []
+
+    def learn(self, seconds: float) -> None:
+        """Take note of how long a unit took: small units are sent further ahead."""
+        self._unit_seconds += (seconds - self._unit_seconds) / 16
+        self._ahead = max(AHEAD[0], min(AHEAD[1], int(AHEAD_SECONDS / max(self._unit_seconds, 1e-6))))
 
     def grow(self, threads: int) -> None:
         """Let every mover use that many threads."""
@@ -151,6 +171,7 @@ class Pool:
 
     def poll(self, timeout: float) -> list[Arrival]:
         """What the movers sent, waiting up to `timeout` seconds for the first message."""
+        self.flush()
         arrivals: list[Arrival] = []
         for key, _ in self._selector.select(timeout):
             m = self._movers[key.data]
@@ -163,9 +184,12 @@ class Pool:
                 if kind in ("task", "end"):
                     arrivals.append(Arrival(kind, m.number, message[1:]))
                     continue
-                if kind != "part":
-                    m.units.discard(message[1])
-                arrivals.append(Arrival(kind, message[1], message[2:]))
+                if kind == "part":
+                    arrivals.append(Arrival(kind, message[1], message[2:]))
+                    continue
+                for ended, unit, *body in message[1]:
+                    m.units.discard(unit)
+                    arrivals.append(Arrival(ended, unit, tuple(body)))
         return arrivals
 
     def _lost(self, m: Mover) -> list[Arrival]:

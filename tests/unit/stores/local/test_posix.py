@@ -104,9 +104,8 @@ def test_without_a_c_library_everything_falls_back(
 def test_ctypes_waits_until_it_is_needed() -> None:
     source = str(Path(posix.__file__).parents[3])
     code = "import sys, dunlin.stores.local, dunlin.stores.open; print('ctypes' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=dict(os.environ, PYTHONPATH=source), capture_output=True, text=True, check=True
-    )
+    environment = dict(os.environ, PYTHONPATH=source)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
 

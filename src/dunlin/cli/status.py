@@ -1,0 +1,187 @@
+"""`dunlin status`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dunlin.cli.base import Command, Option, log_level_option, state_option
+
+if TYPE_CHECKING:
+    from dunlin.state import Failed, PairStatus, Run, State
+
+EXAMPLE = """
+dunlin status
+dunlin status --failed --state-db /var/lib/dunlin/nightly.db
+dunlin status --json
+"""
+
+SHOWN = 5
+"""Failed files that are shown without --failed."""
+
+
+def status(state_db: str | None, as_json: bool, failed: bool, log_level: str) -> int:
+    """Parse, call, print, exit code."""
+    import time
+
+    from dunlin.cli.statefile import lives, open_state
+
+    state = open_state(state_db, write=False)
+    try:
+        pairs = [(pair, all_failed(state, pair) if failed else pair.failed[:SHOWN]) for pair in state.status()]
+    finally:
+        state.close()
+    if as_json:
+        import json
+
+        click.echo(json.dumps({"pairs": [machine(pair, names, lives) for pair, names in pairs]}))
+    elif not pairs:
+        click.echo("no runs yet")
+    else:
+        click.echo("\n\n".join("\n".join(people(pair, names, lives, time.time_ns())) for pair, names in pairs))
+    return 0
+
+
+def all_failed(state: State, pair: PairStatus) -> list[Failed]:
+    """Every failed file of the pair's recent runs; what older runs left comes from the overview."""
+    if pair.failed_files <= len(pair.failed):
+        return pair.failed
+    found: dict[tuple[int, str], Failed] = {each.after: each for each in pair.failed}
+    for run in pair.runs:
+        page, after = state.failed(run.id), None
+        while page:
+            found |= {each.after: each for each in page}
+            after = page[-1].after
+            page = state.failed(run.id, after=after)
+    return sorted(found.values(), key=lambda each: each.path)
+
+
+def word(run: Run, lives: Callable[[Run], bool]) -> str:
+    """How a run ended; one whose process is gone was interrupted, whatever its record says."""
+    return "interrupted" if run.status == "running" and not lives(run) else run.status
+
+
+def people(pair: PairStatus, failed: list[Failed], lives: Callable[[Run], bool], now: int) -> list[str]:
+    """A pair for people. `now` in ns."""
+    from dunlin.cli.frame import count
+    from dunlin.errors import printable
+    from dunlin.pace.sizes import format_size
+
+    lines = [f"{printable(pair.source)} -> {printable(pair.destination)}"]
+    last = f"last complete run {_when(pair.last_success, now)}" if pair.last_success else "no complete run yet"
+    known = f"{count(pair.known_files, 'file')} known, " if pair.known_files else ""
+    lines.append(f"  {known}{last}")
+    if pair.runs and (newest := pair.runs[0]).status == "running":
+        alive = lives(newest)
+        lines.append(
+            f"  running: run {newest.id}, process {newest.pid}, since {_when(newest.started, now)}"
+            if alive
+            else f"  run {newest.id} was cut short; `dunlin sync` with the same pair continues it"
+        )
+    if pair.pending_files or pair.queued_directories:
+        waiting = f"  pending: {count(pair.pending_files, 'file')} ({format_size(pair.pending_bytes)})"
+        if pair.queued_directories:
+            waiting += f", {count(pair.queued_directories, 'directory', 'directories')} not yet listed"
+        lines.append(waiting)
+    if pair.failed_files:
+        kinds = ", ".join(f"{name} {number:,}" for name, number in sorted(pair.failed_by_category.items()))
+        lines.append(f"  failed: {count(pair.failed_files, 'file')} ({kinds})")
+        lines += [f"    {printable(each.path)}: {printable(each.error)}" for each in failed]
+        more = pair.failed_files - len(failed)
+        if more > 0:
+            lines.append(f"    and {more:,} more" + ("; --failed lists them" if len(failed) <= SHOWN else ""))
+    if pair.runs:
+        lines.append("  runs, the newest first:")
+        lines += [f"    {_run(run, lives, now)}" for run in pair.runs]
+        files = sum(run.stats.copied_files for run in pair.runs)
+        size = sum(run.stats.copied_bytes for run in pair.runs)
+        if len(pair.runs) > 1:
+            lines.append(f"    together: copied {count(files, 'file')} ({format_size(size)})")
+    return lines
+
+
+def _run(run: Run, lives: Callable[[Run], bool], now: int) -> str:
+    from dunlin.cli.frame import count
+    from dunlin.errors import printable
+    from dunlin.pace.sizes import format_duration, format_size
+
+    end = run.ended or (now if run.status == "running" and lives(run) else run.updated)
+    stats = run.stats
+    parts = [f"copied {count(stats.copied_files, 'file')} ({format_size(stats.copied_bytes)})"]
+    deleted = stats.deleted_files + stats.deleted_directories
+    failed = stats.failed_files + stats.failed_directories
+    parts += [f"{number:,} {what}" for number, what in ((deleted, "deleted"), (failed, "failed")) if number]
+    if run.continued_from:
+        parts.append(f"continued run {run.continued_from}")
+    message = f"; {printable(' '.join(run.message.split()))}" if run.message else ""
+    duration = format_duration(max(0, end - run.started) / 1e9)
+    return f"{run.id:>4}  {_stamp(run.started)}  {word(run, lives):11}  {duration:>6}  {', '.join(parts)}{message}"
+
+
+def _stamp(time_ns: int) -> str:
+    import time
+
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(time_ns / 1e9))
+
+
+def _when(time_ns: int, now: int) -> str:
+    from dunlin.pace.sizes import format_duration
+
+    ago = max(0, now - time_ns) / 1e9
+    return f"{_stamp(time_ns)} ({format_duration(round(ago)) if ago >= 1 else '0s'} ago)"
+
+
+def machine(pair: PairStatus, failed: list[Failed], lives: Callable[[Run], bool]) -> dict[str, Any]:
+    """A pair as the value of --json. Times in ns since 1970, sizes in bytes."""
+    import dataclasses
+
+    return {
+        "id": pair.id,
+        "source": pair.source,
+        "destination": pair.destination,
+        "known_files": pair.known_files,
+        "last_success": pair.last_success,
+        "pending_files": pair.pending_files,
+        "pending_bytes": pair.pending_bytes,
+        "queued_directories": pair.queued_directories,
+        "failed_files": pair.failed_files,
+        "failed_by_category": pair.failed_by_category,
+        "failed": [
+            {"path": each.path, "size": each.size, "kind": each.kind.value, "error": each.error, "run": each.run}
+            for each in failed
+        ],
+        "runs": [
+            {
+                "id": run.id,
+                "status": word(run, lives),
+                "message": run.message,
+                "started": run.started,
+                "ended": run.ended,
+                "pid": run.pid,
+                "continued_from": run.continued_from,
+                "stats": dataclasses.asdict(run.stats),
+            }
+            for run in pair.runs
+        ],
+    }
+
+
+command = Command(
+    "status",
+    help="""
+    Show what the state file knows: for every pair the last runs, totals, and the files that are pending or failed.
+
+    It may be asked while a run is going on.
+    """,
+    short_help="show runs, totals, pending and failed files",
+    example=EXAMPLE,
+    callback=status,
+    params=[
+        state_option(),
+        Option("--failed", "List all failed files with their reasons.", section="Output", is_flag=True),
+        Option("--json", "Print a JSON object.", section="Output", into="as_json", is_flag=True),
+        log_level_option(),
+    ],
+)
