@@ -106,7 +106,7 @@ def same(policy: Policy) -> Same:
 
 def same_facts(policy: Policy) -> Same:
     """Whether two regular files are in sync by their facts: content by the compare rule, and kept metadata."""
-    if policy.compare == "size+mtime" and policy.window == 0 and not policy.groups:
+    if policy.compare == "size+mtime" and policy.window == 0 and policy.groups is None:
         # The three usual cases compare slices in C: this runs once for every file of every run.
         if policy.perms and policy.owner and policy.group:
             return lambda a, b: a[:5] == b[:5] and a[MODE] & TYPE_BITS == FILE_BITS
@@ -195,7 +195,8 @@ def _decide_row(policy: Policy, difference: Difference, row: Row) -> list[tuple[
         action, reason = Action.LINK if kind == Kind.LINK else Action.SPECIAL, ""
         if kind == FILE_BITS:
             action, reason = _decide_file(policy, source, target)
-        decisions.append((action, clear, reason))
+        # What is left alone makes no way either.
+        decisions.append((action, clear and action is not Action.SKIP, reason))
     return decisions
 
 

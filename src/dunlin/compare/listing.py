@@ -16,7 +16,7 @@ from __future__ import annotations
 import heapq
 import marshal
 import tempfile
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import IO
 
@@ -57,7 +57,7 @@ class Side:
         self._batches = _regroup(listing if listing is not None else iter(()), run)
         self._proven = proven and collate is None
         self._collate = collate
-        self._ahead: list[Named] | None = None
+        self._run = run
         self._stream: Iterator[list[Keyed]] | None = None
         self._window: list[Keyed] = []
         self.first: list[Named] = next(self._batches, [])
@@ -72,11 +72,11 @@ class Side:
         """Go over to ordered windows; `cut` works from here on."""
         if self.single:
             self._stream = iter((self._keyed(self.first),))
+            self.first = []
         elif self._proven:
-            self._stream = self._checked()
+            self._stream = _whole(self._checked())
         else:
-            self._stream = self._sorted()
-        self.first = []
+            self._stream = _whole(self._sorted())
         self._refill()
 
     def boundary(self) -> bytes | None:
@@ -106,6 +106,7 @@ class Side:
 
     def _rest(self) -> Iterator[list[Named]]:
         yield self.first
+        self.first = []
         if self._second is not None:
             yield self._second
         yield from self._batches
@@ -127,7 +128,7 @@ class Side:
             window: list[Keyed] = []
             for keyed in heapq.merge(*streams, key=lambda k: k[0]):
                 window.append(keyed)
-                if len(window) >= RUN:
+                if len(window) >= self._run:
                     yield window
                     window = []
             if window:
@@ -142,6 +143,19 @@ def _regroup(listing: Iterator[list[Named]], run: int) -> Iterator[list[Named]]:
         while len(held) > run:
             yield held[:run]
             held = held[run:]
+    if held:
+        yield held
+
+
+def _whole(windows: Iterator[list[Keyed]]) -> Iterator[list[Keyed]]:
+    """The same names in windows that never part two of one key: a clash, or a name that was listed twice."""
+    held: list[Keyed] = []
+    for window in windows:
+        window = held + window
+        at = bisect_left(window, window[-1][0], key=lambda k: k[0])
+        held = window[at:]
+        if at:
+            yield window[:at]
     if held:
         yield held
 

@@ -8,7 +8,7 @@ comparison works on it and memory stays bounded by the windows.
 
 One thing crosses boundaries. A file `a` and a directory `a` have different keys (``a`` and ``a/``)
 with any number of names between them (``a-b``, ``a.txt``), and must still meet as one difference. So
-a one-sided *file* whose ``a/`` lies beyond the boundary is held back into the next window. All held
+a *file* whose ``a/`` lies beyond the boundary is held back into the next window. All held
 names are prefixes of the boundary key, so there are never more of them than a name has bytes.
 
 "Missing" is known only when both listings have ended cleanly: `Difference.last` says so, and an
@@ -53,8 +53,8 @@ def merge(
             held_source, held_target = [], []
         else:
             assert boundary is not None
-            left, held_source = _hold_back(left, right, boundary)
-            right, held_target = _hold_back(right, left, boundary)
+            left, held_source = _hold_back(left, boundary)
+            right, held_target = _hold_back(right, boundary)
         difference = compare_window([k[1:] for k in left], [k[1:] for k in right], same, collate, matched)
         difference.last = last
         yield difference
@@ -62,13 +62,11 @@ def merge(
             return
 
 
-def _hold_back(mine: list[Keyed], other: list[Keyed], boundary: bytes) -> tuple[list[Keyed], list[Keyed]]:
-    """Split off the one-sided files whose directory twin may still come after `boundary`."""
-    waiting = [k for k in mine if boundary.startswith(k[0]) and k[0] + b"/" > boundary and not k[0].endswith(b"/")]
-    if not waiting:
+def _hold_back(mine: list[Keyed], boundary: bytes) -> tuple[list[Keyed], list[Keyed]]:
+    """Split off the files whose directory twin, on either side, may still come after `boundary`."""
+    held = [k for k in mine if boundary.startswith(k[0]) and k[0] + b"/" > boundary and not k[0].endswith(b"/")]
+    if not held:
         return mine, []
-    there = {k[0] for k in other if boundary.startswith(k[0])}
-    held = [k for k in waiting if k[0] not in there]
     keys = {k[0] for k in held}
     return [k for k in mine if k[0] not in keys], held
 
@@ -86,6 +84,8 @@ def compare_window(
     left = dict(source)
     right = dict(target)
     difference = Difference()
+    if len(left) != len(source) or len(right) != len(target):
+        _drop_twins(source, target, left, right, difference)
     rows = difference.rows
     if right:
         get = right.get
@@ -109,6 +109,26 @@ def compare_window(
         rows += [(name, facts, None) for name, facts in left.items()]
     _sort(rows)
     return difference
+
+
+def _drop_twins(
+    source: list[Named], target: list[Named], left: dict[str, Facts], right: dict[str, Facts], difference: Difference
+) -> None:
+    """A name that one side lists as a file and as a directory (object stores hold both) is a clash.
+
+    Other names that came twice are one name that was renamed while it was listed: the later facts hold.
+    """
+    for side in (source, target):
+        kinds: dict[str, bool] = {}
+        twins = set()
+        for name, facts in side:
+            is_directory = facts[MODE] & TYPE_BITS == DIRECTORY_BITS
+            if kinds.setdefault(name, is_directory) != is_directory:
+                twins.add(name)
+        for name in sorted(twins):
+            difference.clashes.append([name, name + "/"])
+            left.pop(name, None)
+            right.pop(name, None)
 
 
 def _sort(rows: list[tuple[str, Facts | None, Facts | None]]) -> None:
@@ -150,8 +170,17 @@ def _group(side: list[Named], collate: Collate, difference: Difference) -> dict[
     clashes: dict[str, set[str]] = {}
     for name, facts in side:
         key = collate(name)
-        if key in grouped and grouped[key][0] != name:
-            clashes.setdefault(key, {grouped[key][0]}).add(name)
+        if key in grouped:
+            other, there = grouped[key]
+            if other != name:
+                clashes.setdefault(key, {other}).add(name)
+            elif (there[MODE] ^ facts[MODE]) & TYPE_BITS and DIRECTORY_BITS in (
+                there[MODE] & TYPE_BITS,
+                facts[MODE] & TYPE_BITS,
+            ):
+                clashes.setdefault(key, {name})
         grouped[key] = (name, facts)
-    difference.clashes += [sorted(names) for names in clashes.values()]
+    difference.clashes += [
+        sorted(names) if len(names) > 1 else [*names, min(names) + "/"] for names in clashes.values()
+    ]
     return grouped

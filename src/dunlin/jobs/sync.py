@@ -137,6 +137,8 @@ class _Run:
 
     def _work(self, run: Run, continues: bool) -> Result:
         crew = self.crew
+        # The probe for the treatment of names wrote into the root; a continued run may not visit it again.
+        crew.touched.add("")
         if continues:
             crew.begin(None)
         else:

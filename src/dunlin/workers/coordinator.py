@@ -264,7 +264,7 @@ class Coordinator:
             self._record([(arrival.unit, "done", outcome)])
             return
         if isinstance(flight.task, Scan):
-            presence = Presence.UNKNOWN if flight.task.presence != Presence.TARGET else Presence.TARGET
+            presence = int(Presence.UNKNOWN if flight.task.presence != Presence.TARGET else Presence.TARGET)
             again: tasks.Task = Scan(
                 flight.task.directory, presence, flight.task.files, suspect=flight.task.suspect, sweep=arrival.body
             )

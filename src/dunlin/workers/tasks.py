@@ -23,7 +23,7 @@ class Scan(NamedTuple):
     """
 
     directory: str
-    presence: int = Presence.UNKNOWN
+    presence: int = int(Presence.UNKNOWN)
     files: int = 1_000
     size: int = 16 << 20
     digest: bytes | None = None

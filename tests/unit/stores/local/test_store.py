@@ -648,17 +648,8 @@ def test_caps_of_a_place_that_is_not_there_yet(tmp_path: Path) -> None:
     assert local_caps(str(tmp_path), in_place=True).atomic_replace is False
 
 
-class Unlimited:
-    """A bucket without a limit."""
-
-    limited = False
-    stopping = False
-
-    def take(self, n: int) -> None:
-        assert n >= 0
-
-
 def test_a_batch_is_copied_from_one_local_store_to_another(local: LocalStore, root: Path, tmp_path: Path) -> None:
+    from dunlin.pace.bucket import Bucket
     from dunlin.stores.local.batch import BatchOptions, new_worker
     from dunlin.stores.memory import MemoryStore
     from dunlin.stores.wrap import Paced, ReadOnly
@@ -669,17 +660,19 @@ def test_a_batch_is_copied_from_one_local_store_to_another(local: LocalStore, ro
     for name in ("a", "b"):
         put(local, f"s/{name}", name.encode() * 100, mtime=1_000_000_007, mode=0o640)
     rows: list[Any] = [(name, what, None) for batch in local.list("s") for name, what in batch]
+    bucket = Bucket.create()
     options, worker = BatchOptions(token="t", perms=True), new_worker()
     for source in (local, ReadOnly(local)):
-        result = target.copy_batch(source, "s", "d", rows, options, Unlimited(), worker)
+        result = target.copy_batch(source, "s", "d", rows, options, bucket, worker)
         assert sorted(row[0] for row in result.rows) == ["a", "b"]
         assert get(target, "d/a") == b"a" * 100
         assert stat.S_IMODE(target.stat("d/b").facts[MODE]) == 0o640
         assert target.stat("d/b").mtime == 1_000_000_007
         target.delete(["d/a", "d/b"])
-    for other in (MemoryStore(), Paced(local, Unlimited())):
-        assert target.copy_batch(other, "s", "d", rows, options, Unlimited(), worker) is None
+    for other in (MemoryStore(), Paced(local, bucket)):
+        assert target.copy_batch(other, "s", "d", rows, options, bucket, worker) is None
     with pytest.raises(DunlinError) as error:
-        target.copy_batch(local, "absent", "d", rows, options, Unlimited(), worker)
+        target.copy_batch(local, "absent", "d", rows, options, bucket, worker)
     assert error.value.kind is ErrorKind.NOT_FOUND
     target.close()
+    bucket.close()
