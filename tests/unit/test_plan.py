@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from dunlin.model import (
     FILE_BITS,
     MODE,
-    NLINK,
     TYPE_BITS,
     Action,
     Difference,
@@ -301,4 +300,3 @@ def test_wants() -> None:
     none = Policy()
     assert all(every.wants(kind) for kind in Kind)
     assert [kind for kind in Kind if none.wants(kind)] == [Kind.DIRECTORY, Kind.FILE]
-    assert entry(nlink=3)[NLINK] == 3

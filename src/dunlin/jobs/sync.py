@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from dataclasses import replace
@@ -32,6 +33,9 @@ from dunlin.workers.setup import Setup, build
 THREADS = 16
 """Most threads per mover when nobody says otherwise; they are grown only while waiting dominates."""
 
+SIGN = 5.0
+"""Seconds between two signs of life in the state: the counts so far, for `dunlin status`."""
+
 
 def run(options: SyncOptions, stop: Stop, report: Report) -> Result:
     """Sync, plan or check a pair.
@@ -39,6 +43,8 @@ def run(options: SyncOptions, stop: Stop, report: Report) -> Result:
     Raises `DunlinError` for what makes the run impossible from the start; once it has begun, what ends
     it stands in the result. `stop` may be requested at any time, also from a signal handler.
     """
+    # Rows are made by the hundred thousand and hold no cycles: the collector would only walk them.
+    gc.set_threshold(100_000, 20, 20)
     pair = open_pair(options)
     lock = RunLock(pair.target, options.runtime) if options.mode == "sync" else None
     try:
@@ -95,6 +101,7 @@ class _Run:
         self.report = report
         self.begun = time.monotonic()
         self.next_order = 0.0
+        self.next_sign = self.begun + SIGN
         self.token = os.urandom(4).hex()
         self.schedule = options.bandwidth
         self.bucket = Bucket.create(self._rate())
@@ -191,7 +198,9 @@ class _Run:
         before = run.continued_from
         while before is not None:
             old = self.state.run(before)
+            # The counts of a killed run are some seconds old; what failed in it is on record.
             errors += old.stats.source_errors
+            errors += len(self.state.failed_directories(before, limit=1)) + len(self.state.failed(before, limit=1))
             before = old.continued_from
         return errors
 
@@ -314,6 +323,9 @@ class _Run:
         rate = self._rate()
         if rate != self.bucket.rate:
             self.bucket.set_rate(rate)
+        if now >= self.next_sign:
+            self.next_sign = now + SIGN
+            self.state.update_run(crew.run, crew.stats)
         self.report.gauge("limit", rate)
         self.report.gauge("paused", float(self.bucket.paused))
         if self.options.transfer.fsync == "checkpoint":

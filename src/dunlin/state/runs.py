@@ -181,6 +181,10 @@ class Runs:
         rows = self._database.query(self._sql["run_tokens"], (pair, limit))
         return frozenset(token for (token,) in rows if token)
 
+    def moved_bytes(self, pair: int) -> int:
+        """Bytes that all runs of the pair have moved so far."""
+        return int(self._database.value(self._sql["run_moved"], (pair,)))
+
     def set_root(self, pair: int, root: str) -> None:
         """Remember the identity of the source's file system, to notice when another one is mounted there."""
         self._database.execute(self._sql["pair_root"], (pair, root))

@@ -67,7 +67,7 @@ class State:
         self.pair, self.begin_run, self.adopt = runs.pair, runs.begin_run, runs.adopt
         self.update_run, self.finish_run = runs.update_run, runs.finish_run
         self.run, self.last_run, self.running, self.unfinished = runs.run, runs.last_run, runs.running, runs.unfinished
-        self.tokens = runs.tokens
+        self.tokens, self.moved_bytes = runs.tokens, runs.moved_bytes
         self.set_root, self.set_durable = runs.set_root, runs.set_durable
         self.suspects, self.suspect_files = runs.suspects, runs.suspect_files
         self.set_token, self.token = runs.set_token, runs.token

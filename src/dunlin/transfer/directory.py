@@ -59,7 +59,10 @@ def carry_out(site: Site, directory: str, operations: Sequence[Operation], outco
         for operation in operations:
             if operation.action is action and outcome.fatal is None:
                 if operation.clear:
-                    rows = [row for row in operation.rows if _clear(site, directory, row, outcome)]
+                    # Nothing stands there any more: it must not be kept, looked at or replaced a second time.
+                    rows: list[Row] = [
+                        (row[0], row[1], None) for row in operation.rows if _clear(site, directory, row, outcome)
+                    ]
                     operation = Operation(action, rows, reason=operation.reason)
                 step(site, directory, operation, outcome)
 
@@ -138,7 +141,6 @@ def _copy(site: Site, directory: str, operation: Operation, outcome: Outcome) ->
         result = batch.copy_batch(site.source, directory, directory, rows, site.batch, site.bucket, site.worker)
         if result is not None:
             _take_over(result.rows, rows, outcome)
-            outcome.linked += result.linked
             outcome.refused.update(result.refused)
             for name, error, attempts in result.failed:
                 outcome.fail(name, error, attempts)
@@ -172,24 +174,25 @@ def _keep(site: Site, directory: str, row: Row, outcome: Outcome) -> bool:
 
 
 def copy_file(site: Site, directory: str, row: Row, outcome: Outcome) -> None:
-    """Copy one regular file, trying again when it changed while it was read; raises what remains."""
+    """Copy one regular file, trying again when it changed while it was read; what becomes of it is put on record.
+
+    What a stop, or an error that ends the run, left undone waits: it is pending, not failed.
+    """
     if site.bucket.stopped:
-        assert row[1] is not None
-        outcome.waiting.append((row[0], row[1], int(Action.COPY), row[2] is not None))
+        _wait(row, outcome)
         return
     path = join(directory, row[0])
     attempt = 1
     while True:
         try:
-            entry = site.source.stat(path)
+            entry = _still_there(site, path)
             digest = _move_content(site, entry)
             break
         except DunlinError as error:
-            if error.kind is ErrorKind.NOT_FOUND and attempt == 1:
-                outcome.vanish(row[0])
-                return
-            if error.kind is ErrorKind.INTERRUPTED:
-                outcome.waiting.append((row[0], row[1] or (), int(Action.COPY), row[2] is not None))
+            if error.fatal:
+                _wait(row, outcome)
+                if error.kind is not ErrorKind.INTERRUPTED:
+                    outcome.end(error)
                 return
             if not error.retryable or attempt >= site.options.attempts:
                 outcome.fail(row[0], error, attempt)
@@ -203,6 +206,21 @@ def copy_file(site: Site, directory: str, row: Row, outcome: Outcome) -> None:
                 attempt=attempt,
             )
     _take_over([as_copied(row[0], entry.facts, digest)], [row], outcome)
+
+
+def _wait(row: Row, outcome: Outcome) -> None:
+    if row[1] is not None:  # else it is one more name of an inode, which is joined again
+        outcome.waiting.append((row[0], row[1], int(Action.COPY), row[2] is not None))
+
+
+def _still_there(site: Site, path: str) -> Entry:
+    """The file as it is now. Raises VANISHED when the source has it no more (the destination may say NOT_FOUND)."""
+    try:
+        return site.source.stat(path)
+    except DunlinError as error:
+        if error.kind is ErrorKind.NOT_FOUND:
+            raise DunlinError("read", path, ErrorKind.VANISHED, error.reason) from error
+        raise
 
 
 def _move_content(site: Site, entry: Entry) -> bytes | None:
@@ -282,6 +300,8 @@ def _specials(site: Site, directory: str, operation: Operation, outcome: Outcome
         elif alike:
             _set_meta(site, path, facts, outcome)
         else:
+            if site.backup is not None and old is not None:
+                keep.keep(site, path)
             target.make_special(path, facts[MODE], facts[RDEV], site.options.meta(facts))
             outcome.counts["created_specials"] += 1
 

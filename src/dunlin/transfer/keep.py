@@ -25,10 +25,9 @@ def _keep(site: Site, path: str, stay: bool) -> None:
     entry = site.target.stat(path)
     _make_parents(site, kept)
     if site.backup is site.target:
-        links = power(site.target, MakesLinks)
         moves = power(site.target, Moves)
-        if stay and links is not None and entry.kind is Kind.FILE:
-            links.make_hard_link(path, kept)
+        if stay and entry.kind is Kind.FILE:
+            _second_name(site, entry, kept)
         elif moves is not None and entry.kind is Kind.DIRECTORY:
             _move_tree(site, path, kept)
         elif moves is not None:
@@ -37,6 +36,19 @@ def _keep(site: Site, path: str, stay: bool) -> None:
     _copy_out(site, entry, kept)
     if not stay and entry.kind is not Kind.DIRECTORY:
         site.target.delete([path])
+
+
+def _second_name(site: Site, entry: Entry, kept: str) -> None:
+    """Keep a file that is about to be replaced: as a hard link, else (or if it is overwritten in place) as a copy."""
+    links = power(site.target, MakesLinks)
+    if links is not None and not site.options.in_place:
+        try:
+            links.make_hard_link(entry.path, kept)
+            return
+        except DunlinError as error:
+            if error.kind not in (ErrorKind.UNSUPPORTED, ErrorKind.DENIED, ErrorKind.IO):
+                raise
+    _copy_out(site, entry, kept)
 
 
 def _make_parents(site: Site, kept: str) -> None:

@@ -17,6 +17,12 @@ Failure = tuple[str, str, str, int]
 Copied = tuple[str, int, int, int, int | None, int, int, int, bytes | None]
 """name, size, mtime, ctime, birth, mode, uid, gid, digest: a file that is in sync now."""
 
+READING = frozenset({"read", "list", "look at", "read the link", "read the attributes of"})
+"""Operations of stores that only read."""
+
+UNREADABLE = frozenset({ErrorKind.DENIED, ErrorKind.IO, ErrorKind.TIMEOUT, ErrorKind.NETWORK, ErrorKind.BUSY})
+"""Kinds that mean: it is there, and we could not see it."""
+
 
 class Presence(enum.IntEnum):
     """Where a directory of the pair is; the values are stored."""
@@ -75,8 +81,14 @@ class Outcome:
     seconds: float = 0.0
     cpu: float = 0.0
 
-    def fail(self, name: str, error: DunlinError, attempts: int = 1, count: str = "failed_files") -> None:
-        """Put a file's error on record; a vanished file is counted apart, a fatal error ends the unit."""
+    def fail(
+        self, name: str, error: DunlinError, attempts: int = 1, count: str = "failed_files", source: bool | None = None
+    ) -> None:
+        """Put a file's error on record; a vanished file is counted apart, a fatal error ends the unit.
+
+        `source`: whether it was the source that could not be read, which disables every delete of the run;
+        None: told by the operation that failed.
+        """
         if error.kind is ErrorKind.VANISHED:
             self.vanish(name)
             return
@@ -86,6 +98,10 @@ class Outcome:
             return
         self.failed.append((name, error.kind.value, str(error), attempts))
         self.counts[count] += 1
+        if source is None:
+            source = error.operation in READING and error.kind in UNREADABLE
+        if source:
+            self.counts["source_errors"] += 1
 
     def vanish(self, name: str) -> None:
         """A file was listed and gone when it was read."""

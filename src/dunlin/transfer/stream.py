@@ -14,9 +14,10 @@ abandons the pool, and everybody who waits for a buffer ends.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 from dunlin import hashing
@@ -81,28 +82,35 @@ def stream_file(
         bucket: asked for every block before it is written.
         report: gets a task with the bytes written.
     """
+    copies = power(source, Copies) if options.checksum == "none" and not bucket.rate else None
+    if copies is not None:
+        try:
+            return Streamed(copies.copy_into(entry, target, path, meta=meta, report=report), None)
+        except DunlinError as error:
+            if error.kind is not ErrorKind.UNSUPPORTED:
+                raise
     task = report.task(entry.path, entry.size)
     try:
-        copies = power(source, Copies) if options.checksum == "none" and not bucket.rate else None
-        if copies is not None:
-            try:
-                return Streamed(copies.copy_into(entry, target, path, meta=meta, report=report), None)
-            except DunlinError as error:
-                if error.kind is not ErrorKind.UNSUPPORTED:
-                    raise
         block, count = pipeline_shape(options, entry.size, share)
         if bucket.rate:
             block = bucket.block_for(block)
-        pool = Buffers(block, count)
         digest: list[bytes] = []
+        with contextlib.ExitStack() as opened:
+            # Each opening has a pool of its own: the one before was abandoned with its pipeline.
+            pool = Buffers(block, count)
 
-        def open_at(start: int) -> Iterator[Data]:
-            digest.clear()
-            blocks = pipeline(source, entry, path, options.checksum, pool, start)
-            return _paced(blocks, bucket, task.advance, digest)
+            def open_at(start: int) -> Iterator[Data]:
+                nonlocal pool
+                opened.close()
+                digest.clear()
+                pool = Buffers(block, count)
+                blocks = pipeline(source, entry, path, options.checksum, pool, start)
+                # The traceback of a failed write keeps the generator alive: close it here, not when it is collected.
+                opened.enter_context(contextlib.closing(blocks))
+                return _paced(blocks, bucket, task.advance, digest)
 
-        body = Body(entry.size, open_at, pool.give)
-        written = target.write(path, body, meta=meta)
+            body = Body(entry.size, open_at, lambda data: pool.give(data))
+            written = target.write(path, body, meta=meta)
         return Streamed(written, digest[0] if digest else None)
     finally:
         task.end()
@@ -125,7 +133,7 @@ def _paced(
 
 def pipeline(
     source: Reads, entry: Entry, path: str, checksum: str, pool: Buffers, start: int = 0
-) -> Iterator[Block]:
+) -> Generator[Block, None, None]:
     """The blocks of `entry` from `start`, read and hashed by threads of their own.
 
     The receiver gives each block's data back to `pool`. A file hash is only made when the whole file
@@ -190,7 +198,7 @@ def _hash(hasher: hashing.Hasher, blocks: queue.SimpleQueue[Item], out: queue.Si
 
 
 def digest_of(source: Reads, entry: Entry, checksum: str, bucket: Bucket) -> bytes:
-    """The digest of a whole file, read at the pace of `bucket`."""
+    """The digest of a whole file, read at the pace of `bucket`; INTERRUPTED when that was stopped."""
     hasher = hashing.new(checksum)
     assert hasher is not None
     pool = Buffers(1 << 20, 2)

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dunlin.errors import DunlinError, ErrorKind
+from dunlin.errors import DunlinError, ErrorKind, printable
 from dunlin.model import CTIME, MODE, PERMISSION_BITS, SIZE, Stats, join
 from dunlin.pace.bucket import Bucket
 from dunlin.pace.concurrency import Concurrency
@@ -115,6 +115,7 @@ class Coordinator:
         self.audit = audit
         self.report = report
         self.stats = Stats()
+        self.moved_before = state.moved_bytes(pair)
         self.backlog = Backlog(state, run)
         self.fatal: DunlinError | None = None
         self.frontier: deque[Queued] = deque()
@@ -513,7 +514,20 @@ class Coordinator:
     # ---- telling ----
 
     def _event(self, level: Level, name: str, message: str, **fields: object) -> None:
+        """Tell; what a person should know of is also put on record."""
         self.report.event(Event(level, name, message, dict(fields)))
+        if level < Level.WARN or self.rules.mode != "sync":
+            return
+        path, kind, attempt = fields.get("path"), fields.get("kind"), fields.get("attempt")
+        self.state.put_event(
+            self.run,
+            int(level),
+            name,
+            printable(message),
+            str(path) if path is not None else None,
+            ErrorKind(kind) if kind else None,
+            attempt if isinstance(attempt, int) else 0,
+        )
 
     def _show(self, arrival: Arrival) -> None:
         """A large file's progress, as a task of the report."""
@@ -536,6 +550,7 @@ class Coordinator:
         complete = not self.frontier and not self.frontier_on_disk and not self.scanning
         self.report.gauge("scan_complete", float(complete))
         self.report.gauge("threads", self.pool.threads)
+        self.report.gauge("total_bytes", self.moved_before + self.stats.copied_bytes)
 
 
 def _directory(task: tasks.Task) -> str:

@@ -294,9 +294,7 @@ class _Scan:
             outcome.end(error)
             return
         outcome.digest = None
-        outcome.fail(self.directory, error, count="failed_directories")
-        if self.source_failed:
-            outcome.counts["source_errors"] += 1
+        outcome.fail(self.directory, error, count="failed_directories", source=self.source_failed)
 
     def _end(self, source: Facts | None, outcome: Outcome) -> None:
         clean = not (self.failures or outcome.failed or outcome.vanished)

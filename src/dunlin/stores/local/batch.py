@@ -99,7 +99,7 @@ FileRow = tuple[str, int, int, int, int | None, int, int, int, bytes | None]
 class BatchResult:
     """What became of the rows: every name is in exactly one of the lists.
 
-    `rows`: copied. `large`: over the limit, untouched. `linked`: has other names (hard links), untouched.
+    `rows`: copied. `large`: over the limit, untouched.
     `failed`: the error, and at which attempt. `vanished`: gone from the source. `rest`: not begun,
     because the run is stopping or `fatal` ended the batch. `refused`: kinds of metadata that the
     destination would not take.
@@ -108,7 +108,6 @@ class BatchResult:
     rows: list[FileRow] = field(default_factory=list)
     bytes: int = 0
     large: list[Row] = field(default_factory=list)
-    linked: list[Row] = field(default_factory=list)
     failed: list[tuple[str, DunlinError, int]] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
     rest: list[Row] = field(default_factory=list)
@@ -141,7 +140,6 @@ def copy_batch(
     bucket: Bucket,
     worker: _Worker,
     where: tuple[str, str] = ("", ""),
-    keep_links: bool = False,
 ) -> BatchResult:
     """Copy the regular files `rows` from one open directory to another.
 
@@ -151,12 +149,11 @@ def copy_batch(
         bucket: asked for the bytes of each file before they are written; its `stopped` ends the batch.
         worker: this thread's buffer (`new_worker`).
         where: the two directories' paths, for messages.
-        keep_links: leave files with several names to the caller.
 
     Raises nothing: a destination that is full or read-only ends the batch and stands in `fatal`.
     """
     result = BatchResult()
-    copy = _Copy(source_fd, target_fd, options, bucket, worker, result, where, keep_links)
+    copy = _Copy(source_fd, target_fd, options, bucket, worker, result, where)
     for at, row in enumerate(rows):
         if bucket.stopped:
             result.rest = list(rows[at:])
@@ -198,7 +195,6 @@ class _Copy:
         worker: _Worker,
         result: BatchResult,
         where: tuple[str, str],
-        keep_links: bool,
     ) -> None:
         self.source_fd = source_fd
         self.target_fd = target_fd
@@ -207,7 +203,6 @@ class _Copy:
         self.worker = worker
         self.result = result
         self.where = where
-        self.keep_links = keep_links
         self.umask = quick.umask()
         self.uid = os.geteuid()
         there = os.fstat(target_fd)
@@ -238,8 +233,6 @@ class _Copy:
                 raise _Changed("it is no regular file any more")
             if before[1] > self.options.limit:
                 self.result.large.append(row)
-            elif self.keep_links and before[7] > 1:
-                self.result.linked.append(row)
             else:
                 self._write(name, fd, before)
         finally:
