@@ -197,6 +197,9 @@ def _decide_row(policy: Policy, difference: Difference, row: Row) -> list[tuple[
             action, reason = _decide_file(policy, source, target)
         # What is left alone makes no way either.
         decisions.append((action, clear and action is not Action.SKIP, reason))
+        if kind != FILE_BITS and policy.hard_links and source[NLINK] > 1:
+            # Each of its names is made like any other, and they become one after the transfers.
+            decisions.append((Action.HARD, False, ""))
     return decisions
 
 

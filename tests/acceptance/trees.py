@@ -5,9 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+import subprocess
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from tests.acceptance.program import dunlin
+
+SECOND = 1_000_000_000
+OLD = 1_500_000_000 * SECOND + 123_456_789
+"""A time that no file gets by accident, ns since 1970."""
 
 KINDS = {
     stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link", stat.S_IFIFO: "fifo",
@@ -103,3 +112,117 @@ def _xattrs(path: bytes) -> tuple[tuple[str, bytes], ...]:
     except OSError:  # a file system without them
         return ()
     return tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in sorted(listed))
+
+
+# ---- comparing ----
+
+
+def differences(one: dict[bytes, Fact], other: dict[bytes, Fact]) -> list[str]:
+    """A line for each path that is not the same in both."""
+    lines = []
+    for path in sorted(one.keys() | other.keys()):
+        a, b = one.get(path), other.get(path)
+        if a is None or b is None:
+            lines.append(f"{path!r}: only in the {'second' if a is None else 'first'}")
+        elif a != b:
+            fields = [f"{f}: {x!r} != {y!r}" for f, x, y in zip(Fact._fields, a, b, strict=True) if x != y]
+            lines.append(f"{path!r}: {'; '.join(fields)}")
+    return lines
+
+
+def same(one: str | Path, other: str | Path, ignore: Sequence[str] = ()) -> None:
+    """Fail with the differences of two trees, unless there are none. Fields in `ignore` do not count."""
+    trees = []
+    for root in (one, other):
+        tree = snapshot(root)
+        # Names of one inode that lie outside the tree belong to no copy.
+        inside = Counter(fact.group for fact in tree.values())
+        blank: dict[str, Any] = dict.fromkeys(ignore)
+        for path, fact in tree.items():
+            tree[path] = fact._replace(group=fact.group if inside[fact.group] > 1 else None)._replace(**blank)
+        trees.append(tree)
+    found = differences(*trees)
+    assert not found, "\n".join(found[:40])
+
+
+def change_times(root: str | Path) -> dict[bytes, int]:
+    """The ctime of every path below `root`, ns: what touches an inode in any way moves it.
+
+    Not of the root itself: every run writes a file there and removes it, to see whether it can.
+    """
+    top = os.fsencode(root)
+    return {path: os.lstat(path).st_ctime_ns for path in _walk(top) if path != top}
+
+
+def touched(before: dict[bytes, int], after: dict[bytes, int]) -> list[bytes]:
+    """Paths whose inode was changed, made or removed between two `change_times`."""
+    return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+
+
+def temporaries(root: Path) -> list[str]:
+    """Left-over temporary files of dunlin."""
+    return [str(path) for path in root.rglob(".dunlin-*")]
+
+
+# ---- making ----
+
+
+def write(path: Path, content: bytes | str = b"", mtime: int | None = OLD, mode: int | None = None) -> Path:
+    """Make a file with its parents; `mtime` in ns, None leaves it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    if mode is not None:
+        path.chmod(mode)
+    if mtime is not None:
+        os.utime(path, ns=(mtime, mtime))
+    return path
+
+
+def rsync(*arguments: str | Path) -> None:
+    """Run the peer; both of its trees must end in a slash."""
+    done = subprocess.run(["rsync", *map(str, arguments)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A source, two destinations, and the working directory of the program."""
+
+    root: Path
+
+    @classmethod
+    def make(cls, root: Path) -> Pair:
+        """With an empty source; the destinations do not exist."""
+        pair = cls(root)
+        pair.cwd.mkdir(parents=True)
+        pair.source.mkdir()
+        return pair
+
+    @property
+    def cwd(self) -> Path:
+        return self.root / "cwd"
+
+    @property
+    def source(self) -> Path:
+        return self.root / "source"
+
+    @property
+    def target(self) -> Path:
+        return self.root / "target"
+
+    @property
+    def peer(self) -> Path:
+        """Where rsync copies to."""
+        return self.root / "peer"
+
+    def sync(
+        self, *options: str | Path, expect: int | None = 0, prefix: Sequence[str] = (), timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """`dunlin sync` of the pair."""
+        return dunlin(
+            "sync", *options, self.source, self.target, cwd=self.cwd, expect=expect, prefix=prefix, timeout=timeout
+        )
+
+    def rsync(self, *options: str) -> None:
+        """`rsync` of the source to `peer`."""
+        rsync(*options, f"{self.source}/", f"{self.peer}/")

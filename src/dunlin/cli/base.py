@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from dunlin import config
-from dunlin.errors import DunlinError, printable
+from dunlin.errors import DunlinError, printable, translate
 
 EXIT_CODES = (
     (0, "done"),
@@ -158,6 +161,25 @@ def closest(word: str, known: Iterable[str]) -> str:
     """``did you mean "sync"?`` for a word that is not known, or ""."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.65)
     return f"did you mean {found[0]}?" if found else ""
+
+
+def echo(text: str) -> None:
+    """A line of the result on standard output. Raises NO_SPACE and its like when it cannot be written."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop_output()
+        raise translate(error, "write the output", "") from error
+
+
+def drop_output() -> None:
+    """Standard output has no reader, or no room: what is still buffered must not complain while Python exits."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def log_level_option(section: str = "Output") -> Option:

@@ -95,7 +95,8 @@ def _end(options: SyncOptions, telling: Telling, outlet: Outlet, result: Result)
             status_hint=_status_hint(options),
         )
         outlet.finish("\n".join(lines))
-    return result.exit_code
+    # Results that could not be written are no better than a run that ended in the middle.
+    return 2 if outlet.unwritten else result.exit_code
 
 
 def _status_hint(options: SyncOptions) -> str:

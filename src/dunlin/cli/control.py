@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dunlin.cli.base import Command, Option, closest, log_level_option, state_option
+from dunlin.cli.base import Command, Option, closest, echo, log_level_option, state_option
 from dunlin.cli.parameters import whole
 from dunlin.errors import DunlinError, ErrorKind, printable, usage
 
@@ -44,14 +44,14 @@ def control(verb: tuple[str, ...], run: int | None, state_db: str | None, log_le
         chosen = choose([each for each in state.running() if lives(each)], run)
         pairs = {pair.id: f"{pair.source} -> {pair.destination}" for pair in state.status(chosen.pair)}
         state.control_put(chosen.id, order, argument)
-        taken = wait(lambda: waiting(state, chosen.id) == 0, time.monotonic, time.sleep)
+        taken = wait(lambda: state.control_waiting(chosen.id) == 0, time.monotonic, time.sleep)
     finally:
         state.close()
     who = f"run {chosen.id} ({printable(pairs.get(chosen.pair, '?'))}, process {chosen.pid})"
     if not taken:
         click.echo(f"dunlin: {who} did not take the order within {WAIT:.0f} seconds; it stays in force", err=True)
         return 2
-    click.echo(f"{who} {_DONE.get(order) or f'has the limit {argument} now'}")
+    echo(f"{who} {_DONE.get(order) or f'has the limit {argument} now'}")
     return 0
 
 
@@ -89,12 +89,6 @@ def choose(runs: list[Run], wanted: int | None) -> Run:
     if len(runs) > 1:
         raise usage(f"{len(runs)} runs are running: {numbers}", "choose one with --run ID")
     return runs[0]
-
-
-def waiting(state: State, run: int) -> int:
-    """How many orders the run has not taken yet."""
-    sql = "SELECT count(*) FROM control WHERE run = ? AND done IS NULL"
-    return int(state.database.value(sql, (run,)))
 
 
 def wait(done: Callable[[], bool], clock: Callable[[], float], sleep: Callable[[float], None]) -> bool:

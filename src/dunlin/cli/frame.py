@@ -77,7 +77,7 @@ def count(number: float, one: str, many: str = "") -> str:
 
 def span(seconds: float) -> str:
     """Seconds for a view that changes all the time: whole ones."""
-    return f"{seconds:.0f}s" if seconds < 59.5 else format_duration(seconds)
+    return f"{seconds:.0f}s" if seconds < 59.5 else format_duration(round(seconds))
 
 
 def _file(moving: Moving, width: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -13,8 +14,8 @@ from typing import Any, NoReturn
 import click
 
 from dunlin import __version__, config
-from dunlin.cli.base import SETTINGS, closest, usage_line, write_ending
-from dunlin.errors import DunlinError
+from dunlin.cli.base import SETTINGS, closest, drop_output, usage_line, write_ending
+from dunlin.errors import DunlinError, translate
 
 COMMANDS = {
     "sync": "make DESTINATION equal to SOURCE",
@@ -76,16 +77,25 @@ class Program(click.Group):
         """Run the command that `args` (default: those of the process) ask for, and exit."""
         words = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
+        for stream in (sys.stdout, sys.stderr):
+            # A name that the terminal's encoding lacks is shown escaped; it ends nothing.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
             code = super().main(words, prog_name or "dunlin", **extra)
-            sys.stdout.flush()
         except BrokenPipeError:
-            # Whoever read our output has gone. What is still buffered must not complain while Python exits.
-            with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1
+            drop_output()
         except BaseException as error:
             code = complain(error, _wants_traceback(words))
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            code = 1
+            drop_output()
+        except OSError as error:
+            drop_output()
+            code = complain(translate(error, "write the output", ""), traceback=False)
         sys.exit(code or 0)
 
 

@@ -210,6 +210,7 @@ def sync_options(
         trust_state=bool(values.get("trust_state")),
         delete_excluded=bool(values.get("delete_excluded")),
         max_delete=values.get("max_delete"),
+        accept_source=bool(values.get("accept_source")),
         backup_dir=values.get("backup_dir"),
         lock_wait=10.0 if wait is None else wait,
     )
@@ -224,6 +225,7 @@ def _log(values: Values) -> Log:
         max_size=default.max_size if size is None else size,
         keep=default.keep if keep is None else keep,
         report_file=values.get("report_file"),
+        names=bool(values.get("verbose")),
     )
 
 

@@ -20,7 +20,7 @@ from typing import IO
 
 from dunlin import config
 from dunlin.cli.progress import LINE, REDRAW, LiveView, Progress, log_line
-from dunlin.errors import printable
+from dunlin.errors import printable, translate
 from dunlin.pace.stop import Stop
 from dunlin.report import Event, Level, Report, Task
 from dunlin.report.logs import Log
@@ -54,7 +54,7 @@ class Telling:
 
 
 class Outlet:
-    """Standard output, standard error and the view, for one run."""
+    """Standard output, standard error and the view, for one run. `unwritten`: results were lost for want of room."""
 
     def __init__(
         self, telling: Telling, stop: Stop, *, ends: bool, out: IO[str] | None = None, err: IO[str] | None = None
@@ -70,6 +70,7 @@ class Outlet:
         self._ends = ends
         self._telling = telling
         self._out_lost = False
+        self.unwritten = False
         out_terminal = not telling.as_json and _is_terminal(self._out)
         err_terminal = _is_terminal(self._err)
         terminal = self._out if out_terminal else self._err if err_terminal else None
@@ -119,15 +120,15 @@ class Outlet:
             return
         try:
             self._out.write(text)
-        except BrokenPipeError:
-            self._lose()
         except OSError as error:
-            self._lose()
-            self.say(f"dunlin: cannot write the output: {error.strerror}")
+            self._lose(error)
 
-    def _lose(self) -> None:
-        """Standard output is gone. What is buffered must not be complained about when Python exits."""
+    def _lose(self, error: OSError) -> None:
+        """Standard output is gone or full. What is buffered must not be complained about when Python exits."""
         self._out_lost = True
+        if not isinstance(error, BrokenPipeError):
+            self.unwritten = True
+            self.say(f"dunlin: {translate(error, 'write the output', '')}")
         if self._ends:
             self._stop.request("nobody reads the output")
         with suppress(OSError, ValueError):
@@ -168,8 +169,8 @@ class Outlet:
         if not self._out_lost:
             try:
                 self._out.flush()
-            except OSError:
-                self._lose()
+            except OSError as error:
+                self._lose(error)
 
 
 class News:
@@ -194,7 +195,7 @@ class News:
             if self._telling.quiet or (event.fields.get("verb") == "skip" and not self._telling.verbose):
                 return
             if self._telling.as_json:
-                log.event(event)
+                log.event(Event(event.level, event.name, plan_line(event), event.fields))
             else:
                 self._outlet.out(plan_line(event))
         elif event.level < Level.WARN and event.name.startswith(("file.", "directory.")):

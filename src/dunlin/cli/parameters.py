@@ -178,6 +178,7 @@ def mirror_options() -> list[Option]:
             metavar="DIR",
         ),
         _switch("--delete-excluded", "Also delete what the filters exclude.", MIRROR),
+        _switch("--accept-source", "Delete although SOURCE lies on another file system than at the last run.", MIRROR),
     ]  # fmt: skip
 
 

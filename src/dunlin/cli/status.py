@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from dunlin.cli.base import Command, Option, log_level_option, state_option
+from dunlin.cli.base import Command, Option, echo, log_level_option, state_option
 
 if TYPE_CHECKING:
     from dunlin.state import Failed, PairStatus, Run, State
@@ -36,11 +34,11 @@ def status(state_db: str | None, as_json: bool, failed: bool, log_level: str) ->
     if as_json:
         import json
 
-        click.echo(json.dumps({"pairs": [machine(pair, names, lives) for pair, names in pairs]}))
+        echo(json.dumps({"pairs": [machine(pair, names, lives) for pair, names in pairs]}))
     elif not pairs:
-        click.echo("no runs yet")
+        echo("no runs yet")
     else:
-        click.echo("\n\n".join("\n".join(people(pair, names, lives, time.time_ns())) for pair, names in pairs))
+        echo("\n\n".join("\n".join(people(pair, names, lives, time.time_ns())) for pair, names in pairs))
     return 0
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
-import click
-
 from dunlin import __version__
-from dunlin.cli.base import Command, Option, log_level_option
+from dunlin.cli.base import Command, Option, echo, log_level_option
 
 LIBRARIES = ("apsw", "awscrt", "blake3", "click", "msgspec", "rich", "xxhash")
 
@@ -24,10 +22,10 @@ def version(as_json: bool, log_level: str) -> None:
     if as_json:
         import json
 
-        click.echo(json.dumps(found))
+        echo(json.dumps(found))
         return
     for name, value in found.items():
-        click.echo(f"{name:8} {value}")
+        echo(f"{name:8} {value}")
 
 
 command = Command(

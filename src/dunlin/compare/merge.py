@@ -18,9 +18,13 @@ exception from a listing passes through before it is ever set.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 
 from dunlin.compare.listing import Keyed, Named, Side
 from dunlin.model import DIRECTORY_BITS, MODE, SIZE, TYPE_BITS, Collate, Difference, Facts, Same, sort_key
+
+
+_name = itemgetter(0)
 
 
 def merge(
@@ -78,7 +82,7 @@ def compare_window(
     collate: Collate | None = None,
     matched: bool = False,
 ) -> Difference:
-    """Compare two complete sets of names; rows come out in the order of `model.sort_key`."""
+    """Compare two complete sets of names; rows come out sorted by name."""
     if collate is not None:
         return _compare_collated(source, target, same, collate, matched)
     left = dict(source)
@@ -161,7 +165,7 @@ def _compare_collated(
             continue
         difference.rows.append((name, facts, there[1]))
     difference.rows += [(name, None, facts) for key, (name, facts) in right.items() if key not in left]
-    _sort(difference.rows)
+    difference.rows.sort(key=_name)
     return difference
 
 

@@ -38,6 +38,7 @@ class Log:
         format: "text" or "json".
         max_size: bytes after which it is rotated; keep: rotated files that are kept.
         report_file: path of a file that lists differences and outcomes per file; None: none.
+        names: every copied file is an event of the report (``file.copied``), for `--verbose`.
     """
 
     file: str | None = None
@@ -45,6 +46,7 @@ class Log:
     max_size: int = 100 << 20
     keep: int = 5
     report_file: str | None = None
+    names: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ from dunlin.errors import DunlinError, ErrorKind, usage
 from dunlin.jobs.options import SyncOptions
 from dunlin.plan import Policy
 from dunlin.stores.base import Caps, MakesDirs, Store, power
+from dunlin.stores.local.writing import WriteOptions
 from dunlin.stores.open import canonical_url, local_path, open_store
 from dunlin.stores.probe import probe_case
+from dunlin.workers.context import TEMPORARY
 
 
 @dataclass(slots=True)
@@ -39,37 +41,50 @@ class PairOfStores:
     backup_prefix: str = ""
 
 
-def open_pair(options: SyncOptions) -> PairOfStores:
+def open_pair(options: SyncOptions, token: str = "0") -> PairOfStores:
     """Open both sides and check that they can be a pair; makes the destination's root unless this is a dry run.
+
+    `token` names the run in temporary files.
 
     Raises USAGE, NOT_FOUND, DENIED, READ_ONLY: everything that makes a run pointless from the start.
     """
     source_url, target_url = canonical_url(options.source), canonical_url(options.destination)
     if source_url == target_url:
         raise usage(f"source and destination are the same place: {options.source}")
-    source, target = open_store(source_url), open_store(target_url)
+    source, target = open_store(source_url), open_store(target_url, options=WriteOptions(run_id=token))
     _check_source(source, options.source)
     exists = _check_target(target, options)
     pair = PairOfStores(source_url, target_url, source, target, target.caps, exists)
     _nesting(pair)
     if options.backup_dir:
         _backup(pair, options.backup_dir)
-    if options.mode == "sync":
-        case, form = _probe(target, options.destination)
-        pair.caps = replace(target.caps, case_sensitive=case, preserves_form=form)
     return pair
 
 
-def _probe(target: Store, shown: str) -> tuple[bool, bool]:
-    """What the destination does with names, and at the same time whether it can be written to at all."""
+def probe_target(pair: PairOfStores, shown: str, token: str, dead: frozenset[str]) -> None:
+    """Find out what the destination does with names, and at the same time whether it can be written to at all.
+
+    The caller has the lock. `dead`: tokens of runs cut short, whose temporary files in the root are removed, for a
+    continued run need not come there. Raises READ_ONLY, NO_SPACE and what else writing raises.
+    """
+    target = pair.target_store
     try:
-        return probe_case(target)
+        if dead:
+            left = [name for batch in target.list("") for name, _ in batch if _is_left(name, dead)]
+            target.delete(left)
+        case, form = probe_case(target, token)
+        pair.caps = replace(target.caps, case_sensitive=case, preserves_form=form)
     except DunlinError as error:
         if error.kind is ErrorKind.DENIED:
             error = DunlinError("write to the destination", shown, ErrorKind.READ_ONLY, error.reason)
         if not error.hint:
             error.hint = "check its permissions, its mount options and its free space"
         raise error from None
+
+
+def _is_left(name: str, dead: frozenset[str]) -> bool:
+    match = TEMPORARY.fullmatch(name)
+    return match is not None and match[1] in dead
 
 
 def _check_source(source: Store, shown: str) -> None:

@@ -10,7 +10,7 @@ from dunlin.errors import translate
 from dunlin.jobs.options import SyncOptions
 from dunlin.jobs.pair import PairOfStores
 from dunlin.model import join
-from dunlin.report import Report
+from dunlin.report import Event, Level, Report
 from dunlin.state.audit import AuditLog, AuditOptions, AuditRow
 from dunlin.state.location import own_files
 from dunlin.transfer.outcome import Outcome
@@ -23,6 +23,7 @@ class FileRecord:
         checksum = options.transfer.checksum
         self._checksum = None if checksum == "none" else checksum
         self._operation = 0
+        self._names = report if options.log.names else None
         self._log = None
         if options.log.file:
             kept = AuditOptions(options.log.format, options.log.max_size, options.log.keep)
@@ -38,6 +39,10 @@ class FileRecord:
 
     def put(self, directory: str, outcome: Outcome) -> None:
         """Write what became of the files of one unit."""
+        if self._names is not None:
+            for row in outcome.copied:
+                path = join(directory, row[0])
+                self._names.event(Event(Level.DEBUG, "file.copied", path, {"path": path, "size": row[1]}))
         if self._log is None and self._report is None:
             return
         self._operation += 1
@@ -56,7 +61,7 @@ class FileRecord:
         for row in outcome.copied:
             yield "copied", join(directory, row[0]), self._checksum, row[8], row[1], each, ""
         for name, _, message, _ in outcome.failed:
-            path = directory if name == directory else join(directory, name)
+            path = join(directory, name) if name else directory
             yield "failed", path, None, None, None, None, message
         for name in outcome.vanished:
             yield "vanished", join(directory, name), None, None, None, None, ""

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.jobs.options import Result, SyncOptions
-from dunlin.jobs.pair import PairOfStores, open_pair, resolve_policy, root_identity, selection_hash
+from dunlin.jobs.pair import PairOfStores, open_pair, probe_target, resolve_policy, root_identity, selection_hash
 from dunlin.jobs.record import FileRecord, own_paths
 from dunlin.model import Stats
 from dunlin.pace.bucket import Bucket
@@ -45,14 +45,16 @@ def run(options: SyncOptions, stop: Stop, report: Report) -> Result:
     """
     # Rows are made by the hundred thousand and hold no cycles: the collector would only walk them.
     gc.set_threshold(100_000, 20, 20)
-    pair = open_pair(options)
+    token = os.urandom(4).hex()
+    pair = open_pair(options, token)
     lock = RunLock(pair.target, options.runtime) if options.mode == "sync" else None
     try:
         if lock is not None:
-            lock.take(options.lock_wait)
+            lock.take(options.lock_wait, token, sleep=lambda seconds: _nap(seconds, stop))
+            probe_target(pair, options.destination, token, lock.dead)
         state = _open_state(options, report)
         try:
-            return _Run(options, pair, state, lock, stop, report).run()
+            return _Run(options, pair, state, lock, token, stop, report).run()
         finally:
             state.close()
     finally:
@@ -60,6 +62,13 @@ def run(options: SyncOptions, stop: Stop, report: Report) -> Result:
             lock.release()
         pair.source_store.close()
         pair.target_store.close()
+
+
+def _nap(seconds: float, stop: Stop) -> None:
+    """Wait for the lock. Raises INTERRUPTED when the run is to stop meanwhile."""
+    if stop.requested:
+        raise DunlinError("start", "", ErrorKind.INTERRUPTED, stop.reason)
+    time.sleep(seconds)
 
 
 def _open_state(options: SyncOptions, report: Report) -> State:
@@ -90,6 +99,7 @@ class _Run:
         pair: PairOfStores,
         state: State,
         lock: RunLock | None,
+        token: str,
         stop: Stop,
         report: Report,
     ) -> None:
@@ -102,7 +112,7 @@ class _Run:
         self.begun = time.monotonic()
         self.next_order = 0.0
         self.next_sign = self.begun + SIGN
-        self.token = os.urandom(4).hex()
+        self.token = token
         self.schedule = options.bandwidth
         self.bucket = Bucket.create(self._rate())
         stop.tell(self.bucket.stop)
@@ -118,7 +128,7 @@ class _Run:
             and not (self.row.changed or options.rescan or options.force_resync)
             and options.mode == "sync"
         )
-        self.dead = self.state.tokens(self.row.id)
+        self.dead = self.state.tokens(self.row.id) | (self.lock.dead if self.lock else frozenset())
         public = {**_public(options), "token": self.token}
         origin = left.run if continues and left else None
         run = self.state.begin_run(self.row, public, boot_id(), os.getpid(), origin)
@@ -126,18 +136,17 @@ class _Run:
         self.checkpointer = Checkpointer(
             self.pair.target_store,
             lambda moment: self.state.set_durable(self.row.id, moment),
-            (self.lock.fd,) if self.lock else (),
+            lambda reason: self.report.event(Event(Level.WARN, "flush.failed", reason, {})),
         )
         self.record = FileRecord(options, self.pair, run.id, self.report)
         self.crew = self._crew(run)
         try:
             return self._work(run, continues)
         except DunlinError as error:
-            # Our own files failed (state full or damaged): what was recorded before is true.
-            self.crew.fatal = error
-            self.crew.drain()
+            self.crew.abandon(error)
             return self._result(run, "failed", continues)
         finally:
+            self.checkpointer.close()
             self.crew.pool.close()
             self.record.close()
             self.bucket.close()
@@ -183,7 +192,7 @@ class _Run:
             endgame.refuse(crew, state, reason)
             return ""
         limit = endgame.delete_limit(self.options.max_delete, known)
-        if files > limit:
+        if files + directories > limit:
             endgame.refuse(crew, state, f"more than --max-delete {limit}")
             return "limit"
         if identity:
@@ -212,9 +221,9 @@ class _Run:
         message = str(crew.fatal) if crew.fatal else self.stop.reason
         code = _exit_code(crew.stats, crew.fatal, status, refused, self.options.mode)
         if self.options.mode == "sync":
-            if self.options.transfer.fsync != "none" and crew.stats.copied_files:
-                self.checkpointer.finish(self.state.now)
             try:
+                if self.options.transfer.fsync != "none" and crew.stats.copied_files:
+                    self.checkpointer.finish(self.state.now)
                 if status == "completed" and not self.row.root and (identity := root_identity(self.pair.source)):
                     self.state.set_root(self.row.id, identity)
                 if status == "completed" and not crew.stats.source_errors:
@@ -222,6 +231,8 @@ class _Run:
                 self.state.finish_run(run.id, status, crew.stats, message)
             except DunlinError as error:
                 self.report.event(Event(Level.ERROR, "state.lost", str(error), {}))
+            if self.lock is not None and status == "completed" and not crew.stats.failed_directories:
+                self.lock.ended()
         number = run.id if self.options.mode == "sync" and self.options.state_db != "none" else 0
         return Result(crew.stats, status, message, code, number, continued)
 
@@ -245,6 +256,8 @@ class _Run:
             groups=policy.groups,
             hard_links=policy.hard_links,
             clear=policy.delete,
+            clear_most=endgame.delete_limit(options.max_delete, self.row.known_files),
+            protected=None if options.delete_excluded or options.selection.everything else options.selection,
         )
         rules = Rules(
             policy=policy,

@@ -98,8 +98,8 @@ class Log:
 
 
 def readable(event: Event) -> str:
-    """The message of an event, fit for a terminal."""
-    if "\n" in event.message:
+    """The message of an event, fit for a terminal. Only a traceback (event ``fault``) may have several lines."""
+    if event.name == "fault":
         return "\n".join(printable(line) for line in event.message.rstrip("\n").split("\n"))
     return printable(event.message)
 

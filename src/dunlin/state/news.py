@@ -126,6 +126,10 @@ class News:
             raise ValueError(f"a run cannot be told to {verb}")
         return self._database.execute(self._sql["control_put"], (run, self._now(), verb, argument))
 
+    def control_waiting(self, run: int) -> int:
+        """How many orders the run has not taken yet."""
+        return int(self._database.value(self._sql["control_waiting"], (run,)))
+
     def control_poll(self, run: int) -> list[Order]:
         """The orders to this run since the last call, each given once. Cheap when nothing was written."""
         if not self._database.changed_elsewhere():

@@ -123,7 +123,8 @@ SELECT path FROM directory WHERE id = ?
 SELECT path, id FROM directory WHERE pair = ?1 AND path >= ?2 AND path < ?3 ORDER BY path LIMIT 1
 
 -- name: directory_adopt_queued
-UPDATE directory SET run = ?2 WHERE run = ?1 AND status = 0
+-- a directory that was absent at the destination may have been in flight at a kill: it is there now
+UPDATE directory SET run = ?2, target = iif(target = 2, 0, target) WHERE run = ?1 AND status = 0
 
 -- name: directory_adopt_scanned
 UPDATE directory SET run = ?2 WHERE run = ?1 AND status = 1
@@ -303,6 +304,9 @@ WHERE run = ? AND id > ? ORDER BY id LIMIT ?
 -- name: control_put
 INSERT INTO control (run, time, verb, argument) SELECT id, ?2, ?3, ?4 FROM run
 WHERE status = 'running' AND (?1 IS NULL OR id = ?1)
+
+-- name: control_waiting
+SELECT count(*) FROM control WHERE run = ? AND done IS NULL
 
 -- name: control_open
 SELECT id, verb, argument FROM control WHERE run = ? AND done IS NULL ORDER BY id LIMIT 100

@@ -94,6 +94,7 @@ class State:
         self.put_event, self.resolve, self.events = news.put_event, news.resolve, news.events
         self.put_metric, self.metrics = news.put_metric, news.metrics
         self.control_put, self.control_poll = news.control_put, news.control_poll
+        self.control_waiting = news.control_waiting
 
         self.status = Overview(database, self._sql).status
 

@@ -19,8 +19,8 @@ _NAME = unicodedata.normalize("NFC", ".dunlin-{run}-probé.tmp")
 def probe_case(store: Probed, run_id: str = "0") -> tuple[bool, bool]:
     """Whether `Readme` and `README` are two names, and whether NFC and NFD spellings are.
 
-    Writes an empty file into the root, asks for it under other spellings, and removes it. Its name is not
-    one of `temp_run`'s, as it is never left behind. Raises what writing and looking raise.
+    Writes an empty file into the root, asks for it under other spellings, and removes it; `run_id` is part of its
+    name, so that the next run knows whose it was if this one dies here. Raises what writing and looking raise.
     """
     name = _NAME.format(run=run_id)
     store.write(name, Body(0, lambda start: iter(())), meta=Meta())

@@ -16,6 +16,7 @@ One bad file is news, not the end: its error goes into the outcome and the next 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from dunlin import hashing
@@ -33,12 +34,14 @@ from dunlin.model import (
     Action,
     Entry,
     Facts,
+    Kind,
     Operation,
     Row,
     join,
 )
 from dunlin.report import Level
 from dunlin.stores.base import Body, CopiesBatch, Data, HasSpace, MakesDirs, MakesLinks, Moves, SetsMeta, power
+from dunlin.stores.local import quick
 from dunlin.transfer import keep
 from dunlin.transfer.outcome import Copied, Outcome, Presence
 from dunlin.transfer.site import STREAM, Site
@@ -94,14 +97,17 @@ def _clear(site: Site, directory: str, row: Row, outcome: Outcome) -> bool:
     target = row[2]
     assert target is not None
     try:
-        if site.backup is not None:
-            keep.keep(site, path)
-        elif target[MODE] & TYPE_BITS == DIRECTORY_BITS and site.options.clear:
-            keep.remove_tree(site.target, path, outcome)
+        if target[MODE] & TYPE_BITS != DIRECTORY_BITS:
+            if site.backup is not None:
+                keep.keep(site, path)
+            else:
+                site.target.delete([path])
+        elif site.options.clear:
+            _clear_directory(site, path, outcome)
         else:
             site.target.delete([path])
     except DunlinError as error:
-        if error.kind is ErrorKind.EXISTS:
+        if error.kind is ErrorKind.EXISTS and not error.hint:
             error = DunlinError(
                 "replace",
                 path,
@@ -112,6 +118,21 @@ def _clear(site: Site, directory: str, row: Row, outcome: Outcome) -> bool:
         outcome.fail(row[0], error)
         return False
     return True
+
+
+def _clear_directory(site: Site, path: str, outcome: Outcome) -> None:
+    gone = keep.to_clear(site, path)
+    if site.backup is not None:
+        keep.keep(site, path)
+    else:
+        keep.remove_tree(site.target, path)
+    outcome.counts["deleted_directories"] += 1
+    for entry in gone:
+        if entry.kind is Kind.DIRECTORY:
+            outcome.counts["deleted_directories"] += 1
+        else:
+            outcome.counts["deleted_files"] += 1
+            outcome.tell(Level.INFO, "file.deleted", entry.path, path=entry.path)
 
 
 def _directories(site: Site, directory: str, operation: Operation, outcome: Outcome) -> None:
@@ -185,8 +206,8 @@ def copy_file(site: Site, directory: str, row: Row, outcome: Outcome) -> None:
     attempt = 1
     while True:
         try:
-            entry = _still_there(site, path)
-            digest = _move_content(site, entry)
+            entry = still_there(site, path)
+            digest = _move_content(site, entry, row[2])
             break
         except DunlinError as error:
             if error.fatal:
@@ -213,7 +234,7 @@ def _wait(row: Row, outcome: Outcome) -> None:
         outcome.waiting.append((row[0], row[1], int(Action.COPY), row[2] is not None))
 
 
-def _still_there(site: Site, path: str) -> Entry:
+def still_there(site: Site, path: str) -> Entry:
     """The file as it is now. Raises VANISHED when the source has it no more (the destination may say NOT_FOUND)."""
     try:
         return site.source.stat(path)
@@ -223,9 +244,12 @@ def _still_there(site: Site, path: str) -> Entry:
         raise
 
 
-def _move_content(site: Site, entry: Entry) -> bytes | None:
+def _move_content(site: Site, entry: Entry, there: Facts | None) -> bytes | None:
     options = site.options
     meta = options.meta(entry.facts, _xattrs(site, entry.path))
+    if meta.mode is None and there is None and entry.facts[MODE] is not None:
+        # A new file without -p: what the umask leaves of the source's permissions, as for small files.
+        meta = replace(meta, mode=entry.facts[MODE] & 0o777 & ~quick.umask())
     if entry.size > STREAM:
         _need_space(site, entry)
         return stream_file(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dunlin.errors import DunlinError, ErrorKind
-from dunlin.model import DIRECTORY_BITS, MODE, TYPE_BITS, Entry, Kind, join
-from dunlin.stores.base import Body, Deletes, Lists, MakesDirs, MakesLinks, Meta, Moves, power
-from dunlin.transfer.outcome import Outcome
+from collections.abc import Iterator
+from dataclasses import replace
+
+from dunlin.errors import DunlinError, ErrorKind, printable
+from dunlin.model import DIRECTORY_BITS, MODE, PERMISSION_BITS, RDEV, TYPE_BITS, Entry, Kind, join
+from dunlin.stores.base import Body, Deletes, Lists, MakesDirs, MakesLinks, Moves, power
 from dunlin.transfer.site import Site
 
 
@@ -26,6 +28,7 @@ def _keep(site: Site, path: str, stay: bool) -> None:
     _make_parents(site, kept)
     if site.backup is site.target:
         moves = power(site.target, Moves)
+        _make_room(site, kept, entry.kind)
         if stay and entry.kind is Kind.FILE:
             _second_name(site, entry, kept)
         elif moves is not None and entry.kind is Kind.DIRECTORY:
@@ -57,7 +60,30 @@ def _make_parents(site: Site, kept: str) -> None:
         return
     parts = kept.split("/")[:-1]
     for n in range(1, len(parts) + 1):
-        dirs.make_directory("/".join(parts[:n]))
+        parent = "/".join(parts[:n])
+        try:
+            dirs.make_directory(parent)
+        except DunlinError as error:
+            if error.kind is not ErrorKind.EXISTS:
+                raise
+            _make_room(site, parent, Kind.DIRECTORY)
+            dirs.make_directory(parent)
+
+
+def _make_room(site: Site, kept: str, kind: Kind) -> None:
+    """What an earlier run kept gives way where only one of the two is a directory; else it is replaced or joined."""
+    assert site.backup is not None
+    try:
+        old = site.backup.stat(kept).kind
+    except DunlinError as error:
+        if error.kind is not ErrorKind.NOT_FOUND:
+            raise
+        return
+    if (old is Kind.DIRECTORY) is not (kind is Kind.DIRECTORY):
+        if old is Kind.DIRECTORY:
+            remove_tree(site.backup, kept)
+        else:
+            site.backup.delete([kept])
 
 
 def _move_tree(site: Site, path: str, kept: str) -> None:
@@ -77,7 +103,8 @@ def _move_tree(site: Site, path: str, kept: str) -> None:
 
 def _copy_out(site: Site, entry: Entry, kept: str) -> None:
     assert site.backup is not None
-    meta = Meta(mode=entry.facts[MODE] & 0o7777, mtime=entry.mtime, atime=entry.mtime)
+    _make_room(site, kept, entry.kind)
+    meta = replace(site.options.meta(entry.facts), mode=entry.facts[MODE] & PERMISSION_BITS)
     if entry.kind is Kind.FILE:
         body = Body(entry.size, lambda start: site.target.read(entry, start))
         site.backup.write(kept, body, meta=meta)
@@ -88,25 +115,63 @@ def _copy_out(site: Site, entry: Entry, kept: str) -> None:
         for batch in site.target.list(entry.path):
             for name, what in batch:
                 _copy_out(site, Entry(join(entry.path, name), what), join(kept, name))
-        remove_tree(site.target, entry.path, Outcome())
+        remove_tree(site.target, entry.path)
     elif entry.kind is Kind.LINK:
         links, there = power(site.target, MakesLinks), power(site.backup, MakesLinks)
         if links is not None and there is not None:
             there.make_link(kept, links.read_link(entry.path), meta)
+    elif (there := power(site.backup, MakesLinks)) is not None:
+        there.make_special(kept, entry.facts[MODE], entry.facts[RDEV], meta)
+
+
+def contents(tree: Lists, path: str) -> Iterator[Entry]:
+    """Everything below the directory `path`, each directory before what is in it; no link is followed."""
+    stack = [path]
+    while stack:
+        here = stack.pop()
+        for batch in tree.list(here):
+            for name, what in batch:
+                yield Entry(join(here, name), what)
+                if what[MODE] & TYPE_BITS == DIRECTORY_BITS:
+                    stack.append(join(here, name))
+
+
+def to_clear(site: Site, path: str) -> list[Entry]:
+    """What goes with the directory `path`, which stands where a file belongs.
+
+    Raises EXISTS when that is too much, or when something in it is protected by the filters.
+    """
+    found = []
+    selection = site.options.protected
+    for entry in contents(site.target, path):
+        found.append(entry)
+        is_directory = entry.kind is Kind.DIRECTORY
+        protected = selection is not None and not (
+            selection.explain(entry.path, is_directory).takes_part and selection.takes(entry.facts)
+        )
+        if protected or len(found) > site.options.clear_most:
+            reason = "a directory stands where a file belongs, and "
+            reason += (
+                f"the filters protect {printable(entry.path)}"
+                if protected
+                else f"it holds more than --max-delete {site.options.clear_most} names"
+            )
+            raise DunlinError("replace", path, ErrorKind.EXISTS, reason, "remove it, or give another limit or filter")
+    return found
 
 
 class _Removable(Lists, Deletes):
     """What `remove_tree` needs."""
 
 
-def remove_tree(store: object, path: str, outcome: Outcome) -> None:
+def remove_tree(store: object, path: str) -> None:
     """Remove `path` and all below it, children first, without recursion and without following links."""
     tree: _Removable = store  # type: ignore[assignment]
     stack = [(path, False)]
     while stack:
         here, emptied = stack.pop()
         if emptied:
-            outcome.counts["deleted_directories"] += sum(tree.delete([here]))
+            tree.delete([here])
             continue
         stack.append((here, True))
         files: list[str] = []
@@ -116,4 +181,4 @@ def remove_tree(store: object, path: str, outcome: Outcome) -> None:
                     stack.append((join(here, name), False))
                 else:
                     files.append(join(here, name))
-        outcome.counts["deleted_files"] += sum(tree.delete(files))
+        tree.delete(files)

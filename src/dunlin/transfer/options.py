@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dunlin.filters import Selection
 from dunlin.model import ATIME, GID, MODE, MTIME, PERMISSION_BITS, UID, Facts
 from dunlin.stores.base import Meta
 
@@ -25,7 +26,8 @@ class Options:
         xattrs, acls: extended attributes, access control lists.
         hard_links: files with several names are left to the coordinator.
         attempts: how often a file that is corrupted or changes while it is read is tried.
-        clear: a directory that is not empty may be removed where a file belongs.
+        clear: a directory that is not empty may be removed where a file belongs, unless it holds more than
+            `clear_most` names, or one that `protected` keeps out of the transfer.
     """
 
     checksum: str = "blake3"
@@ -44,6 +46,8 @@ class Options:
     hard_links: bool = False
     attempts: int = 3
     clear: bool = False
+    clear_most: int = 0
+    protected: Selection | None = None
 
     @property
     def xattr_space(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dunlin.model import Facts, Row
 from dunlin.report import Level
 
 Failure = tuple[str, str, str, int]
-"""name, `ErrorKind` value, one line on what went wrong, attempts made."""
+"""name ("" for the directory itself), `ErrorKind` value, one line on what went wrong, attempts made."""
 
 Copied = tuple[str, int, int, int, int | None, int, int, int, bytes | None]
 """name, size, mtime, ctime, birth, mode, uid, gid, digest: a file that is in sync now."""
@@ -84,8 +84,9 @@ class Outcome:
     def fail(
         self, name: str, error: DunlinError, attempts: int = 1, count: str = "failed_files", source: bool | None = None
     ) -> None:
-        """Put a file's error on record; a vanished file is counted apart, a fatal error ends the unit.
+        """Put a file's error on record; a vanished file is counted apart.
 
+        A fatal error is the run's and not the file's: it ends the unit, and the file stays pending.
         `source`: whether it was the source that could not be read, which disables every delete of the run;
         None: told by the operation that failed.
         """
@@ -94,7 +95,6 @@ class Outcome:
             return
         if error.fatal:
             self.end(error)
-        if error.kind is ErrorKind.INTERRUPTED:
             return
         self.failed.append((name, error.kind.value, str(error), attempts))
         self.counts[count] += 1

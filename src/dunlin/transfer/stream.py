@@ -24,7 +24,7 @@ from dunlin import hashing
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import Entry, Facts
 from dunlin.pace.bucket import Bucket
-from dunlin.report import Report
+from dunlin.report import NullReport, Report, Task
 from dunlin.stores.base import Body, Copies, Data, Meta, Reads, Writes, power
 from dunlin.stores.buffers import Buffers
 from dunlin.transfer.options import Options, pipeline_shape
@@ -85,7 +85,7 @@ def stream_file(
     copies = power(source, Copies) if options.checksum == "none" and not bucket.rate else None
     if copies is not None:
         try:
-            return Streamed(copies.copy_into(entry, target, path, meta=meta, report=report), None)
+            return Streamed(copies.copy_into(entry, target, path, meta=meta, report=_Guarded(report, bucket)), None)
         except DunlinError as error:
             if error.kind is not ErrorKind.UNSUPPORTED:
                 raise
@@ -114,6 +114,28 @@ def stream_file(
         return Streamed(written, digest[0] if digest else None)
     finally:
         task.end()
+
+
+class _Guarded(NullReport):
+    """A report for a store that moves content by itself: each step that it tells of asks the bucket as well."""
+
+    def __init__(self, report: Report, bucket: Bucket) -> None:
+        self._report = report
+        self._bucket = bucket
+
+    def task(self, name: str, total: int | None) -> Task:
+        return _GuardedTask(self._report.task(name, total), self._bucket)
+
+
+class _GuardedTask:
+    def __init__(self, task: Task, bucket: Bucket) -> None:
+        self._task = task
+        self._bucket = bucket
+        self.end = task.end
+
+    def advance(self, amount: int) -> None:
+        self._bucket.take(amount)
+        self._task.advance(amount)
 
 
 def _paced(
@@ -189,9 +211,13 @@ def _hash(hasher: hashing.Hasher, blocks: queue.SimpleQueue[Item], out: queue.Si
         if isinstance(item, BaseException):
             out.put(item)
             return
-        hasher.update(item.data)
-        if item.is_last:
-            item.file_hash = hasher.digest()
+        try:
+            hasher.update(item.data)
+            if item.is_last:
+                item.file_hash = hasher.digest()
+        except BaseException as error:  # passed on, as in `_read`
+            out.put(error)
+            return
         out.put(item)
         if item.is_last:
             return

@@ -105,6 +105,7 @@ class Backlog:
         after: tuple[int, str] | None = None
         room = WINDOW // 2
         self.on_disk = False
+        filling: int | None = None  # the directory whose rows the last page ended in
         while room > 0:
             rows = self._state.pending(self._run, 1_000, after)
             if not rows:
@@ -118,25 +119,21 @@ class Backlog:
             after = last.after
             for row_id, turns in by_directory.items():
                 known = self.open.get(row_id)
-                if known is not None and known.id != getattr(self, "_filling", None):
+                if known is not None and row_id != filling:
                     after = (row_id, _PAST) if row_id == last.directory_id else after
                     continue
                 if known is None:
                     path = next(r.directory for r in rows if r.directory_id == row_id)
                     known = self.open[row_id] = Open(row_id, path, sweep=True)
-                self._filling = row_id if row_id == last.directory_id else None
+                filling = row_id
                 self._put(known, turns)
                 room -= len(turns)
             if len(rows) < 1_000:
-                self._filling = None
                 return
         # The window is full in the middle of a directory, or before the next one.
-        if self._filling is not None and self._filling in self.open:
-            self.open[self._filling].more = True
-        self._filling = None
+        if filling is not None:
+            self.open[filling].more = True
         self.on_disk = True
-
-    _filling: int | None = None
 
     def done(self, directory: int) -> Open | None:
         """A unit of the directory is done; returns the directory when it was the last one and it may be finished."""

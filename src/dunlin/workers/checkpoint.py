@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import struct
-import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from dunlin.errors import DunlinError
 from dunlin.stores.base import Store, Syncs, power
@@ -33,13 +34,15 @@ class Checkpointer:
     Args:
         target: the destination; nothing happens if it cannot be flushed.
         durable: called with the time (ns) that was current when an answered flush was asked for.
-        release: descriptors that the child must not keep: the run's lock.
+        failed: called with the reason when the destination cannot be flushed; it is not asked for again.
     """
 
-    def __init__(self, target: Store, durable: Callable[[int], None], release: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, target: Store, durable: Callable[[int], None], failed: Callable[[str], None] = lambda reason: None
+    ) -> None:
         self._target = power(target, Syncs)
         self._durable = durable
-        self._release = release
+        self._failed = failed
         self._ask = self._answer = -1
         self._pid = 0
         self._busy = False
@@ -61,10 +64,15 @@ class Checkpointer:
         if not self._busy:
             self._request(now())
             self._take(GRACE)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the child, whatever it is doing. Safe to call twice."""
         if self._pid:
             os.close(self._ask)
             os.close(self._answer)
-            os.waitpid(self._pid, os.WNOHANG)
+            with suppress(ChildProcessError):  # somebody else collected it
+                os.waitpid(self._pid, os.WNOHANG)
             self._pid = 0
 
     def _request(self, moment: int) -> None:
@@ -72,18 +80,22 @@ class Checkpointer:
             return
         if not self._pid:
             self._start()
-        os.write(self._ask, _TIME.pack(moment))
         self._busy = True
+        with suppress(BrokenPipeError):  # it died: its answer is the end of the pipe
+            os.write(self._ask, _TIME.pack(moment))
 
     def _take(self, timeout: float) -> None:
         ready, _, _ = select.select([self._answer], [], [], timeout)
         if not ready:
             return
-        data = os.read(self._answer, _TIME.size)
+        data = os.read(self._answer, 4096)
         self._busy = False
         self._next = time.monotonic() + EVERY
         if len(data) == _TIME.size:
             self._durable(_TIME.unpack(data)[0])
+            return
+        self._target = None
+        self._failed(data.decode("utf-8", "replace").strip() or "the process that flushes it died")
 
     def _start(self) -> None:
         asked, self._ask = os.pipe()
@@ -92,10 +104,7 @@ class Checkpointer:
         if self._pid == 0:
             try:
                 os.setsid()
-                os.close(self._ask)
-                os.close(self._answer)
-                for fd in self._release:
-                    os.close(fd)
+                _keep_only(asked, answered)
                 self._serve(asked, answered)
             finally:
                 os._exit(0)
@@ -108,9 +117,28 @@ class Checkpointer:
             try:
                 self._target.checkpoint()
             except DunlinError as error:
-                sys.stderr.write(f"dunlin: {error}\n")
-                return
+                data = str(error).encode("utf-8", "replace")[:4096]
             try:
                 os.write(answered, data)
             except BrokenPipeError:
                 return
+
+
+def _keep_only(*kept: int) -> None:
+    """Close every other descriptor but directories, by which the store finds its way.
+
+    The child may outlive the run, and must hold up nobody who waits for the end of a pipe (whoever reads our
+    output), of a socket (a mover) or of the run's lock.
+    """
+    try:
+        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        numbers = list(range(min(os.sysconf("SC_OPEN_MAX"), 65_536)))
+    for fd in numbers:
+        with suppress(OSError):
+            if fd not in kept and not stat.S_ISDIR(os.fstat(fd).st_mode):
+                os.close(fd)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in range(3):
+        if fd not in kept:
+            os.dup2(null, fd)

@@ -15,8 +15,8 @@ from dunlin.model import Collate, Same
 from dunlin.stores.base import Caps
 from dunlin.transfer.site import Site
 
-TEMPORARY = re.compile(r"\.dunlin-([0-9a-f]{8})([0-9a-f]{0,4})-[0-9a-z]+\.tmp")
-"""Names of temporary files: 8 digits of the run, then the mover."""
+TEMPORARY = re.compile(r"\.dunlin-([0-9a-f]{8})([0-9a-f]{0,4})-(?:[0-9a-z]+|prob\S{1,2})\.tmp")
+"""Names of temporary files: 8 digits of the run, then the mover. `prob...` is that of `stores.probe`."""
 
 STALE = 24 * 3600 * 1_000_000_000
 """ns after which a temporary file of an unknown run is removed."""

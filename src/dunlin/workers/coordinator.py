@@ -22,11 +22,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dunlin.errors import DunlinError, ErrorKind, printable
-from dunlin.model import CTIME, MODE, PERMISSION_BITS, SIZE, Stats, join
+from dunlin.model import CTIME, MODE, SIZE, Action, Stats, is_file, join
 from dunlin.pace.bucket import Bucket
 from dunlin.pace.concurrency import Concurrency
 from dunlin.pace.stop import Stop
-from dunlin.plan import decide_content
+from dunlin.plan import decide_content, same_meta
 from dunlin.report import Event, Level, Report, Task
 from dunlin.state.codec import DirectoryStatus, FileStatus
 from dunlin.state.store import State
@@ -150,6 +150,14 @@ class Coordinator:
         while self.flights:
             self.collect()
 
+    def abandon(self, error: DunlinError) -> None:
+        """End the run without a word on record: the state itself failed. What was recorded before is true."""
+        self.fatal = error
+        self.bucket.stop()
+        while self.pool.busy:
+            self.pool.poll(0.1)
+        self.flights.clear()
+
     @property
     def stopping(self) -> bool:
         """Whether no new unit may begin."""
@@ -220,8 +228,11 @@ class Coordinator:
         self._record([(unit, "done", outcome)])
 
     def _worth_movers(self, task: tasks.Task) -> bool:
-        if isinstance(task, Move) and sum(turn[1] for turn in task.turns) > 32 << 20:
-            return True
+        if isinstance(task, Move):
+            # What is done here is not interrupted by orders, so nothing that takes long is done here.
+            size = sum(turn[1] for turn in task.turns)
+            if size > 32 << 20 or size > self.bucket.rate * LAZY_SECONDS > 0:
+                return True
         moved = self.stats.copied_files + self.stats.equal_files
         return moved >= LAZY_FILES or self._work_seconds >= LAZY_SECONDS
 
@@ -256,11 +267,13 @@ class Coordinator:
         self._event(Level.WARN, "mover.lost", f"a mover died; its unit is done again: {_directory(flight.task) or '.'}")
         if flight.deaths + 1 >= DEATHS or self.stopping:
             outcome = Outcome()
-            if not self.stopping:
+            if self.stopping:
+                outcome.end(DunlinError("finish", _directory(flight.task), ErrorKind.INTERRUPTED))
+            else:
                 error = DunlinError(
                     "finish", _directory(flight.task), ErrorKind.INTERNAL, f"{DEATHS} movers died over it"
                 )
-                outcome.fail(_directory(flight.task), error, DEATHS, "failed_directories")
+                outcome.fail("", error, DEATHS, "failed_directories")
             self.flights[arrival.unit] = flight
             self._record([(arrival.unit, "done", outcome)])
             return
@@ -270,7 +283,7 @@ class Coordinator:
                 flight.task.directory, presence, flight.task.files, suspect=flight.task.suspect, sweep=arrival.body
             )
         elif isinstance(flight.task, Move):
-            again = Move(flight.task.directory, flight.task.turns, sweep=True)
+            again = Move(flight.task.directory, flight.task.turns, sweep=True, dead=arrival.body)
         else:
             again = flight.task
         self.submit(again, flight.directory, flight.deaths + 1)
@@ -280,7 +293,7 @@ class Coordinator:
         outcome = Outcome()
         where = _directory(flight.task)
         error = DunlinError("finish", where, ErrorKind.INTERNAL, str(arrival.body[0]), "this is a fault of dunlin")
-        outcome.fail(where, error, count="failed_directories")
+        outcome.fail("", error, count="failed_directories")
         outcome.tell(Level.DEBUG, "fault", arrival.body[1])
         return outcome
 
@@ -368,7 +381,7 @@ class Coordinator:
         for level, name, message, fields in outcome.news:
             self._event(Level(level), name, message, **fields)
         for name, kind, message, attempts in outcome.failed:
-            path = name if name == directory else join(directory, name)
+            path = join(directory, name) if name else directory
             self._event(Level.ERROR, "file.failed", message, path=path, kind=kind, attempt=attempts)
         if outcome.fatal is not None and self.fatal is None:
             self._end(fatal_error(outcome.fatal))
@@ -421,8 +434,10 @@ class Coordinator:
             rows = [
                 (name, *(None,) * 11, int(FileStatus.FAILED), message, kind)
                 for name, kind, message, _ in outcome.failed
+                if name
             ]
-            state.put_files(run, directory, rows, written=False)
+            if rows:
+                state.put_files(run, directory, rows, written=False)
             if outcome.vanished:
                 state.forget_missing(directory, outcome.vanished)
 
@@ -442,21 +457,34 @@ class Coordinator:
         rows = [row for row in outcome.linked if row[1] is not None]
         names = [(facts[7], facts[8], join(directory, name), False) for name, facts, _ in rows if facts]
         firsts = self.state.add_links(self.pair, names)
+        policy = self.rules.policy
         for (name, facts, target), first in zip(rows, firsts, strict=True):
-            if first is None and facts is not None:
-                action, _ = decide_content(self.rules.policy, facts, target)
-                if target is not None and facts[1:3] == target[1:3] and not _modes_differ(facts, target):
-                    outcome.counts["equal_files"] += 1
-                    outcome.seen.append(_as_row(name, facts))
-                    continue
+            if first is not None or facts is None or not is_file(facts):
+                continue
+            action, _ = decide_content(policy, facts, target)
+            if action is Action.SKIP:
+                self._add("skipped_files", 1)
+            elif action is Action.META and target is not None and not policy.attributes and same_meta(policy, facts, target):
+                self._add("equal_files", 1)
+                self._add("equal_bytes", facts[SIZE])
+                outcome.seen.append(_as_row(name, facts))
+            else:
                 outcome.waiting.append((name, facts, int(action), target is not None))
         self._rows(flight.directory, Outcome(waiting=outcome.waiting, seen=outcome.seen))
         outcome.unfinished = outcome.unfinished or bool(outcome.waiting)
+
+    def _add(self, name: str, n: int) -> None:
+        self.stats.add({name: n})
+        self.report.count(name, n)
 
     def _scanned(self, flight: Flight, outcome: Outcome, follow: list[Callable[[], None]]) -> None:
         """A scan is through: the directory is done, or its files still wait."""
         failed = bool(outcome.failed) and not outcome.listed
         known = self.backlog.open.get(flight.directory)
+        if outcome.fatal is not None:
+            # Not seen to its end: it stays queued and is listed again, whatever of it is on record.
+            self._held.discard(flight.directory)
+            return
         if known is not None:
             known.scanning = False
             known.failed = known.failed or bool(outcome.failed)
@@ -503,7 +531,7 @@ class Coordinator:
 
     def _finish_rest(self) -> None:
         """Directories of a continued run whose last file was done before the kill, but not they themselves."""
-        while rest := self.state.scanned_directories(self.run, 1_000):
+        while not self.stopping and (rest := self.state.scanned_directories(self.run, 1_000)):
             for number, path in rest:
                 self._finishing[number] = Open(number, path)
                 self.submit(Finish(path), number)
@@ -555,10 +583,6 @@ class Coordinator:
 
 def _directory(task: tasks.Task) -> str:
     return str(getattr(task, "directory", ""))
-
-
-def _modes_differ(source: tuple[object, ...], target: tuple[object, ...]) -> bool:
-    return bool((source[MODE] ^ target[MODE]) & PERMISSION_BITS)  # type: ignore[operator]
 
 
 def _as_row(name: str, facts: tuple[int, ...]) -> Copied:

@@ -3,6 +3,10 @@
 The lock lives in a directory of this machine, never beside the data, so it also works for runs that
 keep no state. Every mover inherits the descriptor: while an orphan of a killed parent still writes,
 the lock is still held.
+
+The file also says who holds the lock, and the tokens of the runs that held it and did not come to their
+end: whoever gets the lock knows that these are dead, so that their temporary files may be removed, also
+where no state tells of them.
 """
 
 from __future__ import annotations
@@ -12,8 +16,12 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from dunlin.errors import DunlinError, ErrorKind, translate
+
+_REMEMBERED = 200
+"""Runs cut short one after the other, of which the lock file tells."""
 
 
 class RunLock:
@@ -22,9 +30,12 @@ class RunLock:
     Args:
         destination: canonical URL.
         directory: where lock files live; made when it is missing.
+
+    `dead` holds, once the lock is taken, the tokens of runs that held it and were cut short.
     """
 
     def __init__(self, destination: str, directory: str) -> None:
+        self.dead: frozenset[str] = frozenset()
         name = hashlib.blake2b(destination.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
         self.path = os.path.join(directory, f"dunlin-{name}.lock")
         self._destination = destination
@@ -48,10 +59,14 @@ class RunLock:
     def take(
         self,
         wait: float,
+        token: str = "",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Take the lock, waiting up to `wait` seconds. Raises LOCKED and names the process that has it."""
+        """Take the lock for the run that `token` names, waiting up to `wait` seconds.
+
+        Raises LOCKED and names the process that has it, and what `sleep` raises.
+        """
         until = clock() + wait
         while True:
             try:
@@ -67,15 +82,30 @@ class RunLock:
                         "wait for it, or give --lock-wait SECONDS",
                     ) from error
                 sleep(0.1)
-        os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0)
+        words = self._words()[1:]
+        self.dead = frozenset(words)
+        self._put([*words[-_REMEMBERED:], token])
+
+    def ended(self) -> None:
+        """The run came to its end: whatever was cut short before it has left nothing any more."""
+        self._put([])
+
+    def _put(self, tokens: list[str]) -> None:
+        text = " ".join([str(os.getpid()), *tokens]).encode() + b"\n"
+        # In this order a kill in between leaves more words than there should be, but none lost.
+        with suppress(OSError):  # a full disk: the lock holds all the same
+            os.pwrite(self.fd, text, 0)
+            os.ftruncate(self.fd, len(text))
+
+    def _words(self) -> list[str]:
+        try:
+            return os.pread(self.fd, 1 << 16, 0).decode("ascii", "replace").partition("\n")[0].split()
+        except OSError:
+            return []
 
     def _holder(self) -> str:
-        try:
-            text = os.pread(self.fd, 32, 0).decode("ascii", "replace").strip()
-        except OSError:
-            return ""
-        return f" (process {text})" if text.isdigit() else ""
+        words = self._words()
+        return f" (process {words[0]})" if words and words[0].isdigit() else ""
 
     def release(self) -> None:
         """Close the lock file; the lock itself ends when the last mover has closed it, too."""

@@ -2,11 +2,12 @@
 
 A mover holds no state. When it dies, what it was doing is done again by another; when its parent
 dies, it ends too: the socket closes, and on Linux the kernel sends the signal it asked for.
-Signals of the terminal are ignored here: the parent decides, and stops movers through the bucket.
+Signals that ask to end are ignored here: the parent decides, and stops movers through the bucket.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import queue
@@ -30,6 +31,9 @@ from dunlin.workers.wire import Wire
 _PR_SET_PDEATHSIG = 1
 GROUP = 0.02
 """Seconds for which the outcomes of small units are gathered into one message."""
+
+LEAVE = 1.0
+"""Seconds for the files in flight to be given up, once nobody waits for them any more."""
 
 TICK = 0.25
 """Seconds between two messages about how far a large file is."""
@@ -64,6 +68,16 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int) -> None
                     work.put(unit)
             elif message[0] == "threads":
                 grow(message[1])
+    # The parent has gone, or is going, without waiting for us: nothing new, and no temporary file stays behind.
+    bucket.stop()
+    with contextlib.suppress(queue.Empty):
+        while True:
+            work.get_nowait()
+    until = time.monotonic() + LEAVE
+    for _ in threads:
+        work.put(None)
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
     context.site.source.close()
     context.site.target.close()
 
@@ -73,19 +87,29 @@ def _work(context: Context, wire: Wire, work: queue.SimpleQueue[tuple[int, tuple
     ended: list[tuple[Any, ...]] = []
     flush_at = 0.0
     try:
-        while (item := work.get()) is not None:
+        while True:
+            try:
+                item = work.get_nowait()
+            except queue.Empty:
+                # Another thread may take what comes next: nothing may be held back while this one waits.
+                if ended:
+                    wire.send(("ended", ended))
+                    ended, flush_at = [], 0.0
+                item = work.get()
+            if item is None:
+                break
             unit, packed = item
             try:
                 outcome = run_unit(context, tasks.unpack(packed), partial(_emit, wire, unit))
                 ended.append(("done", unit, outcome.pack()))
-            except OSError:
-                raise
+            except _Gone:
+                return
             except Exception as error:
                 # A fault of ours must not hang the run: the parent hears of it and counts it as a failure.
                 ended.append(("fault", unit, f"{type(error).__name__}: {error}", _trace()))
             now = time.monotonic()
             flush_at = flush_at or now + GROUP
-            if work.empty() or now >= flush_at:
+            if now >= flush_at:
                 wire.send(("ended", ended))
                 ended, flush_at = [], 0.0
         if ended:
@@ -94,8 +118,15 @@ def _work(context: Context, wire: Wire, work: queue.SimpleQueue[tuple[int, tuple
         return  # the parent is gone
 
 
+class _Gone(Exception):
+    """The parent is gone. Not an `OSError`: what a unit lets through of those is a fault, and must be told."""
+
+
 def _emit(wire: Wire, unit: int, part: Outcome) -> None:
-    wire.send(("part", unit, part.pack()))
+    try:
+        wire.send(("part", unit, part.pack()))
+    except OSError as error:
+        raise _Gone from error
 
 
 def _trace() -> str:
@@ -134,9 +165,11 @@ class _SentTask:
 
 
 def _settle(parent: int) -> None:
-    """Make the process a mover: no signals of the terminal, and no life without its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """Make the process a mover: deaf to signals that its parent obeys, and with no life without it."""
+    # A service manager or a closed terminal signals the whole group: whoever died now would leave a temporary file.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     if sys.platform.startswith("linux"):
         import ctypes
 

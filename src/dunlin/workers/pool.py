@@ -102,6 +102,11 @@ class Pool:
         each = self.threads + self._ahead
         return sum(max(0, each - len(m.units)) for m in self._movers.values())
 
+    @property
+    def busy(self) -> bool:
+        """Whether a mover still has units."""
+        return any(m.units for m in self._movers.values())
+
     def start(self) -> None:
         """Start all movers."""
         while len(self._movers) < self._size:

@@ -30,6 +30,8 @@ from dunlin.model import (
     Difference,
     Facts,
     Operation,
+    Row,
+    Same,
     join,
 )
 from dunlin.report import Level
@@ -86,9 +88,13 @@ class _Scan:
         matched = self.rules.record and self.rules.mode == "sync" and not outcome.recorded
         policy = self.context.suspect if self.task.suspect else self.rules.policy
         same = plan.same(policy) if self.task.suspect else self.context.same
+        if self.rules.selection.sized:
+            same = self._sized_and(same)
         try:
             for difference in merge(source or Side(None), target, same, self.context.collate, matched):
                 self._window(difference, policy, outcome, matched)
+                if outcome.fatal is not None:
+                    return  # what follows was not done either: the directory stays queued
                 self._check_stop(outcome)
                 if not difference.last:
                     outcome = self._flush(outcome)
@@ -164,7 +170,6 @@ class _Scan:
                         (name, what)
                         for name, what in names
                         if takes(name, what[MODE] & TYPE_BITS == DIRECTORY_BITS)
-                        and (what[MODE] & TYPE_BITS == DIRECTORY_BITS or selection.takes(what))
                     ]
                 if deep:
                     names = [named for named in names if named[1][MODE] & TYPE_BITS != DIRECTORY_BITS]
@@ -176,9 +181,29 @@ class _Scan:
             raise
 
     def _take_in(self, names: list[Named], outcome: Outcome) -> None:
-        sizes = [what[SIZE] for _, what in names if what[MODE] & TYPE_BITS != DIRECTORY_BITS]
+        sizes = [what[SIZE] for _, what in names if what[MODE] & TYPE_BITS != DIRECTORY_BITS and self._sized(what)]
         outcome.counts["scanned_files"] += len(sizes)
         outcome.counts["scanned_bytes"] += sum(sizes)
+
+    # Size and age decide about a name, not about its two sides: a name that they keep out at the source is no
+    # extra at the destination, and one that takes part is compared with whatever stands there. So they are asked
+    # only when both sides have been seen.
+
+    def _sized(self, facts: Facts) -> bool:
+        selection = self.rules.selection
+        return not selection.sized or selection.takes(facts)
+
+    def _sized_and(self, same: Same) -> Same:
+        takes = self.rules.selection.takes
+        return lambda source, target: takes(source) and same(source, target)
+
+    def _rows_that_take_part(self, rows: list[Row]) -> list[Row]:
+        selection, all_extras = self.rules.selection, self.rules.delete_excluded
+        return [
+            row
+            for row in rows
+            if (selection.takes(row[1]) if row[1] is not None else all_extras or selection.takes(row[2]))  # type: ignore[arg-type]
+        ]
 
     def _temporary(self, named: Named, is_source: bool, outcome: Outcome) -> bool:
         """Whether it is a temporary file of dunlin; at the destination those of dead runs are removed."""
@@ -223,7 +248,7 @@ class _Scan:
         for name, what in source.first:
             if what[MODE] & TYPE_BITS == DIRECTORY_BITS:
                 outcome.subdirectories.append((name, int(Presence.BOTH)))
-            else:
+            elif self._sized(what):
                 outcome.counts["equal_files"] += 1
                 outcome.counts["equal_bytes"] += what[SIZE]
         outcome.listed = True
@@ -242,6 +267,8 @@ class _Scan:
                     "rename one of them",
                 )
                 outcome.fail(name, error)
+        if self.rules.selection.sized:
+            difference.rows = self._rows_that_take_part(difference.rows)
         operations = plan.decide(difference, policy)
         if self.rules.mode != "sync":
             tally(self.context, self.directory, operations, outcome)
@@ -260,6 +287,9 @@ class _Scan:
         kept = []
         for operation in operations:
             if operation.action in (Action.COPY, Action.VERIFY) and not operation.clear:
+                if self._all_fit(operation):
+                    kept.append(operation)
+                    continue
                 rows = []
                 for row in operation.rows:
                     facts = row[1]
@@ -275,6 +305,16 @@ class _Scan:
             if operation.rows:
                 kept.append(operation)
         return kept
+
+    def _all_fit(self, operation: Operation) -> bool:
+        """Whether the whole operation is within the budget: the usual case, settled without a look at each row."""
+        sizes = [facts[SIZE] for _, facts, _ in operation.rows if facts is not None]
+        total = sum(sizes)
+        if len(sizes) > self.files_left or total > self.bytes_left or max(sizes, default=0) > STREAM:
+            return False
+        self.files_left -= len(sizes)
+        self.bytes_left -= total
+        return True
 
     def _check_stop(self, outcome: Outcome) -> None:
         if self.site.bucket.stopped:
@@ -294,7 +334,7 @@ class _Scan:
             outcome.end(error)
             return
         outcome.digest = None
-        outcome.fail(self.directory, error, count="failed_directories", source=self.source_failed)
+        outcome.fail("", error, count="failed_directories", source=self.source_failed)
 
     def _end(self, source: Facts | None, outcome: Outcome) -> None:
         clean = not (self.failures or outcome.failed or outcome.vanished)
@@ -313,15 +353,11 @@ def finish(context: Context, directory: str, source: Facts, outcome: Outcome) ->
         target = context.site.target.stat(directory).facts
         dress_directory(context.site, directory, source, target, outcome)
     except DunlinError as error:
-        outcome.fail(directory, error, count="failed_directories")
+        outcome.fail("", error, count="failed_directories")
 
 
 def fingerprint(names: list[Named]) -> bytes:
     """Bytes that differ when any name, kind, size, mtime, mode or owner in the listing differs."""
     return marshal.dumps(
-        sorted(
-            (name, what[MODE]) if what[MODE] & TYPE_BITS == DIRECTORY_BITS else (name, *what[:5])
-            for name, what in names
-        ),
-        2,
+        sorted([(name, what[:1] if what[MODE] & TYPE_BITS == DIRECTORY_BITS else what[:5]) for name, what in names]), 2
     )

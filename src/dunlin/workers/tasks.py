@@ -36,11 +36,15 @@ Turn = tuple[str, int, int, bool]
 
 
 class Move(NamedTuple):
-    """Transfer waiting files of one directory. `sweep`: first remove dead temporary files there."""
+    """Transfer waiting files of one directory.
+
+    `sweep`: first remove the temporary files there of dead runs, and of the movers with the tokens `dead`.
+    """
 
     directory: str
     turns: tuple[Turn, ...]
     sweep: bool = False
+    dead: tuple[str, ...] = ()
 
 
 class Finish(NamedTuple):

@@ -6,20 +6,21 @@ import time
 from collections.abc import Callable
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.model import FILE_BITS, MODE, TYPE_BITS, Action, Kind, Operation, Row, facts, join
+from dunlin.model import FILE_BITS, MODE, TYPE_BITS, Action, Kind, Operation, Row, facts, is_file, join
 from dunlin.report import Level
 from dunlin.stores.base import MakesLinks, power
 from dunlin.transfer import keep
-from dunlin.transfer.directory import as_copied, carry_out, copy_file
+from dunlin.transfer.directory import as_copied, carry_out, copy_file, still_there
 from dunlin.transfer.outcome import Outcome
-from dunlin.workers.context import Context
+from dunlin.workers.context import TEMPORARY, Context
+from dunlin.workers.effort import effort
 from dunlin.workers.scan import Emit, finish, scan
 from dunlin.workers.tasks import Delete, Finish, Join, Move, Record, Scan, Task
 
 
 def run_unit(context: Context, task: Task, emit: Emit) -> Outcome:
     """Do a task and tell what became of it. Raises nothing: what fails stands in the outcome."""
-    wall, cpu = time.perf_counter(), time.thread_time()
+    wall, cpu = time.perf_counter(), effort()
     if isinstance(task, Scan):
         outcome = scan(context, task, emit)
     else:
@@ -27,9 +28,9 @@ def run_unit(context: Context, task: Task, emit: Emit) -> Outcome:
         try:
             _DO[type(task)](context, task, outcome, emit)
         except DunlinError as error:
-            outcome.fail(getattr(task, "directory", ""), error)
+            outcome.fail("", error, count="failed_directories")
     outcome.seconds = time.perf_counter() - wall
-    outcome.cpu = time.thread_time() - cpu
+    outcome.cpu = effort() - cpu
     for what, reason in outcome.refused.items():
         if what not in context.warned:
             context.warned.add(what)
@@ -39,14 +40,19 @@ def run_unit(context: Context, task: Task, emit: Emit) -> Outcome:
 
 def _move(context: Context, task: Move, outcome: Outcome, emit: Emit) -> None:
     if task.sweep:
-        _sweep(context, task.directory, outcome)
+        _sweep(context, task, outcome)
+    keeps_modes = context.site.options.perms
     by_action: dict[Action, list[Row]] = {}
     for name, size, action, exists in task.turns:
         row: Row = (name, facts(Kind.FILE, size), None)
-        if exists and (context.site.backup is not None or action != Action.COPY):
-            row = _with_target(context, task.directory, row)
-        if action != Action.COPY:
-            row = (name, context.site.source.stat(join(task.directory, name)).facts, row[2])
+        try:
+            if exists and (context.site.backup is not None or action != Action.COPY or not keeps_modes):
+                row = _with_target(context, task.directory, row)
+            if action != Action.COPY:
+                row = (name, still_there(context.site, join(task.directory, name)).facts, row[2])
+        except DunlinError as error:
+            outcome.fail(name, error)
+            continue
         by_action.setdefault(Action(action), []).append(row)
     operations = [Operation(action, rows) for action, rows in by_action.items()]
     for operation in operations:
@@ -66,15 +72,16 @@ def _with_target(context: Context, directory: str, row: Row) -> Row:
         return row[0], row[1], None
 
 
-def _sweep(context: Context, directory: str, outcome: Outcome) -> None:
+def _sweep(context: Context, task: Move, outcome: Outcome) -> None:
     """Remove temporary files that a dead run or mover left in a directory that will not be listed."""
-    from dunlin.workers.context import TEMPORARY
-
-    for batch in context.site.target.list(directory):
-        for name, _ in batch:
-            match = TEMPORARY.fullmatch(name)
-            if match and match[1] in context.rules.dead:
-                context.site.target.delete([join(directory, name)])
+    try:
+        for batch in context.site.target.list(task.directory):
+            for name, _ in batch:
+                match = TEMPORARY.fullmatch(name)
+                if match and (match[1] in context.rules.dead or match[1] + match[2] in task.dead):
+                    context.site.target.delete([join(task.directory, name)])
+    except DunlinError as error:
+        outcome.tell(Level.WARN, "temporary.kept", str(error))
 
 
 def _finish(context: Context, task: Finish, outcome: Outcome, emit: Emit) -> None:
@@ -119,8 +126,8 @@ def _delete(context: Context, task: Delete, outcome: Outcome, emit: Emit) -> Non
 
 def _is_absent(context: Context, path: str, outcome: Outcome, is_directory: bool = True) -> bool:
     """The live look: whether the source really has no such name (or one that the filters exclude)."""
-    directory, _, name = path.rpartition("/")
-    if context.rules.delete_excluded and not context.rules.selection.matcher(directory)(name, is_directory):
+    # What lies in an excluded directory is excluded with it, though no rule may name it.
+    if context.rules.delete_excluded and not context.rules.selection.explain(path, is_directory).takes_part:
         return True
     try:
         context.site.source.stat(path)
@@ -136,24 +143,45 @@ def _is_absent(context: Context, path: str, outcome: Outcome, is_directory: bool
 def _join(context: Context, task: Join, outcome: Outcome, emit: Emit) -> None:
     site = context.site
     links = power(site.target, MakesLinks)
-    first = site.target.stat(task.first)
-    for path in task.others:
+    first: Row | None = None
+    for path in (task.first, *task.others):
         directory, _, name = path.rpartition("/")
         try:
-            there = _with_target(context, directory, (name, None, None))[2]
-            if there is not None and there[7:9] == first.facts[7:9]:
+            there = _with_target(context, directory, (name, None, None))
+            if first is None:
+                # Usually that is the first name. Where it failed or vanished, the content is had from the next.
+                if there[2] is None and path != task.first:
+                    _copy_of_its_own(context, directory, there, outcome)
+                    there = _with_target(context, directory, there)
+                first = (path, None, there[2]) if there[2] is not None else None
+                continue
+            assert first[2] is not None
+            if there[2] is not None and there[2][7:9] == first[2][7:9]:
                 outcome.counts["equal_files"] += 1
                 continue
             if links is None:
                 raise DunlinError("link", path, ErrorKind.UNSUPPORTED)
-            links.make_hard_link(task.first, path)
+            links.make_hard_link(first[0], path)
             outcome.counts["hard_links"] += 1
         except DunlinError as error:
             if error.kind not in (ErrorKind.UNSUPPORTED, ErrorKind.DENIED, ErrorKind.IO):
                 outcome.fail(path, error)
                 continue
             # The destination cannot link (or not so often): the name gets a copy of its own.
-            copy_file(site, directory, (name, None, None), outcome)
+            _copy_of_its_own(context, directory, (name, None, None), outcome)
+
+
+def _copy_of_its_own(context: Context, directory: str, row: Row, outcome: Outcome) -> None:
+    """Copy a file that has no other name at the destination. Links and special files were made before."""
+    try:
+        is_content = is_file(context.site.source.stat(join(directory, row[0])).facts)
+    except DunlinError as error:
+        if error.kind is not ErrorKind.NOT_FOUND:
+            raise
+        outcome.vanish(join(directory, row[0]))
+        return
+    if is_content:
+        copy_file(context.site, directory, row, outcome)
 
 
 def _record(context: Context, task: Record, outcome: Outcome, emit: Emit) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pytest
@@ -102,7 +104,9 @@ def test_version(dunlin: Run) -> None:
         (["control", "stop", "now"], "stop takes nothing more"),
     ],
 )
-def test_wrong_words_get_one_clear_line_and_exit_code_1(dunlin: Run, engine: object, words: list[str], said: str) -> None:
+def test_wrong_words_get_one_clear_line_and_exit_code_1(
+    dunlin: Run, engine: object, words: list[str], said: str
+) -> None:
     result = dunlin(*words)
     assert result.exit_code == 1
     assert result.stdout == ""
@@ -132,7 +136,7 @@ def test_no_habit_is_an_option_of_ours() -> None:
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (DunlinError("read", "/x", ErrorKind.DENIED, "Permission denied", "ask"), 2, "cannot read /x: Permission denied; ask"),
+        (DunlinError("read", "/x", ErrorKind.DENIED, "No", "ask"), 2, "cannot read /x: No; ask"),
         (DunlinError("take", "", ErrorKind.LOCKED, "busy"), 1, "cannot take: busy"),
         (DunlinError("stop", "", ErrorKind.INTERRUPTED, "asked"), 130, "cannot stop: asked"),
         (KeyboardInterrupt(), 130, "interrupted"),
@@ -172,6 +176,31 @@ def test_a_reader_who_goes_away_ends_status_quietly() -> None:
     result = subprocess.run(["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}}"], capture_output=True, text=True)
     assert result.stderr == ""
     assert result.stdout.strip() in ("0", "1")  # 0 if the pipe was still open when everything had been written
+
+
+FULL = f"{sys.executable} -m dunlin"
+
+
+@pytest.mark.parametrize("words", ["version", "sync -n {0}/a {0}/b", "sync --json -n {0}/a {0}/b"])
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_an_output_without_room_is_an_error(words: str, tmp_path: Path) -> None:
+    (tmp_path / "a" / "x").mkdir(parents=True)
+    command = f"{FULL} {words.format(tmp_path)} >/dev/full"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.count("dunlin: cannot write the output: No space left on device\n") == 1
+    assert "Traceback" not in result.stderr
+    assert "Exception" not in result.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_names_that_the_encoding_lacks_are_escaped(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "a" / "\u6f22").mkdir(parents=True)
+    words = [sys.executable, "-m", "dunlin", "sync", "-n", "a", "b"]
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    result = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=env)
+    assert result.returncode == 0, result.stderr
+    assert "make directory \\u6f22" in result.stdout
 
 
 def test_the_reference_page_is_up_to_date() -> None:

@@ -186,7 +186,9 @@ def test_check_looks_for_extras_unless_it_looks_one_way(ask: Ask) -> None:
 
 def test_the_order_of_filters_is_kept_between_options(ask: Ask, tmp_path: Path) -> None:
     (tmp_path / "rules").write_text("- from-file\n")
-    options = ask("--exclude", "1", "--include=2", "-a", "--filter-from", "rules", "--exclude", "3", "--include", "--exclude")
+    options = ask(
+        "--exclude", "1", "--include=2", "-a", "--filter-from", "rules", "--exclude", "3", "--include", "--exclude"
+    )
     assert options.selection.rules == (
         Rule(False, "1"), Rule(True, "2"), Rule(False, "from-file"), Rule(False, "3"), Rule(True, "--exclude"),
     )  # fmt: skip
@@ -197,20 +199,23 @@ def test_filters_of_the_environment_come_last_one_per_line(ask: Ask) -> None:
     assert options.selection.rules == (Rule(True, "a b"), Rule(False, "x y"), Rule(False, "*.o"))
 
 
+FILTERS = ["--include", "--exclude", "--include-from"]
+FILTER_VALUES = ["x", "-", "--", "-a", "--include=y"]
+SINGLE = ["--include=p", "--exclude=", "-a", "-nv", "--no-links", "plain", "--log-file=--include", "-"]
 WORDS = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from(["--include", "--exclude", "--include-from"]), st.sampled_from(["x", "-", "--", "-a", "--include=y"])),
-        st.sampled_from([("--include=p",), ("--exclude=",), ("-a",), ("-nv",), ("--bwlimit", "--exclude"), ("--no-links",)]),
-        st.sampled_from([("plain",), ("--log-file=--include",), ("-",)]),
+        st.tuples(st.sampled_from(FILTERS), st.sampled_from(FILTER_VALUES)),
+        st.tuples(st.sampled_from(["--log-file", "--backup-dir"]), st.sampled_from(["x", "--include", "--exclude=z"])),
+        st.tuples(st.sampled_from(SINGLE)),
+        st.sampled_from([("-@", "1"), ("-n@2",), ("-@", "2m")]),
     ),
     max_size=8,
-)  # fmt: skip
+)
 
 
 @given(WORDS, st.booleans())
 def test_the_second_reading_finds_what_click_found(words: list[tuple[str, ...]], ended: bool) -> None:
-    plain = [word for each in words for word in each if "bwlimit" not in each[0]]
-    arguments = [*plain, *(["--", "--include", "z"] if ended else [])]
+    arguments = [*(word for each in words for word in each), *(["--", "--include", "z"] if ended else [])]
     try:
         context = sync_command.make_context("sync", list(arguments))
     except click.UsageError:

@@ -14,7 +14,7 @@ from dunlin.report import Event, Level
 from dunlin.report.logs import FORMATS, Log
 
 NOON = 1_769_860_800.25  # 2026-01-31T12:00:00.250Z
-ODD = "a\nb\x1b[31m\udcff \"q\" é=\u2028"
+ODD = 'a\nb\x1b[31m\udcff "q" é=\u2028'
 PAIR = re.compile(r'([^\s=]+)=("(?:[^"\\]|\\.)*"|\S*)(?: |$)')
 
 
@@ -65,10 +65,17 @@ def test_a_name_cannot_forge_a_field() -> None:
     assert record["path"] == 'a level=fatal "'
 
 
+@given(st.text(), st.sampled_from(["text", "short"]))
+def test_no_message_breaks_a_line_for_people(message: str, format: str) -> None:
+    report, lines = log(format)
+    report.event(Event(Level.WARN, "file.failed", message))
+    assert lines[0].isprintable()
+
+
 @pytest.mark.parametrize("format", ["text", "short"])
 def test_lines_for_people_act_on_no_terminal(format: str) -> None:
     report, lines = log(format)
-    report.event(Event(Level.ERROR, "x", ODD.replace("\n", "\t")))
+    report.event(Event(Level.ERROR, "x", ODD))
     assert lines[0].isprintable()
     assert "\\x1b" in lines[0]
 

@@ -1,0 +1,133 @@
+"""The live view as lines, at every size of terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dunlin.cli.frame import cells, eta, fit, frame, shorten, span
+from dunlin.cli.meter import Moving, Picture
+
+MIB = 1 << 20
+
+
+def moving(name: str = "video/holiday.mkv", **values: object) -> Moving:
+    made = Moving(name, 1000 * MIB)
+    made.done, made.rate = 430 * MIB, 100.0 * MIB
+    for key, value in values.items():
+        setattr(made, key, value)
+    return made
+
+
+def picture(*files: Moving, counts: dict[str, int] | None = None, **gauges: float) -> Picture:
+    all_counts = Counter(scanned_files=1_234_567, scanned_bytes=5 << 40, equal_files=1_200_000)
+    all_counts.update(scanned_directories=1000, copied_files=12_345, copied_bytes=3 << 30)
+    all_counts.update(counts or {})
+    everything = {"pending_files": 4567, "pending_bytes": 12 << 30, "movers": 2, "threads": 4, **gauges}
+    return Picture(all_counts, everything, list(files), 3 << 30, 12 << 30, 98.0 * MIB, 1234.0, 125.0, 61.0)
+
+
+def text(*args: object, width: int = 80, height: int = 24, **kwargs: object) -> str:
+    return "\n".join(frame(picture(*args, **kwargs), width, height))  # type: ignore[arg-type]
+
+
+def test_everything_is_there_in_a_usual_terminal() -> None:
+    assert text(moving(), limit=20.0 * MIB, total_bytes=345 << 30).splitlines() == [
+        "video/holiday.mkv                                  43%    100 MiB/s  ETA     6s",
+        "scanning: 1,234,567 files, 5.0 TiB, 1,200,000 in sync, 1,000 directories",
+        "copied 12,345 files, 3.0 GiB, 98.0 MiB/s, 1,234 files/s, 345 GiB in all runs",
+        "pending 4,567 files, ETA ~2m05s, 12.0 GiB",
+        "limit 20.0 MiB/s, 2 movers, 4 threads, 1m01s",
+    ]
+
+
+def test_forty_columns_keep_what_matters_most() -> None:
+    lines = text(moving(), width=40, height=15).splitlines()
+    assert lines[0].endswith(" 43%    100 MiB/s")
+    assert lines[1:4] == [
+        "scanning: 1,234,567 files, 5.0 TiB",
+        "copied 12,345 files, 3.0 GiB",
+        "pending 4,567 files, ETA ~2m05s",
+    ]
+
+
+def test_the_estimate_is_marked_until_the_scan_is_complete() -> None:
+    assert eta(picture()) == "ETA ~2m05s"
+    assert eta(picture(scan_complete=1)) == "ETA 2m05s"
+    assert "scanned 1,234,567 files" in text(scan_complete=1)
+
+
+def test_a_paused_run_says_so_and_promises_nothing() -> None:
+    shown = text(paused=1)
+    assert "PAUSED (dunlin control resume)" in shown
+    assert "ETA" not in shown
+
+
+def test_failures_and_deletions_are_shown() -> None:
+    assert "3 failed, 12 deleted" in text(counts={"failed_files": 2, "failed_directories": 1, "deleted_files": 12})
+
+
+def test_without_a_limit_none_is_shown() -> None:
+    assert "limit" not in text(limit=0)
+
+
+def test_more_files_than_lines_are_counted() -> None:
+    lines = text(*(moving(f"file-{n}") for n in range(9))).splitlines()
+    assert lines[4].startswith("file-4")
+    assert lines[5] == "and 4 more large files"
+
+
+def test_names_keep_their_end_and_cannot_act_on_the_terminal() -> None:
+    shown = text(moving("a\x1b[2J/\n" + "very-long/" * 20 + "end.mkv")).splitlines()[0]
+    assert shown.isprintable()
+    assert shown.startswith("a\\x1b[2J/")
+    assert "/end.mkv  " in shown
+    assert "..." in shown
+
+
+def test_a_file_of_unknown_size_shows_what_was_moved() -> None:
+    shown = text(moving(total=None)).splitlines()[0]
+    assert "430 MiB" in shown
+    assert "%" not in shown
+
+
+NAMES = st.text(st.characters(exclude_categories=[]), max_size=80)
+
+
+@given(NAMES, st.integers(1, 210), st.integers(1, 60), st.integers(0, 9), st.booleans())
+def test_the_view_fits_any_terminal(name: str, width: int, height: int, files: int, complete: bool) -> None:
+    many = [moving(name) for _ in range(files)]
+    lines = frame(picture(*many, scan_complete=float(complete), limit=MIB, paused=1.0), width, height)
+    assert 1 <= len(lines) <= max(1, height - 1)
+    for line in lines:
+        assert cells(line) <= max(1, width - 1)
+        assert line.isprintable()
+
+
+@given(st.text(st.characters(categories=["L", "N", "P"])), st.integers(0, 60))
+def test_shortened_text_fits_and_is_whole_when_it_can_be(name: str, width: int) -> None:
+    short = shorten(name, width)
+    assert cells(short) <= width
+    assert (short == name) is (cells(name) <= width)
+
+
+def test_a_wide_character_is_never_cut_in_two() -> None:
+    assert shorten("漢字漢字漢字", 9) == "漢...漢字"
+    assert cells("漢字") == 4
+
+
+def test_parts_are_dropped_from_the_end() -> None:
+    assert fit(["one", "two", "three"], 100) == "one, two, three"
+    assert fit(["one", "two", "three"], 8) == "one, two"
+    assert fit(["one", "two"], 7) == "one"
+    assert fit([], 7) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0, "0s"), (7.4, "7s"), (59.6, "1m00s"), (125, "2m05s"), (8000, "2h13m")]
+)
+def test_times_are_whole_seconds(seconds: float, shown: str) -> None:
+    assert span(seconds) == shown

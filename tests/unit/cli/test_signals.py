@@ -1,0 +1,82 @@
+"""The first signal asks, the second ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from dunlin.cli.signals import ASKED, Signals
+from dunlin.pace.stop import Stop
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_asks_and_says_so(number: signal.Signals) -> None:
+    stop, said = Stop(), list[str]()
+    before = signal.getsignal(number)
+    with Signals(stop, said.append):
+        os.kill(os.getpid(), number)
+    assert stop.reason == f"interrupted by {number.name}"
+    assert said == [ASKED]
+    assert signal.getsignal(number) is before
+
+
+def test_the_second_raises_and_leaves_no_alarm_behind() -> None:
+    stop = Stop()
+
+    def twice() -> None:
+        with Signals(stop, lambda text: None):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        twice()
+    assert stop.reason == "interrupted by SIGTERM"
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop = Stop()
+        with Signals(stop, lambda text: None):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_forked_child_has_its_own_life() -> None:
+    stop = Stop()
+    with Signals(stop, lambda text: None):
+        child = os.fork()
+        if child == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(1 if stop.requested else 42)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 42
+    assert not stop.requested
+
+
+HANGS = """
+import os, signal, sys
+from dunlin.cli import signals
+from dunlin.pace.stop import Stop
+signals.GRACE = 0.05
+with signals.Signals(Stop(), lambda text: None, lambda: os.write(1, b"restored")):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        while True:  # a cleanup that never comes back
+            pass
+"""
+
+
+def test_a_cleanup_that_hangs_does_not_hold_the_process() -> None:
+    result = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, timeout=20)
+    assert result.returncode == 130
+    assert result.stdout == b"restored"
