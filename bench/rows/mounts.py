@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 from bench.context import Context, alternate, rsync
@@ -41,20 +42,25 @@ def one_side(context: Context, row: Row, tree: Tree, case: str, *, slow_source: 
     programs = {f"dunlin: {case}": context.sync(), f"rsync: {case}": rsync()}
     with mounted(source if slow_source else target, context.work / "slow", latency_ms=LATENCY_MS) as mount:
 
+        # A name of its own for each run: what is removed behind the mount's back stays in the kernel's cache for a while.
+        runs = itertools.count(1)
+        copies: list[str] = []
+
         def call(name: str) -> Callable[[], Measured]:
             def run() -> Measured:
                 context.forget()
                 mount.reset()
-                start, end = (mount.path, target / "copy") if slow_source else (source, mount.path / "copy")
+                copies.append(f"copy{next(runs)}")
+                start, end = (mount.path, target / copies[-1]) if slow_source else (source, mount.path / copies[-1])
                 return context.run(programs[name](start, end))
 
             return run
 
         def after(name: str) -> None:
-            check_copy(source, target / "copy")
+            check_copy(source, target / copies[-1])
             calls = sum(n for op, n in mount.counters().items() if not op.startswith("bytes"))
             row.notes.append(f"{name}: {calls / tree.count:.1f} calls per file")
-            remove(target / "copy")
+            remove(target / copies[-1])
 
         alternate(context, row, {name: call(name) for name in programs}, after=after)
     row.notes = sorted(set(row.notes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -20,6 +21,8 @@ from tests.fuse.slowfs import mounted
 
 root = pytest.mark.root
 fuse = pytest.mark.fuse
+
+TEMPORARY = re.compile(r"\.dunlin-[0-9a-f]{8,12}-[0-9a-z]+\.tmp")
 
 
 @pytest.fixture
@@ -111,6 +114,35 @@ def test_a_directory_where_a_file_belongs_gives_way(pair: tuple[Path, Path]) -> 
     make(destination, {"a/b/c": b"x", "a-b": b"y", "a.txt": b"z"}, mtime=None)
     mirror(source, destination, expect=0)
     assert snapshot(destination) == snapshot(source)
+
+
+def test_a_full_directory_where_a_file_belongs_stays_without_the_option(pair: tuple[Path, Path]) -> None:
+    source, destination = pair
+    (destination / "a").unlink()
+    make(destination, {"a/b": b"x"}, mtime=None)
+    for more in ((), ("--backup-dir", ".kept")):
+        done = dunlin("sync", "-a", *more, source, destination, cwd=source.parent, expect=23)
+        assert "--delete-extras" in done.stderr
+        assert (destination / "a/b").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("more", [(), ("--backup-dir", ".kept")])
+def test_a_directory_where_a_file_belongs_is_guarded_as_extras_are(
+    pair: tuple[Path, Path], more: tuple[str, ...]
+) -> None:
+    source, destination = pair
+    (destination / "a").unlink()
+    make(destination, {"a/b": b"x", "a/c": b"x", "a/keep.log": b"x"}, mtime=None)
+    before = snapshot(destination / "a")
+    told = mirror(source, destination, "--exclude", "*.log", *more, expect=23)
+    assert "keep.log" in told["log"]
+    told = mirror(source, destination, "--max-delete=2", *more, expect=23)
+    assert "--max-delete 2" in told["log"]
+    assert snapshot(destination / "a") == before
+    told = mirror(source, destination, "--max-delete=3", *more, expect=0)
+    assert stats(told, "deleted_files", "deleted_directories") == (3, 1)
+    assert (destination / "a").read_bytes() == b"1"
+    assert (destination / ".kept/a/keep.log").exists() is bool(more)
 
 
 # ---- the source could not be read ----
@@ -249,17 +281,22 @@ def test_by_default_a_quarter_may_go_in_a_larger_tree(tmp_path: Path, extras: in
 # ---- the run was cut short ----
 
 
+def wait_for_transfer(process: subprocess.Popen[bytes], destination: Path) -> None:
+    """Return once a file is being written: the scan is over then, with --scan-first."""
+    deadline = time.monotonic() + 20
+    while not any(TEMPORARY.fullmatch(name) for name in os.listdir(destination)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def interrupted(source: Path, destination: Path, *more: str, sig: int = signal.SIGINT) -> int:
     """A mirroring run over a slow line, cut short after its scan has begun; its exit code."""
     process = start(
         "sync", "-a", "--delete-extras", "--bwlimit=64K", "--scan-first", *more, source, destination, cwd=source.parent
     )
     try:
-        deadline = time.monotonic() + 20
-        while not any(name.startswith(".dunlin-") for name in os.listdir(destination)):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for_transfer(process, destination)
         process.send_signal(sig)
         process.communicate(timeout=20)
     finally:
@@ -295,11 +332,7 @@ def test_a_run_that_continues_one_with_source_errors_deletes_nothing(pair: tuple
         cwd=source.parent, prefix=UNPRIVILEGED,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 20
-        while not any(name.startswith(".dunlin-") for name in os.listdir(destination)):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for_transfer(process, destination)
         process.send_signal(sig)
         process.communicate(timeout=20)
     finally:
@@ -326,11 +359,7 @@ def test_what_appears_at_the_source_after_the_scan_is_not_deleted(pair: tuple[Pa
         "sync", "-a", "--delete-extras", "--bwlimit=128K", "--scan-first", source, destination, cwd=source.parent
     )
     try:
-        deadline = time.monotonic() + 20
-        while not any(name.startswith(".dunlin-") for name in os.listdir(destination)):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for_transfer(process, destination)
         make(source, {"late": b"y", "late-tree/one/two": b"y"}, mtime=None)
         _, log = process.communicate(timeout=30)
     finally:

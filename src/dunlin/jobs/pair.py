@@ -168,7 +168,8 @@ def _backup(pair: PairOfStores, directory: str) -> None:
     inside = _below(path, target)
     source = local_path(pair.source)
     try:
-        os.makedirs(path, exist_ok=True)
+        if options.mode == "sync":
+            os.makedirs(path, exist_ok=True)
     except OSError as error:
         raise DunlinError("make the backup directory", path, ErrorKind.READ_ONLY, error.strerror or "") from error
     if inside:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable
 
-from dunlin.errors import translate
+from dunlin.errors import printable, translate
 from dunlin.jobs.options import SyncOptions
 from dunlin.jobs.pair import PairOfStores
 from dunlin.model import join
@@ -25,7 +25,7 @@ class FileRecord:
         self._operation = 0
         self._names = report if options.log.names else None
         self._log = None
-        if options.log.file:
+        if options.log.file and options.mode == "sync":
             kept = AuditOptions(options.log.format, options.log.max_size, options.log.keep)
             self._log = AuditLog(options.log.file, kept, run, pair.source, pair.target, report, time.time_ns)
         self._report = None
@@ -80,7 +80,7 @@ class FileRecord:
 
 
 def _one_line(path: str) -> str:
-    return path.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+    return printable(path.replace("\\", "\\\\"))
 
 
 def own_paths(options: SyncOptions, state: str | None) -> list[str]:

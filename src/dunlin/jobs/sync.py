@@ -244,7 +244,6 @@ class _Run:
         policy = replace(
             policy,
             force=policy.force or options.force_resync,
-            delete=policy.delete or options.mode == "check",
             hard_links=policy.hard_links and options.mode == "sync",
             attributes=(options.transfer.xattrs or options.transfer.acls) and options.mode == "sync",
         )
@@ -256,6 +255,7 @@ class _Run:
             groups=policy.groups,
             hard_links=policy.hard_links,
             clear=policy.delete,
+            window=policy.window,
             clear_most=endgame.delete_limit(options.max_delete, self.row.known_files),
             protected=None if options.delete_excluded or options.selection.everything else options.selection,
         )

@@ -5,7 +5,7 @@ interpreter's lock); on a mount with 2 ms per call one thread does almost nothin
 each finished unit: its wall time against the CPU time of its thread.
 
     * Start with one thread. Growing is considered only while wall time is over `WAITING` (3) times CPU time.
-    * Each change is a *trial*. Growing doubles; it is kept if throughput rose by at least `GAIN` (10 %).
+    * Each change is a *trial*. Growing doubles (from `FAR` times CPU time on: by four); it is kept if throughput rose by at least `GAIN` (10 %).
       If throughput stayed the same (the link is full, or the interpreter) the old number returns.
       If it fell by more than 10 %, the number shrinks by x 0.7 until the old number or the old throughput is back.
     * When the threads together keep about one core busy the interpreter is full, and waiting for its lock
@@ -23,6 +23,8 @@ import time
 from collections.abc import Callable
 
 WAITING = 3.0
+FAR = 12.0
+"""Wall time over CPU time from which the number of threads is not doubled but multiplied by four."""
 GAIN = 0.1
 LOSS = 0.9
 SHRINK = 0.7
@@ -90,6 +92,7 @@ class Concurrency:
         """Begin the next trial, if there is anything to try."""
         busy = self._target * self._cpu / self._wall
         waiting = self._wall > WAITING * self._cpu
+        far = self._wall > FAR * self._cpu
         self._reset()
         if self._clock() < self._hold:
             return
@@ -98,7 +101,8 @@ class Concurrency:
             self._go(max(1, int(self._target * SHRINK)))
         elif waiting and self._target < self._cap:
             self._trial = (self._target, throughput)
-            self._go(min(self._cap, self._target * 2))
+            # Next to nothing but waiting: doubling would take too many rounds of units that are slow themselves.
+            self._go(min(self._cap, self._target * (4 if far else 2)))
 
     def _end_trial(self) -> None:
         self._trial = None

@@ -67,7 +67,8 @@ class Caps:
 class Meta:
     """The metadata to give to a name; None leaves the store's own default or what is there.
 
-    `mode` holds permission bits only. Times are ns since 1970. `xattrs` maps attribute names to values
+    `mode` holds permission bits only; where it is None, `like` are those from which the umask takes its
+    part for a name that is new. Times are ns since 1970. `xattrs` maps attribute names to values
     and is exact: attributes in `xattr_space` that it lacks are removed. `xattr_space` tells which
     name prefixes it speaks for (``("user.",)``, ``("system.posix_acl_",)``).
     """
@@ -79,6 +80,7 @@ class Meta:
     atime: int | None = None
     xattrs: dict[str, bytes] | None = None
     xattr_space: tuple[str, ...] = ()
+    like: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +170,10 @@ class Walks(Protocol):
 
 @runtime_checkable
 class MakesDirs(Protocol):
-    def make_directory(self, path: str, mode: int | None = None) -> bool:
+    def make_directory(self, path: str, mode: int | None = None, like: int | None = None) -> bool:
         """Make one directory; its parent must exist. True if made, False if it was there already.
 
-        `mode` are its permission bits (None: the umask decides); the owner may always write to it
+        `mode` are its permission bits (None: the umask decides, which of those in `like` remain); the owner may always write to it
         until `set_meta` says otherwise. Raises EXISTS when something else stands there.
         """
 

@@ -252,7 +252,7 @@ class MemoryStore:
                 del old_parent.names[old]
                 self._put(parent, name, inode)
 
-    def make_directory(self, path: str, mode: int | None = None) -> bool:
+    def make_directory(self, path: str, mode: int | None = None, like: int | None = None) -> bool:
         """Make one directory; see `MakesDirs`."""
         with self._lock:
             self._fail("make_directory", path)

@@ -118,9 +118,9 @@ class _Wrapper:
     def walk(self, directory: str) -> Listing:
         return self._through("walk", directory, lambda: self._having(Walks).walk(directory))
 
-    def make_directory(self, path: str, mode: int | None = None) -> bool:
+    def make_directory(self, path: str, mode: int | None = None, like: int | None = None) -> bool:
         there = self._having(MakesDirs)
-        return self._through("make_directory", path, lambda: there.make_directory(path, mode), writes=True)
+        return self._through("make_directory", path, lambda: there.make_directory(path, mode, like), writes=True)
 
     def read_link(self, path: str) -> str:
         return self._through("read_link", path, lambda: self._having(MakesLinks).read_link(path))

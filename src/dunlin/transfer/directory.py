@@ -29,6 +29,7 @@ from dunlin.model import (
     PERMISSION_BITS,
     RDEV,
     SIZE,
+    SKIP_REASONS,
     TYPE_BITS,
     UID,
     Action,
@@ -108,13 +109,7 @@ def _clear(site: Site, directory: str, row: Row, outcome: Outcome) -> bool:
             site.target.delete([path])
     except DunlinError as error:
         if error.kind is ErrorKind.EXISTS and not error.hint:
-            error = DunlinError(
-                "replace",
-                path,
-                ErrorKind.EXISTS,
-                "a directory that is not empty stands where a file belongs",
-                "--delete-extras lets it be removed",
-            )
+            error = keep.not_empty(path)
         outcome.fail(row[0], error)
         return False
     return True
@@ -125,14 +120,12 @@ def _clear_directory(site: Site, path: str, outcome: Outcome) -> None:
     if site.backup is not None:
         keep.keep(site, path)
     else:
-        keep.remove_tree(site.target, path)
-    outcome.counts["deleted_directories"] += 1
-    for entry in gone:
-        if entry.kind is Kind.DIRECTORY:
-            outcome.counts["deleted_directories"] += 1
-        else:
-            outcome.counts["deleted_files"] += 1
-            outcome.tell(Level.INFO, "file.deleted", entry.path, path=entry.path)
+        keep.remove_tree(site.target, path, Outcome())
+    files = [entry.path for entry in gone if entry.kind is not Kind.DIRECTORY]
+    outcome.counts["deleted_files"] += len(files)
+    outcome.counts["deleted_directories"] += 1 + len(gone) - len(files)
+    for file in files:
+        outcome.tell(Level.INFO, "file.deleted", file, path=file)
 
 
 def _directories(site: Site, directory: str, operation: Operation, outcome: Outcome) -> None:
@@ -144,7 +137,7 @@ def _directories(site: Site, directory: str, operation: Operation, outcome: Outc
         there = target is not None and target[MODE] & TYPE_BITS == DIRECTORY_BITS
         if not there and dirs is not None:
             mode = source[MODE] & PERMISSION_BITS if site.options.perms else None
-            if dirs.make_directory(join(directory, name), mode):
+            if dirs.make_directory(join(directory, name), mode, source[MODE]):
                 outcome.counts["created_directories"] += 1
             else:
                 there = True
@@ -299,13 +292,14 @@ def _links(site: Site, directory: str, operation: Operation, outcome: Outcome) -
         facts = row[1]
         assert facts is not None
         text = source.read_link(path)
+        xattrs = _xattrs(site, path)
         there = row[2] is not None and row[2][MODE] & TYPE_BITS == facts[MODE] & TYPE_BITS
-        if there and target.read_link(path) == text and _dressed(site, row, links=True):
+        if there and target.read_link(path) == text and dressed(site, row, links=True) and _marked(site, path, xattrs):
             outcome.counts["equal_files"] += 1
             return
         if site.backup is not None and row[2] is not None:
             keep.keep(site, path)
-        target.make_link(path, text, site.options.meta(facts))
+        target.make_link(path, text, site.options.meta(facts, xattrs))
         outcome.counts["created_links"] += 1
 
     _each(operation.rows, outcome, do)
@@ -319,26 +313,33 @@ def _specials(site: Site, directory: str, operation: Operation, outcome: Outcome
         facts, old = row[1], row[2]
         assert facts is not None
         alike = old is not None and not (old[MODE] ^ facts[MODE]) & TYPE_BITS and old[RDEV] == facts[RDEV]
-        if alike and _dressed(site, row):
+        xattrs = _xattrs(site, path)
+        if alike and dressed(site, row) and _marked(site, path, xattrs):
             outcome.counts["equal_files"] += 1
         elif alike:
             _set_meta(site, path, facts, outcome)
         else:
             if site.backup is not None and old is not None:
                 keep.keep(site, path)
-            target.make_special(path, facts[MODE], facts[RDEV], site.options.meta(facts))
+            target.make_special(path, facts[MODE], facts[RDEV], site.options.meta(facts, xattrs))
             outcome.counts["created_specials"] += 1
 
     _each(operation.rows, outcome, do)
 
 
-def _dressed(site: Site, row: Row, links: bool = False) -> bool:
+def _marked(site: Site, path: str, xattrs: dict[str, bytes] | None) -> bool:
+    """Whether the destination has exactly these extended attributes; None are not asked for."""
+    target = power(site.target, SetsMeta) if xattrs is not None else None
+    return target is None or xattrs == target.get_xattrs(path, site.options.xattr_space)
+
+
+def dressed(site: Site, row: Row, links: bool = False) -> bool:
     """Whether the metadata at the destination is what it should be, as far as facts tell."""
     _, source, target = row
     assert source is not None
     assert target is not None
     options = site.options
-    if source[MTIME] != target[MTIME]:
+    if abs(source[MTIME] - target[MTIME]) > options.window:
         return False
     if options.perms and not links and (source[MODE] ^ target[MODE]) & PERMISSION_BITS:
         return False
@@ -352,15 +353,11 @@ def _meta(site: Site, directory: str, operation: Operation, outcome: Outcome) ->
         facts = row[1]
         assert facts is not None
         path = join(directory, row[0])
-        if site.options.xattr_space and _dressed(site, row):
-            space = site.options.xattr_space
-            target = power(site.target, SetsMeta)
-            if target is None or _xattrs(site, path) == target.get_xattrs(path, space):
-                outcome.counts["equal_files"] += 1
-                outcome.counts["equal_bytes"] += facts[SIZE]
-                outcome.seen.append(as_copied(row[0], facts))
-                return
-        _set_meta(site, path, facts, outcome)
+        if site.options.xattr_space and dressed(site, row) and _marked(site, path, _xattrs(site, path)):
+            outcome.counts["equal_files"] += 1
+            outcome.counts["equal_bytes"] += facts[SIZE]
+        else:
+            _set_meta(site, path, facts, outcome)
         outcome.seen.append(as_copied(row[0], facts))
 
     _each(operation.rows, outcome, do)
@@ -376,13 +373,13 @@ def _set_meta(site: Site, path: str, facts: Facts, outcome: Outcome) -> None:
 def dress_directory(site: Site, path: str, source: Facts, target: Facts | None, outcome: Outcome) -> None:
     """Give a directory its own times, mode and owner, if they are not right already."""
     row = (path, source, target)
-    if target is not None and _dressed(site, row) and not site.options.xattr_space:
+    if target is not None and dressed(site, row) and not site.options.xattr_space:
         return
     setter = power(site.target, SetsMeta)
     if setter is None:
         return
     xattrs = _xattrs(site, path)
-    if target is not None and _dressed(site, row) and xattrs == setter.get_xattrs(path, site.options.xattr_space):
+    if target is not None and dressed(site, row) and xattrs == setter.get_xattrs(path, site.options.xattr_space):
         return
     setter.set_meta(path, site.options.meta(source, xattrs))
 
@@ -404,7 +401,7 @@ def _verify(site: Site, directory: str, operation: Operation, outcome: Outcome) 
             return
         kept = digest if checksum == site.options.checksum else None
         outcome.seen.append(as_copied(row[0], facts, kept))
-        if _dressed(site, row):
+        if dressed(site, row):
             outcome.counts["equal_files"] += 1
             outcome.counts["equal_bytes"] += facts[SIZE]
         else:
@@ -424,9 +421,15 @@ def _extra(site: Site, directory: str, operation: Operation, outcome: Outcome) -
 
 
 def _skip(site: Site, directory: str, operation: Operation, outcome: Outcome) -> None:
-    outcome.counts["skipped_files"] += len(operation.rows)
-    first = join(directory, operation.rows[0][0])
-    outcome.tell(Level.DEBUG, "file.skipped", first, reason=operation.reason, files=len(operation.rows), path=first)
+    rows, reason = operation.rows, operation.reason
+    outcome.counts["skipped_files"] += len(rows)
+    for row in rows:
+        path = join(directory, row[0])
+        outcome.tell(Level.DEBUG, "file.skipped", path, reason=reason, files=1, path=path)
+    if reason == "special":
+        first = join(directory, rows[0][0])
+        which = first if len(rows) == 1 else f"{first} and {len(rows) - 1} more there"
+        outcome.tell(Level.WARN, "special.skipped", f"{which}: {SKIP_REASONS[reason]}", path=first)
 
 
 def _need(store: object, wanted: type[T], what: str) -> T:

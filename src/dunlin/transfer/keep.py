@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from dunlin.errors import DunlinError, ErrorKind, printable
+from dunlin.filters import Selection
 from dunlin.model import DIRECTORY_BITS, MODE, PERMISSION_BITS, RDEV, TYPE_BITS, Entry, Kind, join
 from dunlin.stores.base import Body, Deletes, Lists, MakesDirs, MakesLinks, Moves, power
+from dunlin.transfer.outcome import Outcome
 from dunlin.transfer.site import Site
 
 
@@ -81,7 +83,7 @@ def _make_room(site: Site, kept: str, kind: Kind) -> None:
         return
     if (old is Kind.DIRECTORY) is not (kind is Kind.DIRECTORY):
         if old is Kind.DIRECTORY:
-            remove_tree(site.backup, kept)
+            remove_tree(site.backup, kept, Outcome())
         else:
             site.backup.delete([kept])
 
@@ -115,7 +117,7 @@ def _copy_out(site: Site, entry: Entry, kept: str) -> None:
         for batch in site.target.list(entry.path):
             for name, what in batch:
                 _copy_out(site, Entry(join(entry.path, name), what), join(kept, name))
-        remove_tree(site.target, entry.path)
+        remove_tree(site.target, entry.path, Outcome())
     elif entry.kind is Kind.LINK:
         links, there = power(site.target, MakesLinks), power(site.backup, MakesLinks)
         if links is not None and there is not None:
@@ -136,6 +138,12 @@ def contents(tree: Lists, path: str) -> Iterator[Entry]:
                     stack.append(join(here, name))
 
 
+def not_empty(path: str) -> DunlinError:
+    """The error for a directory that may not go."""
+    reason = "a directory that is not empty stands where a file belongs"
+    return DunlinError("replace", path, ErrorKind.EXISTS, reason, "--delete-extras lets it be removed")
+
+
 def to_clear(site: Site, path: str) -> list[Entry]:
     """What goes with the directory `path`, which stands where a file belongs.
 
@@ -145,33 +153,37 @@ def to_clear(site: Site, path: str) -> list[Entry]:
     selection = site.options.protected
     for entry in contents(site.target, path):
         found.append(entry)
-        is_directory = entry.kind is Kind.DIRECTORY
-        protected = selection is not None and not (
-            selection.explain(entry.path, is_directory).takes_part and selection.takes(entry.facts)
-        )
-        if protected or len(found) > site.options.clear_most:
+        protected = selection is not None and not takes(selection, entry)
+        most = site.options.clear_most
+        if protected or (most is not None and len(found) > most):
             reason = "a directory stands where a file belongs, and "
             reason += (
                 f"the filters protect {printable(entry.path)}"
                 if protected
-                else f"it holds more than --max-delete {site.options.clear_most} names"
+                else f"it holds more than --max-delete {most} names"
             )
             raise DunlinError("replace", path, ErrorKind.EXISTS, reason, "remove it, or give another limit or filter")
     return found
+
+
+def takes(selection: Selection, entry: Entry) -> bool:
+    """Whether the filters let an entry take part."""
+    by_name = selection.explain(entry.path, entry.kind is Kind.DIRECTORY).takes_part
+    return by_name and selection.takes(entry.facts)
 
 
 class _Removable(Lists, Deletes):
     """What `remove_tree` needs."""
 
 
-def remove_tree(store: object, path: str) -> None:
+def remove_tree(store: object, path: str, outcome: Outcome) -> None:
     """Remove `path` and all below it, children first, without recursion and without following links."""
     tree: _Removable = store  # type: ignore[assignment]
     stack = [(path, False)]
     while stack:
         here, emptied = stack.pop()
         if emptied:
-            tree.delete([here])
+            outcome.counts["deleted_directories"] += sum(tree.delete([here]))
             continue
         stack.append((here, True))
         files: list[str] = []
@@ -181,4 +193,4 @@ def remove_tree(store: object, path: str) -> None:
                     stack.append((join(here, name), False))
                 else:
                     files.append(join(here, name))
-        tree.delete(files)
+        outcome.counts["deleted_files"] += sum(tree.delete(files))

@@ -26,8 +26,9 @@ class Options:
         xattrs, acls: extended attributes, access control lists.
         hard_links: files with several names are left to the coordinator.
         attempts: how often a file that is corrupted or changes while it is read is tried.
+        window: two mtimes that differ by no more than this many ns are equal.
         clear: a directory that is not empty may be removed where a file belongs, unless it holds more than
-            `clear_most` names, or one that `protected` keeps out of the transfer.
+            `clear_most` names (None: any number), or one that `protected` keeps out of the transfer.
     """
 
     checksum: str = "blake3"
@@ -46,7 +47,8 @@ class Options:
     hard_links: bool = False
     attempts: int = 3
     clear: bool = False
-    clear_most: int = 0
+    window: int = 0
+    clear_most: int | None = None
     protected: Selection | None = None
 
     @property
@@ -68,6 +70,7 @@ class Options:
             atime=facts[ATIME] if facts[ATIME] is not None else facts[MTIME],
             xattrs=xattrs,
             xattr_space=self.xattr_space if xattrs is not None else (),
+            like=facts[MODE],
         )
 
 

@@ -45,6 +45,9 @@ LAZY_FILES = 300
 LAZY_SECONDS = 0.1
 """Movers are started after so many files or so much work."""
 
+FIRST_FILES = 25
+"""Files that one unit copies before there are movers: on a slow mount more would keep everybody waiting."""
+
 RUN_AHEAD = 0.25
 """Seconds: when units that copy take longer than this on average, scans run ahead of transfers."""
 
@@ -206,7 +209,7 @@ class Coordinator:
         task = Scan(
             queued.path,
             queued.presence,
-            files=0 if self.runs_ahead else 1_000,
+            files=0 if self.runs_ahead else 1_000 if self.pool.started else FIRST_FILES,
             digest=queued.digest,
             suspect=queued.doubtful,
         )

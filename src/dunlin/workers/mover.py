@@ -80,6 +80,7 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int) -> None
         thread.join(max(0.0, until - time.monotonic()))
     context.site.source.close()
     context.site.target.close()
+    wire.close()
 
 
 def _work(context: Context, wire: Wire, work: queue.SimpleQueue[tuple[int, tuple[Any, ...]] | None]) -> None:

@@ -48,13 +48,10 @@ Emit = Callable[[Outcome], None]
 
 def scan(context: Context, task: Scan, emit: Emit) -> Outcome:
     """Do one directory; `emit` gets an outcome for every window but the last, which is returned."""
-    outcome = Outcome()
     try:
-        _Scan(context, task, emit).run(outcome)
+        return _Scan(context, task, emit).run()
     except OrderError:
-        outcome = Outcome()
-        _Scan(context, task, emit, proven=False).run(outcome)
-    return outcome
+        return _Scan(context, task, emit, proven=False).run()
 
 
 class _Scan:
@@ -75,8 +72,15 @@ class _Scan:
         self.incomplete = False
         self.source_failed = False
         self.hash = hashlib.blake2b(context.seed, digest_size=16)
+        self.outcome = Outcome()
 
-    def run(self, outcome: Outcome) -> None:
+    def run(self) -> Outcome:
+        """The outcome of the last window; the listings go on into whichever is current."""
+        self._run()
+        return self.outcome
+
+    def _run(self) -> None:
+        outcome = self.outcome
         source_facts, source = self._open_source(outcome)
         if source is None and self.task.presence != Presence.TARGET:
             return
@@ -111,7 +115,7 @@ class _Scan:
             return None, None
         try:
             facts = self.site.source.stat(self.directory).facts
-            side = self._side(self.site.source, self._listing(self.site.source, True, outcome))
+            side = self._side(self.site.source, self._listing(self.site.source, True))
         except DunlinError as error:
             if error.kind is ErrorKind.NOT_FOUND and self.directory:
                 self.source_failed = True
@@ -128,7 +132,7 @@ class _Scan:
         if self.task.presence == Presence.SOURCE:
             return Side(None)
         try:
-            return self._side(self.site.target, self._listing(self.site.target, False, outcome))
+            return self._side(self.site.target, self._listing(self.site.target, False))
         except DunlinError as error:
             if error.kind is not ErrorKind.NOT_FOUND:
                 self._broken(error, outcome)
@@ -147,7 +151,7 @@ class _Scan:
         proven = self.proven and getattr(store, "caps").order is Order.PROVEN  # noqa: B009  (Lists has no caps)
         return Side(listing, proven=proven, collate=self.context.collate)
 
-    def _listing(self, store: Lists, is_source: bool, outcome: Outcome) -> Iterator[list[Named]]:
+    def _listing(self, store: Lists, is_source: bool) -> Iterator[list[Named]]:
         """The names that take part, batch by batch."""
         rules = self.rules
         selection = rules.selection
@@ -160,7 +164,7 @@ class _Scan:
             for batch in store.list(self.directory):
                 names = batch
                 if ".dunlin-" in "/".join([name for name, _ in batch]):
-                    names = [named for named in names if not self._temporary(named, is_source, outcome)]
+                    names = [named for named in names if not self._temporary(named, is_source)]
                 if self.context.own_names and not self.context.own_names.isdisjoint(name for name, _ in names):
                     names = [named for named in names if not self._own(named)]
                 if skip:
@@ -174,16 +178,16 @@ class _Scan:
                 if deep:
                     names = [named for named in names if named[1][MODE] & TYPE_BITS != DIRECTORY_BITS]
                 if is_source:
-                    self._take_in(names, outcome)
+                    self._take_in(names)
                 yield names
         except DunlinError:
             self.source_failed = is_source
             raise
 
-    def _take_in(self, names: list[Named], outcome: Outcome) -> None:
+    def _take_in(self, names: list[Named]) -> None:
         sizes = [what[SIZE] for _, what in names if what[MODE] & TYPE_BITS != DIRECTORY_BITS and self._sized(what)]
-        outcome.counts["scanned_files"] += len(sizes)
-        outcome.counts["scanned_bytes"] += sum(sizes)
+        self.outcome.counts["scanned_files"] += len(sizes)
+        self.outcome.counts["scanned_bytes"] += sum(sizes)
 
     # Size and age decide about a name, not about its two sides: a name that they keep out at the source is no
     # extra at the destination, and one that takes part is compared with whatever stands there. So they are asked
@@ -205,7 +209,7 @@ class _Scan:
             if (selection.takes(row[1]) if row[1] is not None else all_extras or selection.takes(row[2]))  # type: ignore[arg-type]
         ]
 
-    def _temporary(self, named: Named, is_source: bool, outcome: Outcome) -> bool:
+    def _temporary(self, named: Named, is_source: bool) -> bool:
         """Whether it is a temporary file of dunlin; at the destination those of dead runs are removed."""
         match = TEMPORARY.fullmatch(named[0])
         if match is None:
@@ -217,7 +221,7 @@ class _Scan:
                 try:
                     self.site.target.delete([join(self.directory, named[0])])
                 except DunlinError as error:
-                    outcome.tell(Level.WARN, "temporary.kept", str(error))
+                    self.outcome.tell(Level.WARN, "temporary.kept", str(error))
         return True
 
     def _own(self, named: Named) -> bool:
@@ -324,7 +328,8 @@ class _Scan:
         """Send what a window brought and go on with an empty outcome."""
         outcome.unfinished = True
         self.emit(outcome)
-        return Outcome()
+        self.outcome = Outcome()
+        return self.outcome
 
     # ---- the end ----
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dunlin import hashing
 from dunlin.errors import DunlinError
-from dunlin.model import DIRECTORY_BITS, MODE, SIZE, TYPE_BITS, Action, Entry, Operation, Row, join
+from dunlin.model import DIRECTORY_BITS, MODE, RDEV, SIZE, TYPE_BITS, Action, Entry, Kind, Operation, Row, join
+from dunlin.plan import same_meta
 from dunlin.report import Level
 from dunlin.stores.base import MakesLinks, power
+from dunlin.transfer import keep
+from dunlin.transfer.directory import dressed
 from dunlin.transfer.outcome import Outcome, Presence
 from dunlin.transfer.stream import digest_of
 from dunlin.workers.context import Context
@@ -49,26 +52,28 @@ def _one(context: Context, directory: str, operation: Operation, row: Row, outco
         outcome.extras.append((name, is_directory))
         _tell(outcome, "delete" if context.rules.mode == "plan" else "extra", path, facts[SIZE])
         return
+    if operation.clear and target is not None and target[MODE] & TYPE_BITS == DIRECTORY_BITS:
+        _cleared(context, path, outcome)
     if action is Action.DIRECTORY:
-        if target is None or operation.clear:
+        if context.rules.mode == "check" and operation.clear:
+            outcome.counts["differing_files"] += 1
+            _tell(outcome, "differ", path, 0)
+        elif target is None or operation.clear:
             outcome.counts["missing_directories"] += 1
             _tell(outcome, "make directory" if context.rules.mode == "plan" else "missing", path, 0)
+        elif source is not None and not same_meta(context.rules.policy, source, target):
+            if context.rules.mode == "check":
+                outcome.counts["differing_files"] += 1
+            _tell(outcome, "set metadata of" if context.rules.mode == "plan" else "differ", path, 0)
         there = target is not None and not operation.clear
         outcome.subdirectories.append((name, int(Presence.BOTH if there else Presence.SOURCE)))
         return
     if action is Action.VERIFY and _verified(context, path, row):
         outcome.counts["verified_files"] += 1
+        action = Action.META
+    if target is not None and not operation.clear and _alike(context, action, path, row):
         outcome.counts["equal_files"] += 1
-        outcome.counts["equal_bytes"] += facts[SIZE]
-        return
-    if action is Action.LINK and target is not None and _same_link(context, path, row):
-        outcome.counts["equal_files"] += 1
-        return
-    if action is Action.SPECIAL and target is not None and source is not None and source[MODE] == target[MODE]:
-        outcome.counts["equal_files"] += 1
-        return
-    if action is Action.META and context.rules.mode == "check" and not context.rules.policy.perms:
-        outcome.counts["equal_files"] += 1
+        outcome.counts["equal_bytes"] += facts[SIZE] if action is Action.META else 0
         return
     outcome.counts["missing_files" if target is None else "differing_files"] += 1
     outcome.counts["pending_files"] += 1
@@ -78,6 +83,44 @@ def _one(context: Context, directory: str, operation: Operation, row: Row, outco
         _tell(outcome, verb, path, facts[SIZE])
     else:
         _tell(outcome, "missing" if target is None else "differ", path, facts[SIZE])
+
+
+def _cleared(context: Context, path: str, outcome: Outcome) -> None:
+    """What goes with a directory that stands where a file belongs; raises what would keep it from going."""
+    site = context.site
+    rules = context.rules
+    planned = rules.mode == "plan"
+    if planned and not site.options.clear:
+        if any(True for _ in keep.contents(site.target, path)):
+            raise keep.not_empty(path)
+        return
+    if not rules.policy.delete:
+        return
+    gone = keep.to_clear(site, path) if planned else keep.contents(site.target, path)
+    for entry in gone:
+        if not (planned or keep.takes(rules.selection, entry)):
+            continue
+        is_directory = entry.kind is Kind.DIRECTORY
+        outcome.counts["extra_directories" if is_directory else "extra_files"] += 1
+        _tell(outcome, "delete" if planned else "extra", entry.path, entry.size)
+
+
+def _alike(context: Context, action: Action, path: str, row: Row) -> bool:
+    """Whether nothing is to be done to a name that both sides have, although the merge could not tell."""
+    policy = context.rules.policy
+    _, source, target = row
+    assert source is not None
+    assert target is not None
+    kind = not (source[MODE] ^ target[MODE]) & TYPE_BITS
+    meta = same_meta(policy, source, target)
+    if action is Action.LINK:
+        if not kind or not _same_link(context, path, row):
+            return False
+        # Links have no mode of their own.
+        return context.rules.mode == "check" or dressed(context.site, row, links=True)
+    if action is Action.SPECIAL:
+        return kind and source[RDEV] == target[RDEV] and meta
+    return action is Action.META and meta
 
 
 def _verified(context: Context, path: str, row: Row) -> bool:
@@ -96,7 +139,7 @@ def _same_link(context: Context, path: str, row: Row) -> bool:
     source, target = power(context.site.source, MakesLinks), power(context.site.target, MakesLinks)
     if source is None or target is None or row[1] is None or row[2] is None:
         return False
-    return not (row[1][MODE] ^ row[2][MODE]) & TYPE_BITS and source.read_link(path) == target.read_link(path)
+    return source.read_link(path) == target.read_link(path)
 
 
 def _tell(outcome: Outcome, verb: str, path: str, size: int, reason: str = "") -> None:

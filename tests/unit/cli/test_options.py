@@ -138,6 +138,7 @@ VALUES = [
     (["--lock-wait", "0"], "lock_wait", 0.0),
     (["--lock-wait", "2m"], "lock_wait", 120.0),
     (["--delete-extras", "--delete-excluded"], "delete_excluded", True),
+    (["--delete-extras", "--accept-source"], "accept_source", True),
     (["--max-delete", "0"], "max_delete", 0),
     (["--backup-dir", ".old"], "backup_dir", ".old"),
     (["--audit-log", "a.log"], "log.file", "a.log"),

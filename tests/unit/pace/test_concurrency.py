@@ -81,19 +81,25 @@ def test_a_cap_that_is_no_power_of_two_is_reached_and_kept(cap: int) -> None:
 
 
 def test_a_full_link_stops_the_growth() -> None:
-    pool = Pool(64, link, 0.0005).run(400)
+    pool = Pool(64, link, 0.002).run(400)
     assert pool.now < HOLD
     assert max(pool.targets) == 8  # tried once, gained nothing
     assert set(pool.targets[100:]) == {4}
 
 
 def test_falling_throughput_shrinks_step_by_step() -> None:
-    pool = Pool(64, thrashing, 0.0001).run(150)
+    pool = Pool(64, thrashing, 0.002).run(150)
     assert pool.steps() == [1, 2, 4, 8, 5, 4]
 
 
+def test_where_nearly_all_is_waiting_steps_are_larger() -> None:
+    assert Pool(64, latency, 0.00005).run(60).steps()[:4] == [1, 4, 16, 64]
+    pool = Pool(64, thrashing, 0.0001).run(150)
+    assert pool.steps() == [1, 4, 16, 11, 7, 4]
+
+
 def test_a_failed_trial_is_repeated_only_after_the_hold() -> None:
-    pool = Pool(64, link, 0.0005).run(100)
+    pool = Pool(64, link, 0.002).run(100)
     fallen = pool.now
     while pool.targets[-1] == 4:
         pool.run(1)
@@ -121,7 +127,7 @@ def test_units_that_began_before_a_change_do_not_count() -> None:
     control = Concurrency(8, lambda: now)
     for _ in range(3):
         now += 1.0
-        control.sample(1.0, 0.01, 1.0)
+        control.sample(1.0, 0.2, 1.0)
     assert control.target == 2
     for _ in range(10):
         control.sample(2.0, 0.01, 0.001)  # began at 1: a terrible rate, but not under two threads

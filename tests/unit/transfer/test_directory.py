@@ -116,15 +116,15 @@ def test_a_file_that_changed_once_is_copied_as_it_is_now(site: Make, source: Mem
     assert outcome.failed == []
 
 
-@pytest.mark.parametrize("change", [b"much more content", b"s"])
+@pytest.mark.parametrize("change", [b"much more content" * 300_000, b"s"])
 @pytest.mark.parametrize("large", [True, False])
 def test_a_file_that_grows_or_shrinks_while_it_is_written_is_tried_again(
     site: Make, tmp_path: Path, change: bytes, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory, "STREAM", 4 if large else 100)
+    monkeypatch.setattr(directory, "STREAM", 4 if large else 8 << 20)
     (tmp_path / "s").mkdir()
     (tmp_path / "t").mkdir()
-    (tmp_path / "s/f").write_bytes(b"first")
+    (tmp_path / "s/f").write_bytes(b"first" * 600_000)
     local = LocalStore(str(tmp_path / "s"))
     times = iter([1])
     real = local.read
@@ -374,6 +374,24 @@ def test_extras_hard_links_and_skips_only_go_on_record(site: Make, source: Memor
     assert sorted(tree(target)) == ["d/", "e"]
 
 
+NOW: dict[str, object] = {
+    "d/": None,
+    "d/f": b"new!",
+    "d/l": "-> new",
+    "d/n": b"n",
+    "d/s": Kind.FIFO,
+    "d/t": b"now a file",
+}
+KEPT: dict[str, object] = {
+    "d/": None,
+    "d/f": b"old",
+    "d/l": "-> old",
+    "d/s": b"was a file",
+    "d/t/": None,
+    "d/t/inner": b"inner",
+}
+
+
 class TestBackup:
     """`--backup-dir`: what is overwritten is kept first, inside the destination or beside it."""
 
@@ -401,36 +419,19 @@ class TestBackup:
             where="d",
         )
 
-    NOW: dict[str, object] = {
-        "d/": None,
-        "d/f": b"new!",
-        "d/l": "-> new",
-        "d/n": b"n",
-        "d/s": Kind.FIFO,
-        "d/t": b"now a file",
-    }
-    KEPT: dict[str, object] = {
-        "d/": None,
-        "d/f": b"old",
-        "d/l": "-> old",
-        "d/s": b"was a file",
-        "d/t/": None,
-        "d/t/inner": b"inner",
-    }
-
     def test_beside_the_destination(self, site: Make, source: MemoryStore, target: MemoryStore) -> None:
         kept = MemoryStore("kept")
         outcome = self.overwritten(site, source, target, backup=kept)
         assert outcome.failed == []
-        assert tree(target) == self.NOW
-        assert tree(kept) == self.KEPT
+        assert tree(target) == NOW
+        assert tree(kept) == KEPT
 
     @pytest.mark.parametrize("in_place", [True, False])
     def test_inside_the_destination(self, site: Make, source: MemoryStore, target: MemoryStore, in_place: bool) -> None:
         outcome = self.overwritten(site, source, target, backup=target, backup_prefix="kept/here", in_place=in_place)
         assert outcome.failed == []
-        kept = {f"kept/here/{path}": what for path, what in self.KEPT.items()}
-        assert tree(target) == {**self.NOW, "kept/": None, "kept/here/": None, **kept}
+        kept = {f"kept/here/{path}": what for path, what in KEPT.items()}
+        assert tree(target) == {**NOW, "kept/": None, "kept/here/": None, **kept}
         assert target.stat("kept/here/d/f").facts[6] == 1  # no second name of what is written to
 
     def test_what_could_not_be_kept_is_not_overwritten(

@@ -295,14 +295,14 @@ class LocalStore:
         self.dirs.forget(path)
         self.dirs.forget(new)
 
-    def make_directory(self, path: str, mode: int | None = None) -> bool:
+    def make_directory(self, path: str, mode: int | None = None, like: int | None = None) -> bool:
         """Make one directory; see `MakesDirs`. For ``""`` it makes the root, whose parent must exist."""
         try:
             if not path:
                 return self._make_root(mode)
             directory, name = self._split(path)
             with self.dirs.open(directory) as fd:
-                return _make_directory(fd, name, mode)
+                return _make_directory(fd, name, mode, like)
         except OSError as error:
             raise translate(error, "make the directory", self._where(path)) from error
 
@@ -347,10 +347,11 @@ class LocalStore:
 
     def make_special(self, path: str, mode: int, rdev: int, meta: Meta) -> None:
         """Make (or atomically replace) a FIFO, socket or device; see `MakesLinks`."""
-        kind = stat.S_IFMT(mode)
-        self._appear(path, lambda temp, fd: os.mknod(temp, kind | 0o600, rdev, dir_fd=fd), meta, stat.S_IMODE(mode))
+        # Without a mode in `meta` the umask has its say, as for files.
+        first = mode & ~0o7000 if meta.mode is None else stat.S_IFMT(mode) | 0o600
+        self._appear(path, lambda temp, fd: os.mknod(temp, first, rdev, dir_fd=fd), meta)
 
-    def _appear(self, path: str, make: Callable[[str, int], None], meta: Meta | None, mode: int | None = None) -> None:
+    def _appear(self, path: str, make: Callable[[str, int], None], meta: Meta | None) -> None:
         directory, name = self._split(path)
         shown = self._where(path)
         with self.dirs.open(directory) as fd:
@@ -361,8 +362,6 @@ class LocalStore:
                     return
                 try:
                     with handle(fd, temp) as target:
-                        if mode is not None and meta.mode is None:
-                            apply(target, Meta(mode=mode), self._refusals, shown)
                         apply(target, meta, self._refusals, shown)
                 except BaseException:
                     os.unlink(temp, dir_fd=fd)
@@ -459,9 +458,10 @@ def _is_directory(fd: int, name: str) -> bool:
     return stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
 
 
-def _make_directory(fd: int, name: str, mode: int | None) -> bool:
+def _make_directory(fd: int, name: str, mode: int | None, like: int | None) -> bool:
+    first = 0o700 if mode is not None else 0o777 if like is None else like & 0o777 | 0o700
     try:
-        permitted(fd, lambda: os.mkdir(name, 0o777 if mode is None else 0o700, dir_fd=fd))
+        permitted(fd, lambda: os.mkdir(name, first, dir_fd=fd))
     except FileExistsError:
         if not _is_directory(fd, name):
             raise

@@ -230,7 +230,7 @@ def _write_whole(
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     # Nobody but us may read the content before owner and mode are right. Without a wanted mode a
     # new file is made as the umask says, and one that replaces another keeps that one's mode.
-    mode = 0o666 if meta.mode is None else 0o600
+    mode = _first_mode(meta)
     keeps = meta.mode is None and there is not None and stat.S_ISREG(there.st_mode)
     kept = stat.S_IMODE(there.st_mode) & 0o777 if there is not None and keeps else None
     temp, fd = make_temp(
@@ -254,10 +254,17 @@ def _write_whole(
         raise
 
 
+def _first_mode(meta: Meta) -> int:
+    """The permission bits with which a file is made, before the umask."""
+    if meta.mode is not None:
+        return 0o600
+    return 0o666 if meta.like is None else meta.like & 0o777
+
+
 def _write_in_place(
     place: Place, fill: Fill, meta: Meta, options: WriteOptions, refusals: Refusals, if_absent: bool
 ) -> None:
-    mode = 0o666 if meta.mode is None else 0o600
+    mode = _first_mode(meta)
     made, fd = _open_in_place(place, mode, if_absent)
     try:
         try:
