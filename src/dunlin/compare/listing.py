@@ -54,6 +54,7 @@ class Side:
         collate: Collate | None = None,
         run: int = RUN,
     ) -> None:
+        self.absent = listing is None
         self._batches = _regroup(listing if listing is not None else iter(()), run)
         self._proven = proven and collate is None
         self._collate = collate
@@ -104,7 +105,8 @@ class Side:
         keyed.sort(key=lambda k: k[0])
         return keyed
 
-    def _rest(self) -> Iterator[list[Named]]:
+    def batches(self) -> Iterator[list[Named]]:
+        """The listing as it came, batch by batch; instead of `start` and `cut`."""
         yield self.first
         self.first = []
         if self._second is not None:
@@ -113,7 +115,7 @@ class Side:
 
     def _checked(self) -> Iterator[list[Keyed]]:
         previous = b""
-        for batch in self._rest():
+        for batch in self.batches():
             keyed = [(sort_key(name, what[MODE] & TYPE_BITS == DIRECTORY_BITS), name, what) for name, what in batch]
             for key, name, _ in keyed:
                 if key < previous:
@@ -123,7 +125,7 @@ class Side:
 
     def _sorted(self) -> Iterator[list[Keyed]]:
         with tempfile.TemporaryFile(prefix="dunlin-sort-") as spill:
-            runs = [_spill(spill, self._keyed(batch)) for batch in self._rest()]
+            runs = [_spill(spill, self._keyed(batch)) for batch in self.batches()]
             streams = [_unspill(spill, offsets) for offsets in runs]
             window: list[Keyed] = []
             for keyed in heapq.merge(*streams, key=lambda k: k[0]):

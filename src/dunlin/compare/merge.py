@@ -38,6 +38,9 @@ def merge(
         collate: as given to the sides.
         matched: also list the pairs in sync, for a directory that is not on record yet.
     """
+    if target.absent and not source.single and collate is None:
+        yield from _one_sided(source, same)
+        return
     if source.single and target.single:
         difference = compare_window(source.first, target.first, same, collate, matched)
         difference.last = True
@@ -64,6 +67,20 @@ def merge(
         yield difference
         if last:
             return
+
+
+def _one_sided(source: Side, same: Same) -> Iterator[Difference]:
+    """Where there is nothing to compare with no order is needed, and the first names can be dealt with at once."""
+    batches = source.batches()
+    batch = next(batches, [])
+    while True:
+        following = next(batches, None)
+        difference = compare_window(batch, [], same)
+        difference.last = following is None
+        yield difference
+        if following is None:
+            return
+        batch = following
 
 
 def _hold_back(mine: list[Keyed], boundary: bytes) -> tuple[list[Keyed], list[Keyed]]:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from dataclasses import dataclass, replace
 
-from dunlin.errors import DunlinError, ErrorKind, usage
+from dunlin.errors import DunlinError, ErrorKind, printable, usage
 from dunlin.jobs.options import SyncOptions
 from dunlin.plan import Policy
 from dunlin.stores.base import Caps, MakesDirs, Store, power
@@ -24,6 +24,7 @@ class PairOfStores:
         source, target: canonical URLs, without credentials.
         source_store, target_store: opened for this process.
         target_exists: the destination's root was there.
+        roots: device and inode of each root that is local.
         skip_source, skip_target: paths that never take part (one side lies in the other, the backup directory).
         caps: what the destination can hold; case and Unicode form of names were tried out.
         backup, backup_prefix: as in `workers.setup.Setup`.
@@ -37,6 +38,7 @@ class PairOfStores:
     target_exists: bool = True
     skip_source: frozenset[str] = frozenset()
     skip_target: frozenset[str] = frozenset()
+    roots: frozenset[tuple[int, int]] = frozenset()
     backup: str = ""
     backup_prefix: str = ""
 
@@ -57,7 +59,7 @@ def open_pair(options: SyncOptions, token: str = "0") -> PairOfStores:
     pair = PairOfStores(source_url, target_url, source, target, target.caps, exists)
     _nesting(pair)
     if options.backup_dir:
-        _backup(pair, options.backup_dir)
+        _backup(pair, options.backup_dir, make=options.mode == "sync")
     return pair
 
 
@@ -90,7 +92,9 @@ def _is_left(name: str, dead: frozenset[str]) -> bool:
 def _check_source(source: Store, shown: str) -> None:
     try:
         source.stat("")
-        next(source.list(""), None)
+        path = local_path(source.url)
+        if path is not None:
+            os.scandir(path).close()
     except DunlinError as error:
         if error.kind is ErrorKind.NOT_FOUND:
             path = local_path(source.url)
@@ -143,12 +147,25 @@ def _nesting(pair: PairOfStores) -> None:
     source, target = local_path(pair.source), local_path(pair.target)
     if source is None or target is None:
         return
+    here, there = _identity(source), _identity(target)
+    if here == there:
+        # Two mounts of one place have two paths.
+        raise usage(f"source and destination are the same place: {printable(source)} and {printable(target)}")
+    pair.roots = frozenset(root for root in (here, there) if root is not None)
     inner = _below(target, source)
     if inner:
         pair.skip_source = frozenset({inner})
     outer = _below(source, target)
     if outer:
         pair.skip_target = frozenset({outer})
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:  # the destination of a dry run
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _below(path: str, root: str) -> str:
@@ -158,7 +175,7 @@ def _below(path: str, root: str) -> str:
     return path[len(prefix) :] if path.startswith(prefix) and path != root else ""
 
 
-def _backup(pair: PairOfStores, directory: str) -> None:
+def _backup(pair: PairOfStores, directory: str, make: bool) -> None:
     target = local_path(pair.target)
     if target is None:
         raise usage("--backup-dir works with local destinations only")
@@ -167,8 +184,10 @@ def _backup(pair: PairOfStores, directory: str) -> None:
         raise usage("--backup-dir is the destination itself", "name a directory in or beside it")
     inside = _below(path, target)
     source = local_path(pair.source)
+    if source is not None and os.path.realpath(path) == os.path.realpath(source):
+        raise usage("--backup-dir is the source itself", "name a directory of its own")
     try:
-        if options.mode == "sync":
+        if make:
             os.makedirs(path, exist_ok=True)
     except OSError as error:
         raise DunlinError("make the backup directory", path, ErrorKind.READ_ONLY, error.strerror or "") from error

@@ -50,8 +50,8 @@ class FileRecord:
         if self._log is not None and rows:
             self._log.write(rows, self._operation)
         if self._report is not None:
-            for row in rows:
-                self._report.write(f"{row[0]}\t{_one_line(row[1])}\n")
+            for outcome_word, path, *_ in rows:
+                self._report.write(f"{outcome_word}\t{_one_line(path)}\n")
             for _, name, _, fields in outcome.news:
                 if name == "plan":
                     self._report.write(f"{fields['verb']}\t{_one_line(fields['path'])}\n")

@@ -22,6 +22,7 @@ from dunlin.state.codec import Target
 from dunlin.state.location import locate
 from dunlin.state.runs import Pair, Run
 from dunlin.state.store import State
+from dunlin.transfer.outcome import Outcome
 from dunlin.workers import endgame
 from dunlin.workers.checkpoint import Checkpointer
 from dunlin.workers.context import Rules
@@ -155,6 +156,7 @@ class _Run:
         crew = self.crew
         # The probe for the treatment of names wrote into the root; a continued run may not visit it again.
         crew.touched.add("")
+        self._look_for_listed()
         if continues:
             crew.begin(None)
         else:
@@ -170,6 +172,8 @@ class _Run:
             if self.options.policy.delete and not crew.stopping:
                 refused = self._delete(run)
             endgame.dress_touched(crew)
+        elif self.options.mode == "plan" and self.options.policy.delete and not crew.stopping:
+            refused = self._refusal(run, crew.stats.extra_files, crew.stats.extra_directories)
         status = "completed"
         if crew.fatal is not None:
             status = "failed"
@@ -177,29 +181,51 @@ class _Run:
             status = "interrupted"
         return self._result(run, status, continues, refused)
 
+    def _look_for_listed(self) -> None:
+        """A path that --files-from lists and the source lacks is a failure; no listing would ever miss it."""
+        outcome = Outcome()
+        for path in sorted(self.options.selection.files or ()):
+            try:
+                self.pair.source_store.stat(path)
+            except DunlinError as error:
+                # Anything else is met again, and told, where its directory is listed.
+                if error.kind is ErrorKind.NOT_FOUND:
+                    reason = "--files-from lists it, and the source has no such name"
+                    outcome.fail(path, DunlinError("copy", path, ErrorKind.NOT_FOUND, reason))
+        self.crew.add(outcome)
+
     def _delete(self, run: Run) -> str:
-        """Delete the extras unless something speaks against it; returns "limit" when there were too many."""
+        """Delete the extras unless something speaks against it; returns what `_refusal` says."""
         crew, state = self.crew, self.state
+        refused = self._refusal(run, *state.count_extras(self.row.id))
+        if refused:
+            return refused
         identity = root_identity(self.pair.source)
-        changed = bool(self.row.root and identity and self.row.root != identity and not self.options.accept_source)
-        files, directories = state.count_extras(self.row.id)
-        known = max(self.row.known_files, crew.stats.scanned_files, state.run(run.id).stats.scanned_files)
-        stats = replace(crew.stats, extra_files=files, extra_directories=directories)
-        stats.source_errors += self._errors_of_chain(run)
-        empty = crew.stats.scanned_files == 0 and crew.stats.scanned_directories <= 1 and run.continued_from is None
-        reason = endgame.delete_refusal(stats, empty, changed, known)
-        if reason:
-            endgame.refuse(crew, state, reason)
-            return ""
-        limit = endgame.delete_limit(self.options.max_delete, known)
-        if files + directories > limit:
-            endgame.refuse(crew, state, f"more than --max-delete {limit}")
-            return "limit"
         if identity:
             state.set_root(self.row.id, identity)
         endgame.delete_extras(crew)
         state.clear_extras(self.row.id)
         return ""
+
+    def _refusal(self, run: Run, files: int, directories: int) -> str:
+        """Tell why so many extras are not deleted: "limit" when they are too many, "unsafe", or "" if they may go."""
+        crew = self.crew
+        identity = root_identity(self.pair.source)
+        changed = bool(self.row.root and identity and self.row.root != identity and not self.options.accept_source)
+        known = max(self.row.known_files, crew.stats.scanned_files, self.state.run(run.id).stats.scanned_files)
+        stats = replace(crew.stats, extra_files=files, extra_directories=directories)
+        stats.source_errors += self._errors_of_chain(run)
+        empty = crew.stats.scanned_files == 0 and crew.stats.scanned_directories <= 1 and run.continued_from is None
+        reason = endgame.delete_refusal(stats, empty, changed, known)
+        limit = endgame.delete_limit(self.options.max_delete, known)
+        too_many = not reason and files + directories > limit
+        if too_many:
+            reason = f"more than --max-delete {limit}"
+        if reason and files + directories:
+            message = f"{files} files and {directories} directories are not deleted: {reason}"
+            fields = {"files": files, "directories": directories}
+            self.report.event(Event(Level.WARN, "delete.disabled", message, fields))
+        return "limit" if too_many else "unsafe" if reason else ""
 
     def _errors_of_chain(self, run: Run) -> int:
         """Errors at the source in the interrupted runs that this one continues."""
@@ -269,6 +295,7 @@ class _Run:
             own=tuple(own_paths(options, self.state.database.path)),
             skip_source=pair.skip_source,
             skip_target=pair.skip_target,
+            roots=pair.roots,
             run=self.token,
             dead=self.dead,
         )
@@ -282,7 +309,6 @@ class _Run:
             backup_prefix=pair.backup_prefix,
             share=max(1 << 20, moving.buffer_bytes // max(1, movers) // 2),
             target_caps=pair.caps,
-            push=options.bandwidth is not None,
         )
         local = pair.source.startswith("file:") and pair.target.startswith("file:")
         start = options.crew.start or ("fork" if local else "spawn")

@@ -121,7 +121,7 @@ class Files:
         """
         with self._database.transaction():
             if fresh is None:
-                fresh = self._none(directory_id)
+                fresh = self.is_empty(directory_id)
             front = (directory_id, run, self._begin(directory_id, written))
             if not fresh or not self._try("file_insert", front, rows):
                 if self._try("file_upsert", front, rows):
@@ -130,18 +130,28 @@ class Files:
                 self._database.many(self._sql["file_upsert"], [front + row for row in fitted])
 
     def put_synced(
-        self, run: int, directory_id: int, rows: Sequence[tuple[Any, ...]], algorithm: str | None, written: bool = True
+        self,
+        run: int,
+        directory_id: int,
+        rows: Sequence[tuple[Any, ...]],
+        algorithm: str | None,
+        written: bool = True,
+        fresh: bool = False,
     ) -> None:
-        """Store synced files with the fields `SYNCED_ROW`: the short way for a directory of new files."""
+        """Store synced files with the fields `SYNCED_ROW`: the short way for a directory of new files.
+
+        `fresh`: none of these names has a row yet; a wrong True costs time, nothing else.
+        """
         with self._database.transaction():
-            if self._none(directory_id):
+            if fresh or self.is_empty(directory_id):
                 front = (directory_id, run, self._begin(directory_id, written), algorithm)
                 if self._try("file_insert_synced", front, rows):
                     return
             wide = [_widen(row, algorithm) for row in rows]
             self.put_files(run, directory_id, wide, fresh=False, written=written)
 
-    def _none(self, directory_id: int) -> bool:
+    def is_empty(self, directory_id: int) -> bool:
+        """Whether nothing is on record of the directory's files."""
         return self._database.one(self._sql["file_any"], (directory_id,)) is None
 
     def _begin(self, directory_id: int, written: bool) -> int:

@@ -84,8 +84,7 @@ class Later:
                 inode, name = (pair, signed(dev), signed(ino)), encode_name(path)
                 row = self._database.one(self._sql["link_first"], inode)
                 answer.append(decode_name(row[0]) if row and row[0] != name else None)
-                # The one that the caller copies stands first, whatever its path: the others are linked to it.
-                waits = int(not copied and answer[-1] is not None)
+                waits = int(not copied)
                 self._database.execute(self._sql["link_drop"], (*inode, 1 - waits, name))
                 self._database.execute(self._sql["link_put"], (*inode, waits, name))
         return answer

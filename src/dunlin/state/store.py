@@ -80,7 +80,7 @@ class State:
         self.forget_gone, self.scanned_directories = frontier.forget_gone, frontier.scanned_directories
 
         files = Files(database, self._sql, self.now)
-        self.put_files, self.put_synced = files.put_files, files.put_synced
+        self.put_files, self.put_synced, self.is_empty = files.put_files, files.put_synced, files.is_empty
         self.known_rows, self.known_names = files.known_rows, files.known_names
         self.forget_missing = files.forget_missing
         self.pending, self.pending_totals, self.failed = files.pending, files.pending_totals, files.failed

@@ -18,7 +18,7 @@ from dunlin.transfer.outcome import Waiting
 from dunlin.transfer.site import STREAM
 from dunlin.workers.tasks import Move, Turn
 
-WINDOW = 20_000
+WINDOW = 60_000
 """Files in memory."""
 
 PAGE_FILES = 1_000
@@ -31,7 +31,11 @@ _PAST = "\udcff" * 300
 
 @dataclass(slots=True)
 class Open:
-    """A directory with files in the window or in flight."""
+    """A directory with files in the window or in flight.
+
+    `left`: units not done. `more`: files beyond the window, to be read back. `scanning`: its listing goes on.
+    `light`: its waiting files are not on record. `fresh`: no file of it was on record before.
+    """
 
     id: int
     path: str
@@ -40,6 +44,8 @@ class Open:
     scanning: bool = False
     failed: bool = False
     sweep: bool = False
+    light: bool = False
+    fresh: bool = False
     ctime: int | None = None
     digest: bytes | None = None
 
@@ -55,6 +61,13 @@ class Backlog:
         self._in_window = 0
         self.open: dict[int, Open] = {}
         self.on_disk = False
+        self.resumed = False  # a killed run may have left temporary files in directories that are not listed again
+        self._swept = 0  # directories are read back in the order of their ids
+
+    @property
+    def room(self) -> int:
+        """Files that the window still takes."""
+        return max(0, WINDOW - self._in_window)
 
     def __bool__(self) -> bool:
         return bool(self._pages or self._large or self.on_disk)
@@ -124,7 +137,8 @@ class Backlog:
                     continue
                 if known is None:
                     path = next(r.directory for r in rows if r.directory_id == row_id)
-                    known = self.open[row_id] = Open(row_id, path, sweep=True)
+                    known = self.open[row_id] = Open(row_id, path, sweep=self.resumed and row_id > self._swept)
+                    self._swept = max(self._swept, row_id)
                 filling = row_id
                 self._put(known, turns)
                 room -= len(turns)

@@ -36,6 +36,8 @@ class Rules:
         own: absolute paths of the state file, the log, ...: never part of a tree.
         skip_source, skip_target: paths below the roots that never take part: one side lying in the
             other, the backup directory.
+        roots: device and inode of either local root: a directory that is one of them is never entered from
+            the other side, whatever mount or link leads there.
         run: 8 hexadecimal digits that name the run in temporary files.
         dead: the same of runs that are known to be over.
     """
@@ -49,6 +51,7 @@ class Rules:
     own: tuple[str, ...] = ()
     skip_source: frozenset[str] = frozenset()
     skip_target: frozenset[str] = frozenset()
+    roots: frozenset[tuple[int, int]] = frozenset()
     run: str = "00000000"
     dead: frozenset[str] = frozenset()
 
@@ -65,6 +68,7 @@ class Context:
     collate: Collate | None = field(init=False)
     seed: bytes = field(init=False)
     own_names: frozenset[str] = field(init=False)
+    root_inodes: frozenset[int] = field(init=False)
     warned: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -76,6 +80,7 @@ class Context:
         self.seed = hashlib.blake2b(
             repr((replace(policy, delete=False), self.rules.selection.fingerprint())).encode(), digest_size=16
         ).digest()
+        self.root_inodes = frozenset(inode for _, inode in self.rules.roots)
         self.own_names = frozenset(os.path.basename(path) for path in self.rules.own)
 
 

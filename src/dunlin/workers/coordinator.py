@@ -52,7 +52,11 @@ RUN_AHEAD = 0.25
 """Seconds: when units that copy take longer than this on average, scans run ahead of transfers."""
 
 DEATHS = 3
-"""Movers that may die over one unit before its directory counts as failed."""
+"""Movers that may die over one unit before its directory counts as failed.
+
+Which of its units a mover died over is not known the first time. From then on these units are announced when they
+are begun, so that those that only waited are not blamed again.
+"""
 
 
 @dataclass(slots=True)
@@ -223,7 +227,7 @@ class Coordinator:
         if not self.pool.started and self._worth_movers(task):
             self.start_movers()
         if self.pool.started:
-            self.pool.submit(unit, tasks.pack(task))
+            self.pool.submit(unit, tasks.pack(task), deaths > 0)
             return
         begin = time.perf_counter()
         outcome = run_unit(self.context, task, lambda part: self._record([(unit, "part", part)]))
@@ -251,15 +255,20 @@ class Coordinator:
             return
         arrivals = self.pool.poll(0.1)
         batch: list[tuple[int, str, Outcome]] = []
+        lost: list[str] = []
         for arrival in arrivals:
             if arrival.kind in ("done", "part"):
                 batch.append((arrival.unit, arrival.kind, Outcome.unpack(arrival.body[0])))
             elif arrival.kind == "lost":
+                lost.append(_directory(self.flights[arrival.unit].task) or ".")
                 self._retry_lost(arrival)
             elif arrival.kind == "fault":
                 batch.append((arrival.unit, "done", self._fault(arrival)))
             else:
                 self._show(arrival)
+        if lost:
+            more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+            self._event(Level.WARN, "mover.lost", f"a mover died; what it had is done again: {lost[0]}{more}")
         if batch:
             self._record(batch)
         self._gauges()
@@ -267,8 +276,9 @@ class Coordinator:
     def _retry_lost(self, arrival: Arrival) -> None:
         """The mover of a unit died: do the unit again, looking at the destination and for its temporary files."""
         flight = self.flights.pop(arrival.unit)
-        self._event(Level.WARN, "mover.lost", f"a mover died; its unit is done again: {_directory(flight.task) or '.'}")
-        if flight.deaths + 1 >= DEATHS or self.stopping:
+        name, begun = arrival.body
+        deaths = flight.deaths + 1 if begun or not flight.deaths else flight.deaths
+        if deaths >= DEATHS or self.stopping:
             outcome = Outcome()
             if self.stopping:
                 outcome.end(DunlinError("finish", _directory(flight.task), ErrorKind.INTERRUPTED))
@@ -282,14 +292,15 @@ class Coordinator:
             return
         if isinstance(flight.task, Scan):
             presence = int(Presence.UNKNOWN if flight.task.presence != Presence.TARGET else Presence.TARGET)
+            sweep = (*flight.task.sweep, name)
             again: tasks.Task = Scan(
-                flight.task.directory, presence, flight.task.files, suspect=flight.task.suspect, sweep=arrival.body
+                flight.task.directory, presence, flight.task.files, suspect=flight.task.suspect, sweep=sweep
             )
         elif isinstance(flight.task, Move):
-            again = Move(flight.task.directory, flight.task.turns, sweep=True, dead=arrival.body)
+            again = Move(flight.task.directory, flight.task.turns, sweep=True, dead=(*flight.task.dead, name))
         else:
             again = flight.task
-        self.submit(again, flight.directory, flight.deaths + 1)
+        self.submit(again, flight.directory, deaths)
 
     def _fault(self, arrival: Arrival) -> Outcome:
         flight = self.flights[arrival.unit]
@@ -309,6 +320,7 @@ class Coordinator:
         else:
             self.frontier_on_disk = True
             self.backlog.on_disk = True
+            self.backlog.resumed = True
         files, size = self.state.pending_totals(self.run) if root is None else (0, 0)
         self.stats.pending_files, self.stats.pending_bytes = files, size
 
@@ -358,7 +370,8 @@ class Coordinator:
     def _take_in(self, flight: Flight, done: bool, outcome: Outcome, follow: list[Callable[[], None]]) -> None:
         task = flight.task
         self._count(outcome, task)
-        self._rows(flight.directory, outcome)
+        light = self._is_light(flight, outcome)
+        self._rows(flight.directory, outcome, not light)
         directory = _directory(task)
         if outcome.subdirectories:
             self._add_directories(directory, outcome.subdirectories)
@@ -368,6 +381,9 @@ class Coordinator:
             self._links(flight, outcome)
         if outcome.waiting and not self.stopping:
             known = self._open(flight)
+            if light and not known.light:
+                known.light = True
+                known.fresh = self.state.is_empty(flight.directory)
             self.stats.pending_files += len(outcome.waiting)
             self.stats.pending_bytes += sum(facts[SIZE] for _, facts, _, _ in outcome.waiting)
             self.backlog.add(known, outcome.waiting)
@@ -380,14 +396,37 @@ class Coordinator:
                 self._finished(flight, outcome)
             elif isinstance(task, Record):
                 self._held.discard(flight.directory)
+        self._tell(directory, outcome)
+        if outcome.fatal is not None and self.fatal is None:
+            self._end(fatal_error(outcome.fatal))
+
+    def _is_light(self, flight: Flight, outcome: Outcome) -> bool:
+        """Whether what waits need not be put on record, because transfers keep up with the scan and it fits in memory.
+
+        The directory then stays queued until all of that is done: after a kill it is simply listed again.
+        """
+        known = self.backlog.open.get(flight.directory)
+        return (
+            isinstance(flight.task, Scan)
+            and not (known is not None and known.more)
+            and 0 < len(outcome.waiting) <= self.backlog.room
+            and not (outcome.linked or self.runs_ahead or self.stopping)
+        )
+
+    def add(self, outcome: Outcome) -> None:
+        """Count and tell what was found out about names, by paths, outside of any unit."""
+        self.stats.add(outcome.counts)
+        for name, n in outcome.counts.items():
+            self.report.count(name, n)
+        self._tell("", outcome)
+
+    def _tell(self, directory: str, outcome: Outcome) -> None:
         self.audit(directory, outcome)
         for level, name, message, fields in outcome.news:
             self._event(Level(level), name, message, **fields)
         for name, kind, message, attempts in outcome.failed:
             path = join(directory, name) if name else directory
             self._event(Level.ERROR, "file.failed", message, path=path, kind=kind, attempt=attempts)
-        if outcome.fatal is not None and self.fatal is None:
-            self._end(fatal_error(outcome.fatal))
 
     def _end(self, error: DunlinError) -> None:
         if error.kind is ErrorKind.INTERRUPTED:
@@ -420,17 +459,18 @@ class Coordinator:
             if counts["copied_files"]:
                 self._copy_seconds += (outcome.seconds - self._copy_seconds) / 8
 
-    def _rows(self, directory: int, outcome: Outcome) -> None:
+    def _rows(self, directory: int, outcome: Outcome, waiting: bool = True) -> None:
         """The rows of files: copied, found in sync, waiting, failed."""
         if not self.rules.record or self.rules.mode != "sync":
             return
         state, run = self.state, self.run
         if outcome.copied:
-            state.put_synced(run, directory, outcome.copied, self._checksum)
+            known = self.backlog.open.get(directory)
+            state.put_synced(run, directory, outcome.copied, self._checksum, fresh=known is not None and known.fresh)
         if outcome.seen:
             rows = [_file_row(row, FileStatus.SYNCED, self._checksum) for row in outcome.seen]
             state.put_files(run, directory, rows, written=False)
-        if outcome.waiting:
+        if outcome.waiting and waiting:
             rows = [_file_row(_as_row(name, facts), FileStatus.PENDING) for name, facts, _, _ in outcome.waiting]
             state.put_files(run, directory, rows, written=False)
         if outcome.failed or outcome.vanished:
@@ -460,6 +500,9 @@ class Coordinator:
         rows = [row for row in outcome.linked if row[1] is not None]
         names = [(facts[7], facts[8], join(directory, name), False) for name, facts, _ in rows if facts]
         firsts = self.state.add_links(self.pair, names)
+        # The name that is copied stands first in its group, whatever its path: the others are linked to it.
+        leaders = [(dev, ino, path, True) for (dev, ino, path, _), first in zip(names, firsts, strict=True) if first is None]
+        self.state.add_links(self.pair, leaders)
         policy = self.rules.policy
         for (name, facts, target), first in zip(rows, firsts, strict=True):
             if first is not None or facts is None or not is_file(facts):
@@ -492,6 +535,9 @@ class Coordinator:
             known.scanning = False
             known.failed = known.failed or bool(outcome.failed)
             known.digest = outcome.digest
+            if known.light:
+                self._settle(known, follow)
+                return
             self.state.finish_directory(self.run, flight.directory, DirectoryStatus.SCANNED)
             self._held.discard(flight.directory)
             self._settle(known, follow)
@@ -510,6 +556,10 @@ class Coordinator:
         closed = self.backlog.settle(known)
         if closed is not None:
             follow.append(lambda: self._submit_finish(closed))
+        elif known.light and known.id not in self.backlog.open:
+            # What was not on record is done; the rest is, and is read back from there.
+            self.state.finish_directory(self.run, known.id, DirectoryStatus.SCANNED)
+            self._held.discard(known.id)
 
     def _submit_finish(self, closed: Open) -> None:
         self._finishing[closed.id] = closed
@@ -521,12 +571,12 @@ class Coordinator:
         if outcome.fatal is not None or (self.stopping and outcome.waiting):
             known.left -= 1
             return  # what was not begun stays pending
-        closed = self.backlog.done(flight.directory)
-        if closed is not None:
-            follow.append(lambda: self._submit_finish(closed))
+        known.left -= 1
+        self._settle(known, follow)
 
     def _finished(self, flight: Flight, outcome: Outcome) -> None:
         closed = self._finishing.pop(flight.directory, None)
+        self._held.discard(flight.directory)
         if outcome.fatal is not None or closed is None:
             return
         digest = None if closed.failed or outcome.failed else closed.digest

@@ -15,8 +15,6 @@ from __future__ import annotations
 from itertools import groupby
 
 from dunlin.model import Stats
-from dunlin.report import Event, Level
-from dunlin.state.store import State
 from dunlin.workers.coordinator import Coordinator
 from dunlin.workers.tasks import Delete, Finish, Join
 
@@ -86,14 +84,6 @@ def dress_touched(crew: Coordinator) -> None:
         _keep_pace(crew)
     crew.touched.clear()
     crew.drain()
-
-
-def refuse(crew: Coordinator, state: State, reason: str) -> None:
-    """Tell that nothing is deleted, and why."""
-    files, directories = state.count_extras(crew.pair)
-    if files or directories:
-        message = f"{files} files and {directories} directories are not deleted: {reason}"
-        crew.report.event(Event(Level.WARN, "delete.disabled", message, {"files": files, "directories": directories}))
 
 
 def _keep_pace(crew: Coordinator) -> None:

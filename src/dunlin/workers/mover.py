@@ -42,13 +42,13 @@ TICK = 0.25
 def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int) -> None:
     """Do units from the socket until it closes.
 
-    Messages in: ("units", [(id, packed task), ...]), ("threads", n). Messages out: ("part", id, outcome),
+    Messages in: ("units", [(id, packed task, announce), ...]), ("threads", n). Messages out: ("part", id, outcome),
     ("ended", [("done", id, outcome) or ("fault", id, text, trace), ...]), ("task", thread, path, total, done)
-    and ("end", thread).
+    and ("end", thread), and ("begin", id) for units that are to be announced.
     """
     wire = Wire(end)
     context = build(setup, bucket, number, _Progress(wire))
-    work: queue.SimpleQueue[tuple[int, tuple[Any, ...]] | None] = queue.SimpleQueue()
+    work: queue.SimpleQueue[tuple[int, tuple[Any, ...], bool] | None] = queue.SimpleQueue()
     threads: list[threading.Thread] = []
 
     def grow(n: int) -> None:
@@ -83,7 +83,7 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int) -> None
     wire.close()
 
 
-def _work(context: Context, wire: Wire, work: queue.SimpleQueue[tuple[int, tuple[Any, ...]] | None]) -> None:
+def _work(context: Context, wire: Wire, work: queue.SimpleQueue[tuple[int, tuple[Any, ...], bool] | None]) -> None:
     """One thread: units from the queue; what became of them goes back in groups."""
     ended: list[tuple[Any, ...]] = []
     flush_at = 0.0
@@ -99,7 +99,11 @@ def _work(context: Context, wire: Wire, work: queue.SimpleQueue[tuple[int, tuple
                 item = work.get()
             if item is None:
                 break
-            unit, packed = item
+            unit, packed, announce = item
+            if announce:
+                wire.send(("ended", ended))
+                wire.send(("begin", unit))
+                ended, flush_at = [], 0.0
             try:
                 outcome = run_unit(context, tasks.unpack(packed), partial(_emit, wire, unit))
                 ended.append(("done", unit, outcome.pack()))

@@ -46,14 +46,15 @@ class Mover:
     pid: int
     child: subprocess.Popen[bytes] | None = None
     units: set[int] = field(default_factory=set)
-    outbox: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
+    begun: set[int] = field(default_factory=set)
+    outbox: list[tuple[int, tuple[Any, ...], bool]] = field(default_factory=list)
 
 
 class Arrival(NamedTuple):
     """What came from a mover: `kind` is "done", "part", "fault", "task", "end" or "lost".
 
     `unit` is the unit's number (for "task" and "end": the mover's), `body` the rest of the message; for
-    "lost" the unit's mover died, and `body` holds its token.
+    "lost" the unit's mover died, and `body` holds its token and whether the unit was announced as begun.
     """
 
     kind: str
@@ -146,11 +147,14 @@ class Pool:
         body = f"import sys; sys.path.insert(0, {root!r}); from dunlin.workers.mover import main; main(sys.argv[1:])"
         return subprocess.Popen([sys.executable, "-c", body, *words], pass_fds=fds, stdin=subprocess.DEVNULL)
 
-    def submit(self, unit: int, packed: tuple[Any, ...]) -> None:
-        """Give a unit to the mover with the fewest; it goes out with the next `flush` or `poll`."""
+    def submit(self, unit: int, packed: tuple[Any, ...], announce: bool = False) -> None:
+        """Give a unit to the mover with the fewest; it goes out with the next `flush` or `poll`.
+
+        `announce`: the mover tells before it begins, which costs a message.
+        """
         least = min(self._movers.values(), key=lambda m: len(m.units))
         least.units.add(unit)
-        least.outbox.append((unit, packed))
+        least.outbox.append((unit, packed, announce))
 
     def flush(self) -> None:
         """Send what was submitted."""
@@ -189,6 +193,9 @@ class Pool:
                 if kind in ("task", "end"):
                     arrivals.append(Arrival(kind, m.number, message[1:]))
                     continue
+                if kind == "begin":
+                    m.begun.add(message[1])
+                    continue
                 if kind == "part":
                     arrivals.append(Arrival(kind, message[1], message[2:]))
                     continue
@@ -206,7 +213,8 @@ class Pool:
         self.deaths += 1
         if not self._bucket.stopped:
             self._launch("spawn")
-        return [Arrival("lost", unit, (token(self._setup.rules, m.number),)) for unit in sorted(m.units)]
+        name = token(self._setup.rules, m.number)
+        return [Arrival("lost", unit, (name, unit in m.begun)) for unit in sorted(m.units)]
 
     def _reap(self, m: Mover) -> None:
         if m.child is not None:

@@ -16,12 +16,14 @@ import marshal
 from collections.abc import Callable, Iterator
 
 from dunlin import plan
-from dunlin.compare import Side, merge
+from dunlin.compare import RUN, Side, merge
 from dunlin.compare.listing import Named, OrderError
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import (
+    DEV,
     DIRECTORY_BITS,
     FILE_BITS,
+    IDENT,
     MODE,
     MTIME,
     SIZE,
@@ -42,6 +44,12 @@ from dunlin.transfer.site import STREAM
 from dunlin.workers.context import STALE, TEMPORARY, Context
 from dunlin.workers.tally import tally
 from dunlin.workers.tasks import Scan
+
+FIRST_RUN = 5_000
+"""Names per window of a directory that the destination lacks."""
+
+HUGE = b"rows"
+"""In place of a fingerprint: all files are on record, but the listing came in several windows."""
 
 Emit = Callable[[Outcome], None]
 
@@ -71,6 +79,7 @@ class _Scan:
         self.failures = 0
         self.incomplete = False
         self.source_failed = False
+        self.huge = False
         self.hash = hashlib.blake2b(context.seed, digest_size=16)
         self.outcome = Outcome()
 
@@ -98,6 +107,7 @@ class _Scan:
             for difference in merge(source or Side(None), target, same, self.context.collate, matched):
                 self._window(difference, policy, outcome, matched)
                 if outcome.fatal is not None:
+                    outcome.digest = None
                     return  # what follows was not done either: the directory stays queued
                 self._check_stop(outcome)
                 if not difference.last:
@@ -149,7 +159,9 @@ class _Scan:
 
     def _side(self, store: Lists, listing: Iterator[list[Named]]) -> Side:
         proven = self.proven and getattr(store, "caps").order is Order.PROVEN  # noqa: B009  (Lists has no caps)
-        return Side(listing, proven=proven, collate=self.context.collate)
+        # With nothing to compare there is no reason to wait for a full run of names.
+        run = FIRST_RUN if self.task.presence == Presence.SOURCE else RUN
+        return Side(listing, proven=proven, collate=self.context.collate, run=run)
 
     def _listing(self, store: Lists, is_source: bool) -> Iterator[list[Named]]:
         """The names that take part, batch by batch."""
@@ -160,6 +172,7 @@ class _Scan:
         depth = self.directory.count("/") + 1 if self.directory else 0
         deep = selection.max_depth is not None and depth + 1 >= selection.max_depth
         skip = rules.skip_source if is_source else rules.skip_target
+        inodes = self.context.root_inodes
         try:
             for batch in store.list(self.directory):
                 names = batch
@@ -169,6 +182,8 @@ class _Scan:
                     names = [named for named in names if not self._own(named)]
                 if skip:
                     names = [named for named in names if join(self.directory, named[0]) not in skip]
+                if not inodes.isdisjoint(what[IDENT] for _, what in names):
+                    names = [named for named in names if (named[1][DEV], named[1][IDENT]) not in rules.roots]
                 if takes is not None:
                     names = [
                         (name, what)
@@ -242,7 +257,11 @@ class _Scan:
 
     def _unchanged(self, source: Side, outcome: Outcome) -> bool:
         """Compare the source's listing with its fingerprint on record; True when that settles the directory."""
-        if self.rules.mode != "sync" or not source.single or not self.rules.record:
+        if self.rules.mode != "sync" or not self.rules.record:
+            return False
+        if not source.single:
+            outcome.recorded = self.task.digest == HUGE
+            self.huge = True
             return False
         self.hash.update(fingerprint(source.first))
         outcome.digest = self.hash.digest()
@@ -343,6 +362,8 @@ class _Scan:
 
     def _end(self, source: Facts | None, outcome: Outcome) -> None:
         clean = not (self.failures or outcome.failed or outcome.vanished)
+        if self.huge:
+            outcome.digest = HUGE
         if not clean or self.incomplete or outcome.fatal is not None:
             outcome.digest = None
         if self.rules.mode != "sync" or source is None or outcome.fatal is not None:

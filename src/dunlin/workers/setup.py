@@ -28,7 +28,6 @@ class Setup:
         backup_prefix: its directory below the target's root, when it lies there (`backup` is "" then).
         options, rules: how to transfer, look and decide.
         share: bytes of buffers for one pipeline.
-        push: send written data to the device as it goes (a bandwidth limit is to be strict).
         target_caps: what was found out about the destination.
     """
 
@@ -40,7 +39,6 @@ class Setup:
     backup_prefix: str = ""
     share: int = 8 << 20
     target_caps: Caps | None = None
-    push: bool = False
 
 
 def token(rules: Rules, number: int) -> str:
@@ -56,7 +54,7 @@ def build(setup: Setup, bucket: Bucket, number: int, report: Report) -> Context:
         fsync_file=options.fsync == "file",
         in_place=options.in_place,
         sparse=options.sparse,
-        push=setup.push,
+        limited=lambda: bucket.rate > 0,
     )
     source = open_store(setup.source)
     target = open_store(setup.target, options=write, caps=setup.target_caps)

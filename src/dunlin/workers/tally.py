@@ -47,6 +47,10 @@ def _one(context: Context, directory: str, operation: Operation, row: Row, outco
         outcome.counts["skipped_files"] += 1
         _tell(outcome, "skip", path, facts[SIZE], operation.reason)
         return
+    if action is Action.EXTRA and is_directory and _keeps(context, path):
+        outcome.extras.append((name, True))
+        _tell(outcome, "skip", path, 0, "not empty")
+        return
     if action is Action.EXTRA:
         outcome.counts["extra_directories" if is_directory else "extra_files"] += 1
         outcome.extras.append((name, is_directory))
@@ -103,6 +107,14 @@ def _cleared(context: Context, path: str, outcome: Outcome) -> None:
         is_directory = entry.kind is Kind.DIRECTORY
         outcome.counts["extra_directories" if is_directory else "extra_files"] += 1
         _tell(outcome, "delete" if planned else "extra", entry.path, entry.size)
+
+
+def _keeps(context: Context, path: str) -> bool:
+    """Whether a directory that is to be deleted stays, because the filters protect something in it."""
+    rules = context.rules
+    if rules.mode != "plan" or rules.delete_excluded or rules.selection.everything:
+        return False
+    return any(not keep.takes(rules.selection, entry) for entry in keep.contents(context.site.target, path))
 
 
 def _alike(context: Context, action: Action, path: str, row: Row) -> bool:

@@ -19,6 +19,7 @@ The promise is that of `Writes.write`: under its name a file is the old one or t
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 import time
@@ -118,6 +119,9 @@ class _Changed(Exception):
     """The source is not what it was when the read began."""
 
 
+_workers = itertools.count()
+
+
 class _Worker:
     """One thread's buffer and counter of temporary names; kept between batches."""
 
@@ -127,7 +131,8 @@ class _Worker:
         self.buffer = bytearray(BUFFER)
         self.view = memoryview(self.buffer)
         self.look = quick.stat_reader()
-        self.number = 0
+        # Threads of a process may work in one directory: each counts in a range of its own.
+        self.number = next(_workers) * 1_000_000_000
         self.unpushed = 0
 
 

@@ -40,8 +40,8 @@ from dunlin.stores.local.writing import (
 
 T = TypeVar("T")
 
-LIST_BATCH = 50_000
-"""Names in one batch of a listing."""
+LIST_BATCH = 5_000
+"""Names in one batch of a listing: few enough that work on a huge directory begins at once."""
 
 facts_of: Callable[[os.stat_result], Facts] = attrgetter(
     "st_mode",

@@ -45,6 +45,7 @@ class WriteOptions:
         in_place: write into the final name instead of a temporary one.
         sparse: leave holes where pages hold only zeros; not together with `in_place`, where old bytes would show.
         push: send written data to the device as it goes, so that few dirty pages wait in memory.
+        limited: asked for every block: whether to `push` from here on, because there is a bandwidth limit now.
     """
 
     run_id: str = "0"
@@ -52,6 +53,7 @@ class WriteOptions:
     in_place: bool = False
     sparse: bool = False
     push: bool = False
+    limited: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[0-9A-Za-z]{1,40}", self.run_id):
@@ -319,13 +321,14 @@ class Sink:
     next one has been started. So at most two blocks are dirty, and the device is never idle.
     """
 
-    __slots__ = ("_fd", "_pushes", "_since_wait", "_sparse", "_started", "position")
+    __slots__ = ("_fd", "_limited", "_pushes", "_since_wait", "_sparse", "_started", "position")
 
     def __init__(self, fd: int, options: WriteOptions) -> None:
         self.position = 0
         self._fd = fd
         self._sparse = options.sparse and not options.in_place
         self._pushes = options.push
+        self._limited = options.limited
         self._started: tuple[int, int] | None = None
         self._since_wait = 0
 
@@ -337,12 +340,11 @@ class Sink:
         else:
             write_all(self._fd, data, begin)
         self.position += len(data)
-        if self._pushes:
-            self.pushed(begin, len(data))
+        self.pushed(begin, len(data))
 
     def pushed(self, begin: int, length: int) -> None:
-        """`length` bytes from `begin` were written: send them on, and wait for the block before."""
-        if not length:
+        """`length` bytes from `begin` were written: if that is wanted, send them on, and wait for the block before."""
+        if not length or not (self._pushes or (self._limited is not None and self._limited())):
             return
         if not posix.push_start(self._fd, begin, length):
             self._since_wait += length
@@ -353,6 +355,11 @@ class Sink:
         if self._started is not None:
             posix.push_wait(self._fd, *self._started)
         self._started = (begin, length)
+
+    @property
+    def pushing(self) -> bool:
+        """Whether anything was sent on, so that its end may have to be waited for."""
+        return self._started is not None
 
     def end(self) -> None:
         """All is written: give the file its size, which holes at its end or old content may hide."""
@@ -409,7 +416,7 @@ def fill_from(body: Body, options: WriteOptions, where: str) -> Fill:
         if body.size is not None and sink.position != body.size:
             reason = f"{sink.position:,} bytes came instead of {body.size:,}"
             raise DunlinError("write", where, ErrorKind.CHANGED, reason)
-        if options.in_place or options.sparse or options.push:
+        if options.in_place or options.sparse or sink.pushing:
             sink.end()
 
     return fill
@@ -443,10 +450,9 @@ def fill_by_kernel(
                 kind = ErrorKind.CHANGED if at else ErrorKind.UNSUPPORTED
                 raise DunlinError("copy", where, kind, f"the kernel copied {at:,} of {size:,} bytes")
             sink.position += n
-            if options.push:
-                sink.pushed(at, n)
+            sink.pushed(at, n)
             advance(n)
-        if options.in_place or options.push:
+        if options.in_place or sink.pushing:
             sink.end()
 
     return fill
