@@ -44,8 +44,11 @@ def share(tmp_path: Path, **options: object) -> Iterator[Mount]:
         yield mount
 
 
-@pytest.mark.parametrize("writeback", [False, True], ids=["written through", "kernel buffered"])
-@pytest.mark.parametrize("tree", [large, small, mixture], ids=lambda tree: tree.__name__)
+@pytest.mark.parametrize(
+    ("tree", "writeback"),
+    [(large, True), (small, True), (mixture, True), (mixture, False)],
+    ids=["large", "small", "mixture", "mixture, written through"],
+)
 def test_the_limit_holds_in_total_and_in_every_second(
     tmp_path: Path, tree: Callable[[Path], None], writeback: bool
 ) -> None:
@@ -69,13 +72,13 @@ def test_the_limit_holds_in_total_and_in_every_second(
 
 
 def test_a_limit_below_one_block_per_second(tmp_path: Path) -> None:
-    source = make(tmp_path / "source", {"f": os.urandom(200 << 10), "g": os.urandom(100 << 10)})
+    source = make(tmp_path / "source", {"f": os.urandom(160 << 10), "g": os.urandom(80 << 10)})
     with share(tmp_path, writeback=True) as mount:
         dunlin("sync", "--bwlimit=100K", "--state-db=none", source, mount.path, cwd=tmp_path, expect=0)
         os.sync()
         writes = mount.writes()
     assert busiest_window(writes) <= (100 << 10) + (16 << 10)
-    assert writes[-1][0] - writes[0][0] >= 2.5e9
+    assert writes[-1][0] - writes[0][0] >= 1.9e9
 
 
 def test_a_timetable(tmp_path: Path) -> None:
@@ -165,13 +168,13 @@ def test_a_new_limit_takes_effect_while_running(running: Callable[..., Running],
 
 
 def test_a_first_limit_while_running_is_as_strict(tmp_path: Path, running: Callable[..., Running]) -> None:
-    """A run that began without a limit gets one, on a mount whose writes the kernel buffers."""
+    """A run that began without a limit gets one in the middle of a large file."""
 
     def tree(root: Path) -> None:
         make(root, {f"large{at}": os.urandom(24 * MB) for at in range(2)})
 
-    # The source's speed keeps the run from being over at once.
-    with running(tree, "--movers=1", writeback=True, write_rate=24e6) as run:
+    # The share's own speed keeps the run from being over at once.
+    with running(tree, "--movers=1", write_rate=24e6) as run:
         run.control("bwlimit", "4M")
         time.sleep(0.5)
         before = len(run.mount.writes())

@@ -54,20 +54,30 @@ class Side:
         collate: Collate | None = None,
         run: int = RUN,
     ) -> None:
-        self.absent = listing is None
-        self._batches = _regroup(listing if listing is not None else iter(()), run)
+        self._batches = _split(listing if listing is not None else iter(()), run)
         self._proven = proven and collate is None
         self._collate = collate
         self._run = run
         self._stream: Iterator[list[Keyed]] | None = None
         self._window: list[Keyed] = []
         self.first: list[Named] = next(self._batches, [])
-        self._second = next(self._batches, None)
+        self._second: list[Named] = next(self._batches, [])
+
+    def gather(self) -> None:
+        """Take in up to a whole run of names: a listing that is not longer becomes `single`."""
+        while self._second and len(self.first) + len(self._second) <= self._run:
+            self.first = self.first + self._second
+            self._second = next(self._batches, [])
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no name at all."""
+        return not self.first
 
     @property
     def single(self) -> bool:
         """Whether everything is in `first`: the listing has ended and no order is needed."""
-        return self._second is None
+        return not self._second
 
     def start(self) -> None:
         """Go over to ordered windows; `cut` works from here on."""
@@ -107,15 +117,17 @@ class Side:
 
     def batches(self) -> Iterator[list[Named]]:
         """The listing as it came, batch by batch; instead of `start` and `cut`."""
-        yield self.first
-        self.first = []
-        if self._second is not None:
-            yield self._second
+        first, second = self.first, self._second
+        self.first = self._second = []
+        if first:
+            yield first
+        if second:
+            yield second
         yield from self._batches
 
     def _checked(self) -> Iterator[list[Keyed]]:
         previous = b""
-        for batch in self.batches():
+        for batch in _regroup(self.batches(), self._run):
             keyed = [(sort_key(name, what[MODE] & TYPE_BITS == DIRECTORY_BITS), name, what) for name, what in batch]
             for key, name, _ in keyed:
                 if key < previous:
@@ -125,7 +137,7 @@ class Side:
 
     def _sorted(self) -> Iterator[list[Keyed]]:
         with tempfile.TemporaryFile(prefix="dunlin-sort-") as spill:
-            runs = [_spill(spill, self._keyed(batch)) for batch in self.batches()]
+            runs = [_spill(spill, self._keyed(batch)) for batch in _regroup(self.batches(), self._run)]
             streams = [_unspill(spill, offsets) for offsets in runs]
             window: list[Keyed] = []
             for keyed in heapq.merge(*streams, key=lambda k: k[0]):
@@ -135,6 +147,13 @@ class Side:
                     window = []
             if window:
                 yield window
+
+
+def _split(listing: Iterator[list[Named]], run: int) -> Iterator[list[Named]]:
+    """The batches of a store, none empty and none longer than `run`."""
+    for batch in listing:
+        for at in range(0, len(batch), run):
+            yield batch[at : at + run] if len(batch) > run else batch
 
 
 def _regroup(listing: Iterator[list[Named]], run: int) -> Iterator[list[Named]]:

@@ -38,7 +38,7 @@ def merge(
         collate: as given to the sides.
         matched: also list the pairs in sync, for a directory that is not on record yet.
     """
-    if target.absent and not source.single and collate is None:
+    if target.empty and not source.single and collate is None:
         yield from _one_sided(source, same)
         return
     if source.single and target.single:
@@ -70,11 +70,19 @@ def merge(
 
 
 def _one_sided(source: Side, same: Same) -> Iterator[Difference]:
-    """Where there is nothing to compare with no order is needed, and the first names can be dealt with at once."""
+    """Where there is nothing to compare with no order is needed, and the first names can be dealt with at once.
+
+    A directory that the listing names twice comes once; for a file, doing it twice does no harm.
+    """
     batches = source.batches()
     batch = next(batches, [])
+    directories: set[str] = set()
     while True:
         following = next(batches, None)
+        inner = {name for name, what in batch if what[MODE] & TYPE_BITS == DIRECTORY_BITS}
+        if not directories.isdisjoint(inner):
+            batch = [named for named in batch if named[0] not in directories]
+        directories |= inner
         difference = compare_window(batch, [], same)
         difference.last = following is None
         yield difference

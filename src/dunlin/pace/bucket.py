@@ -50,6 +50,7 @@ SLICE = 0.1
 """Seconds: longest sleep before the state is looked at again."""
 
 MIN_BLOCK = 16 * 1024
+PAGE = 4096
 _STATE = struct.Struct("=7q")
 _SIZE = 64
 _SECOND = 1_000_000_000
@@ -208,11 +209,12 @@ class Bucket:
 
         Under a limit it is what may go in `WINDOW`, so that requests do not make bursts, but not below
         16 KiB: under limits of less than 400 KiB/s a span of one second may hold 16 KiB more than the limit.
+        Whole pages, because half a page that is pushed out is sent again with its other half.
         """
         rate = self._words[RATE]
         if not rate:
             return block_size
-        return min(block_size, max(MIN_BLOCK, rate * WINDOW // _SECOND))
+        return min(block_size, max(MIN_BLOCK, rate * WINDOW // _SECOND // PAGE * PAGE))
 
     @staticmethod
     def _reached(state: list[int], now: int) -> int:

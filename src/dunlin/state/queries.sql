@@ -61,7 +61,7 @@ SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, 
 FROM run WHERE pair = ? ORDER BY id DESC LIMIT 1
 
 -- name: run_tokens
-SELECT DISTINCT json_extract(options, '$.token') FROM run WHERE pair = ?1 ORDER BY id DESC LIMIT ?2
+SELECT json_extract(options, '$.token') FROM run WHERE pair = ?1 ORDER BY id DESC LIMIT ?2
 
 -- name: run_moved
 SELECT coalesce(sum(json_extract(stats, '$.copied_bytes')), 0) FROM run WHERE pair = ?1

@@ -144,13 +144,20 @@ def _paced(
     for block in blocks:
         if bucket.stopped:
             raise DunlinError("copy", block.destination, ErrorKind.INTERRUPTED, "the run was stopped")
-        n = len(block.data)
-        bucket.take(n)
+        data = block.data
+        # A limit that came or sank since the blocks were made asks for smaller ones. The pieces are copies: the
+        # buffer may be given back only once, with the last of them.
+        while (step := bucket.block_for(len(data))) < len(data):
+            bucket.take(step)
+            yield bytes(data[:step])
+            advance(step)
+            data = data[step:]
+        bucket.take(len(data))
         if block.file_hash is not None:
             digest.append(block.file_hash)
-        if n:
-            yield block.data
-        advance(n)
+        if len(data):
+            yield data
+        advance(len(data))
 
 
 def pipeline(

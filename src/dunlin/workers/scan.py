@@ -45,9 +45,6 @@ from dunlin.workers.context import STALE, TEMPORARY, Context
 from dunlin.workers.tally import tally
 from dunlin.workers.tasks import Scan
 
-FIRST_RUN = 5_000
-"""Names per window of a directory that the destination lacks."""
-
 HUGE = b"rows"
 """In place of a fingerprint: all files are on record, but the listing came in several windows."""
 
@@ -93,11 +90,16 @@ class _Scan:
         source_facts, source = self._open_source(outcome)
         if source is None and self.task.presence != Presence.TARGET:
             return
-        if source is not None and self._unchanged(source, outcome):
-            return
+        if source is not None and self.rules.trust_state and self.task.digest:
+            self._fingerprint(source, outcome)
+            if outcome.recorded and self._trusted(source, outcome):
+                return
         target = self._open_target(outcome)
         if target is None:
             return
+        if source is not None and outcome.digest is None:
+            self._fingerprint(source, outcome, streams=target.empty)
+        target.gather()
         matched = self.rules.record and self.rules.mode == "sync" and not outcome.recorded
         policy = self.context.suspect if self.task.suspect else self.rules.policy
         same = plan.same(policy) if self.task.suspect else self.context.same
@@ -159,9 +161,7 @@ class _Scan:
 
     def _side(self, store: Lists, listing: Iterator[list[Named]]) -> Side:
         proven = self.proven and getattr(store, "caps").order is Order.PROVEN  # noqa: B009  (Lists has no caps)
-        # With nothing to compare there is no reason to wait for a full run of names.
-        run = FIRST_RUN if self.task.presence == Presence.SOURCE else RUN
-        return Side(listing, proven=proven, collate=self.context.collate, run=run)
+        return Side(listing, proven=proven, collate=self.context.collate, run=RUN)
 
     def _listing(self, store: Lists, is_source: bool) -> Iterator[list[Named]]:
         """The names that take part, batch by batch."""
@@ -255,18 +255,26 @@ class _Scan:
 
     # ---- the windows ----
 
-    def _unchanged(self, source: Side, outcome: Outcome) -> bool:
-        """Compare the source's listing with its fingerprint on record; True when that settles the directory."""
+    def _fingerprint(self, source: Side, outcome: Outcome, streams: bool = False) -> None:
+        """Compare the source's listing with what is on record of it.
+
+        `streams`: the destination has nothing, so a long listing is dealt with as it comes, not gathered.
+        """
         if self.rules.mode != "sync" or not self.rules.record:
-            return False
+            return
+        if not streams:
+            source.gather()
         if not source.single:
-            outcome.recorded = self.task.digest == HUGE
             self.huge = True
-            return False
+            outcome.recorded = self.task.digest == HUGE
+            return
         self.hash.update(fingerprint(source.first))
         outcome.digest = self.hash.digest()
         outcome.recorded = outcome.digest == self.task.digest
-        if not (outcome.recorded and self.rules.trust_state) or self.task.suspect:
+
+    def _trusted(self, source: Side, outcome: Outcome) -> bool:
+        """With `--trust-state`: take an unchanged directory as in sync without looking at the destination."""
+        if self.task.suspect or self.huge:
             return False
         for name, what in source.first:
             if what[MODE] & TYPE_BITS == DIRECTORY_BITS:

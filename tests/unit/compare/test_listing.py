@@ -27,6 +27,7 @@ def windows(side: Side) -> Iterator[list[str]]:
 
 def test_what_fits_is_one_window_without_order() -> None:
     side = Side(listing(["b", "a"], 1), run=2)
+    side.gather()
     assert side.single
     assert [name for name, _ in side.first] == ["b", "a"]
 

@@ -80,15 +80,15 @@ def test_new_hash_replaces_the_old(state: State, run: Run, directory: int, clock
 
 
 def test_put_synced_stores_what_put_files_would(state: State, run: Run, clock: Clock) -> None:
-    assert SYNCED_ROW == ("name", "size", "mtime", "ctime", "mode", "uid", "gid", "hash")
+    assert SYNCED_ROW == ("name", "size", "mtime", "ctime", "birth", "mode", "uid", "gid", "hash")
     one, two = state.add_directories(run.id, [("one", 0), ("two", 0)])
-    state.put_synced(run.id, one, [("x", 4, 10, 11, 0o100644, 1, 2, b"\x01\x02")], "blake3")
-    state.put_files(run.id, two, [synced("x", uid=1, gid=2)])
+    state.put_synced(run.id, one, [("x", 4, 10, 11, 9, 0o100644, 1, 2, b"\x01\x02")], "blake3")
+    state.put_files(run.id, two, [synced("x", birth=9, uid=1, gid=2)])
     ignored = {"directory_id": 0, "first_seen": 0, "last_synced": 0}
     assert {**stored(state, one), **ignored} == {**stored(state, two), **ignored}
     first = stored(state, one)["first_seen"]
     clock.time += 1000
-    state.put_synced(run.id, one, [("x", 5, 10, 11, 0o100644, 1, 2, b"\x03")], "md5")
+    state.put_synced(run.id, one, [("x", 5, 10, 11, 9, 0o100644, 1, 2, b"\x03")], "md5")
     again = stored(state, one)
     assert (again["size"], again["hash"], again["hash_algorithm"], again["first_seen"]) == (5, b"\x03", "md5", first)
 
@@ -97,9 +97,9 @@ def test_put_synced_stores_what_put_files_would(state: State, run: Run, clock: C
 def test_odd_values_do_not_stop_a_batch(state: State, run: Run, directory: int, short: bool) -> None:
     if short:
         rows = [
-            ("ok", 1, 2, 3, 4, 5, 6, b"h"),
-            ("bad\udcff", 1, 2**70, 3, 4, 5, 6, b"h"),
-            ("last", 1, 2, 3, 4, 5, 6, b"h"),
+            ("ok", 1, 2, 3, None, 4, 5, 6, b"h"),
+            ("bad\udcff", 1, 2**70, 3, None, 4, 5, 6, b"h"),
+            ("last", 1, 2, 3, None, 4, 5, 6, b"h"),
         ]
         state.put_synced(run.id, directory, rows, "blake3")
     else:

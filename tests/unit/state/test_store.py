@@ -30,7 +30,7 @@ if left is None:
 while batch := state.next_directories(run, 2):
     with state.transaction():
         for directory in batch:
-            rows = [(f"f{n}", n, 1, 1, 1, 1, 1, b"h") for n in range(50)]
+            rows = [(f"f{n}", n, 1, 1, None, 1, 1, 1, b"h") for n in range(50)]
             state.put_synced(run, directory.id, rows[:30], "blake3")
             below = directory.path.count("/") < 3
             state.add_directories(run, [(f"{directory.path}/{n}", 0) for n in range(6)] if below else [])
@@ -214,7 +214,7 @@ def test_rows_cost_few_statements(state: State, run: Run, monkeypatch: pytest.Mo
 
         monkeypatch.setattr(type(state.database), verb, counted)
     with state.transaction():
-        state.put_synced(run.id, number, [(f"f{n}", 1, 2, 3, 4, 5, 6, b"h") for n in range(2000)], "blake3")
+        state.put_synced(run.id, number, [(f"f{n}", 1, 2, 3, None, 4, 5, 6, b"h") for n in range(2000)], "blake3")
         state.finish_directory(run.id, number, DirectoryStatus.DONE)
     assert len(calls) <= 7, calls
     assert FileStatus.SYNCED in {known.status for known in state.known_rows(number)}

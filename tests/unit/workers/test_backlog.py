@@ -92,9 +92,20 @@ def test_what_does_not_fit_is_read_back_when_the_rest_is_done(state: State, monk
     unit = backlog.next()
     assert unit is not None
     assert unit[0] == second.id
-    assert unit[1].sweep  # nobody knows what a dead run left there
+    assert not unit[1].sweep  # its listing in this run has seen to that
     assert sorted(turn[0] for turn in unit[1].turns) == sorted(tree.names[second.id])
     assert backlog.next() is None
+
+
+def test_directories_of_a_killed_run_are_swept_once(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlogs, "PAGE_FILES", 4)
+    tree = Tree(state, [6, 6])
+    backlog = Backlog(state, tree.run)
+    backlog.on_disk = backlog.resumed = True
+    swept = []
+    while (unit := backlog.next()) is not None:
+        swept.append((unit[1].directory, unit[1].sweep))
+    assert swept == [("d0", True), ("d0", False), ("d1", True), ("d1", False)]
 
 
 def test_a_directory_is_open_until_its_scan_and_its_units_are_through(state: State) -> None:

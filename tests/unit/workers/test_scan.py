@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from dunlin.compare import listing as listings
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.filters import read
 from dunlin.filters.selection import Selection
@@ -171,7 +170,7 @@ def test_a_source_that_cannot_be_listed_is_a_source_error_and_nothing_is_known_m
 
 
 def test_a_source_listing_that_breaks_off_late_gives_no_extras(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listings, "RUN", 5)
+    monkeypatch.setattr(scanning, "RUN", 5)
     fill(world.target, "d", *(f"n{n}" for n in range(9)))
     fill(world.source, "d", "n0")
     what = world.source.stat("d/n0").facts
@@ -413,10 +412,7 @@ def test_a_huge_directory_comes_in_parts_and_only_the_last_is_listed(
     put(world.target, "m")
     put(world.target, "n003")
 
-    def small(*args: Any, **kwargs: Any) -> listings.Side:
-        return listings.Side(*args, **kwargs, run=10)
-
-    monkeypatch.setattr(scanning, "Side", small)
+    monkeypatch.setattr(scanning, "RUN", 10)
     outcome = world.do("")
     assert sorted(tree(world.target)) == ["m", *names]
     assert world.parts
@@ -432,10 +428,7 @@ def test_a_lie_about_the_order_is_found_and_the_directory_sorted(world: World, m
     fill(world.source, "", *(f"n{n}" for n in range(9)))
     fill(world.target, "", *(f"n{n}" for n in range(9)), "x")
 
-    def small(*args: Any, **kwargs: Any) -> listings.Side:
-        return listings.Side(*args, **kwargs, run=3)
-
-    monkeypatch.setattr(scanning, "Side", small)
+    monkeypatch.setattr(scanning, "RUN", 3)
     context = world.context()
     real = world.source.list
 

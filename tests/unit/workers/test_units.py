@@ -290,7 +290,7 @@ class TestJoin:
 def test_a_fault_in_a_unit_is_put_on_record(world: World) -> None:
     world.source.faults["list", "d"] = DENIED
     outcome = world.do(Record("d"))
-    assert [name for name, *_ in outcome.failed] == ["d"]
+    assert [(name, kind) for name, kind, *_ in outcome.failed] == [("", "denied")]  # the directory itself
     assert outcome.seconds > 0
 
 

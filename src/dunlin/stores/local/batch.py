@@ -388,15 +388,13 @@ class _Copy:
                 raise _Changed(f"it had {size} bytes and now has {'more' if n > size else n}")
             data = self.worker.view[:n]
             digest = options.one_shot(data) if options.one_shot else None
-            self._put(out, data)
+            self._put(out, data, 0)
         if options.in_place:
             os.ftruncate(out, size)
         if size >= BUFFER or before[2] > self.recent:
             after = self.look(fd)
             if after[1:4] != before[1:4]:
                 raise _Changed("it changed while it was read")
-        if self.bucket.rate:
-            self._push(out, size)
         return digest
 
     def _read(self, name: str, fd: int) -> int:
@@ -418,13 +416,13 @@ class _Copy:
             data = self.worker.view[:n]
             if hasher:
                 hasher.update(data)
-            self._put(out, data)
+            self._put(out, data, size - left - n)
         if left:
             raise _Changed(f"it had {size} bytes and now has {size - left}")
         return hasher.digest() if hasher else None
 
-    def _put(self, out: int, data: memoryview) -> None:
-        """Write, in pieces that the bandwidth limit lets through one by one when there is one."""
+    def _put(self, out: int, data: memoryview, begin: int) -> None:
+        """Append at `begin`, in pieces that the bandwidth limit lets through one by one when there is one."""
         bucket = self.bucket
         if not bucket.rate:
             bucket.take(len(data))
@@ -437,6 +435,7 @@ class _Copy:
             piece = data[at : at + step]
             bucket.take(len(piece))
             quick.write_all(out, piece)
+            self._push(out, begin + at, len(piece), step)
 
     def _dress(self, out: int, mode: int, before: tuple[Any, ...]) -> None:
         """Owner, mode and times, as far as they are not right already; refusals are noted once per kind."""
@@ -464,15 +463,21 @@ class _Copy:
             self._refuse("owner", error)
         return True
 
-    def _push(self, out: int, size: int) -> None:
-        """Under a bandwidth limit: start write-back of this file, and wait for it once a block has gathered."""
-        self.worker.unpushed += size
-        wait = self.worker.unpushed >= BUFFER
-        if wait:
-            posix.push_wait(out, 0, 0)
-            self.worker.unpushed = 0
+    def _push(self, out: int, begin: int, length: int, block: int) -> None:
+        """Under a bandwidth limit: start write-back of what was written, and wait once a `block` has gathered.
+
+        Within a file the wait is for what came before, so that the device is never idle.
+        """
+        self.worker.unpushed += length
+        if self.worker.unpushed < block:
+            posix.push_start(out, begin, length)
+            return
+        self.worker.unpushed = 0
+        if begin:
+            posix.push_start(out, begin, length)
+            posix.push_wait(out, 0, begin)
         else:
-            posix.push_start(out, 0, 0)
+            posix.push_wait(out, 0, length)
 
     def _refuse(self, what: str, error: OSError) -> None:
         """A share that will not take an attribute: news once per kind, no failure; other errors are failures."""
