@@ -69,7 +69,20 @@ def small(pair: Pair, count: int = 40, size: int = 1 << 20) -> None:
 
 def begin(pair: Pair, *options: str, **popen: Any) -> subprocess.Popen[bytes]:
     """`dunlin sync` of the pair, in the background."""
-    return start("sync", *options, pair.source, pair.target, cwd=pair.cwd, **popen)
+    process = start("sync", *options, pair.source, pair.target, cwd=pair.cwd, **popen)
+    _begun.append(process)
+    return process
+
+
+_begun: list[subprocess.Popen[bytes]] = []
+
+
+def end_all() -> None:
+    """Let nothing live that a failed test has left."""
+    for process in _begun:
+        process.kill()
+        process.communicate()
+    _begun.clear()
 
 
 def until(true: Callable[[], object], process: subprocess.Popen[bytes] | None = None, seconds: float = 20) -> None:
@@ -186,7 +199,10 @@ def in_memory(where: Path) -> Iterator[Path]:
     """A directory in memory where we may mount one, else a plain one: nobody waits for the disk to be flushed."""
     where.mkdir(parents=True, exist_ok=True)
     with tmpfs(where, "size=1g") if os.geteuid() == 0 else contextlib.nullcontext(where):
-        yield where
+        try:
+            yield where
+        finally:
+            end_all()
 
 
 @contextlib.contextmanager

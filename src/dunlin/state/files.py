@@ -41,7 +41,7 @@ FILE_ROW = (
 """The fields of a row for `put_files`, in order. name: str. size: bytes. Times: ns. mode: st_mode. etag: str,
 integer or None. hash: raw bytes or None. status: `FileStatus`. error_kind: value of an `ErrorKind`."""
 
-SYNCED_ROW = ("name", "size", "mtime", "ctime", "mode", "uid", "gid", "hash")
+SYNCED_ROW = ("name", "size", "mtime", "ctime", "birth", "mode", "uid", "gid", "hash")
 """The fields of a row for `put_synced`, in order."""
 
 _ETAG = FILE_ROW.index("etag")

@@ -46,7 +46,11 @@ LAZY_SECONDS = 0.1
 """Movers are started after so many files or so much work."""
 
 FIRST_FILES = 25
-"""Files that one unit copies before there are movers: on a slow mount more would keep everybody waiting."""
+FIRST_BYTES = 2 << 20
+"""What one unit copies before there are movers: on a slow mount more would keep everybody waiting."""
+
+SCAN_BYTES = 16 << 20
+"""What a mover copies at most in the unit that lists the directory."""
 
 RUN_AHEAD = 0.25
 """Seconds: when units that copy take longer than this on average, scans run ahead of transfers."""
@@ -214,6 +218,7 @@ class Coordinator:
             queued.path,
             queued.presence,
             files=0 if self.runs_ahead else 1_000 if self.pool.started else FIRST_FILES,
+            size=SCAN_BYTES if self.pool.started else FIRST_BYTES,
             digest=queued.digest,
             suspect=queued.doubtful,
         )
@@ -238,7 +243,7 @@ class Coordinator:
         if isinstance(task, Move):
             # What is done here is not interrupted by orders, so nothing that takes long is done here.
             size = sum(turn[1] for turn in task.turns)
-            if size > 32 << 20 or size > self.bucket.rate * LAZY_SECONDS > 0:
+            if size > FIRST_BYTES or size > self.bucket.rate * LAZY_SECONDS > 0:
                 return True
         moved = self.stats.copied_files + self.stats.equal_files
         return moved >= LAZY_FILES or self._work_seconds >= LAZY_SECONDS

@@ -11,6 +11,7 @@ import builtins
 import errno
 import os
 import stat
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, islice
 from operator import attrgetter
@@ -35,6 +36,7 @@ from dunlin.stores.local.writing import (
     fill_from,
     lent_write_bit,
     permitted,
+    temp_name,
     write_file,
 )
 
@@ -283,10 +285,15 @@ class LocalStore:
         with self.dirs.open(old_directory) as here, self.dirs.open(new_directory) as there:
             try:
 
-                def rename() -> None:
+                def rename(old: str, name: str) -> None:
                     permitted(there, lambda: os.rename(old, name, src_dir_fd=here, dst_dir_fd=there))
 
-                permitted(here, rename)
+                if old_directory == new_directory and _respelled(here, old, name):
+                    # The kernel takes both for one name, and renaming that to itself does nothing.
+                    between = temp_name(self.options.run_id)
+                    permitted(here, lambda: rename(old, between))
+                    old = between
+                permitted(here, lambda: rename(old, name))
             except OSError as error:
                 if error.errno == errno.EXDEV:
                     reason = "the two places are on different file systems"
@@ -456,6 +463,21 @@ def _next_batch(names: Iterator[os.DirEntry[str]], shown: str) -> tuple[list[tup
 
 def _is_directory(fd: int, name: str) -> bool:
     return stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
+
+
+def _respelled(fd: int, old: str, new: str) -> bool:
+    """Whether the two names differ in case or Unicode form only and lead to the same thing."""
+    if old == new or _folded(old) != _folded(new):
+        return False
+    try:
+        one, other = (os.stat(name, dir_fd=fd, follow_symlinks=False) for name in (old, new))
+    except FileNotFoundError:
+        return False
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _make_directory(fd: int, name: str, mode: int | None, like: int | None) -> bool:
