@@ -63,7 +63,14 @@ def every_kind(root: Path) -> None:
     (root / "empty-dirs/x/y/z").mkdir(parents=True)
     write(root / "empty-file")
     write(root / "large", os.urandom(1 << 20) * 9)
-    for name, mode in {"r": 0o400, "none": 0o000, "setuid": 0o4755, "setgid": 0o2755, "sticky": 0o1644, "all": 0o7777}.items():
+    for name, mode in {
+        "r": 0o400,
+        "none": 0o000,
+        "setuid": 0o4755,
+        "setgid": 0o2755,
+        "sticky": 0o1644,
+        "all": 0o7777,
+    }.items():
         write(root / "modes" / name, name, mode=mode)
         (root / "modes" / f"dir-{name}").mkdir()
         write(root / f"modes/dir-{name}/inside", name)
@@ -77,7 +84,12 @@ def every_kind(root: Path) -> None:
         dated(write(root / "times" / name, name), seconds, ns)
         (root / "times" / f"dir-{name}").mkdir()
         dated(root / "times" / f"dir-{name}", seconds, ns)
-    for name, owner in {"someone": (1234, 1234), "group": (0, 4321), "user": (4321, 0), "large": (3_000_000_000, 3_000_000_000)}.items():
+    for name, owner in {
+        "someone": (1234, 1234),
+        "group": (0, 4321),
+        "user": (4321, 0),
+        "large": (3_000_000_000, 3_000_000_000),
+    }.items():
         os.chown(write(root / "owners" / name, name), *owner)
         (root / "owners" / f"dir-{name}").mkdir()
         os.chown(root / "owners" / f"dir-{name}", *owner)

@@ -137,7 +137,9 @@ def spread(root: Path, groups: int = 40, each: int = 5) -> None:
             os.link(first, place / f"g{group}-{number}")
 
 
-@pytest.mark.parametrize("options", [["--workers", "8"], ["--movers", "2", "--scan-first"], ["--bwlimit", "50M"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [["--workers", "8"], ["--movers", "2", "--scan-first"], ["--bwlimit", "50M"]], ids=" ".join
+)
 def test_hard_links_across_directories(pair: Pair, options: list[str]) -> None:
     """Groups stay groups when units run in parallel, and are copied once."""
     spread(pair.source)

@@ -194,8 +194,6 @@ def test_twenty_thousand_empty_directories(memory: Pair) -> None:
     assert stats["created_directories"] == 20_200
     assert peak < MEMORY
     same(memory.source, memory.target)
-    stats, _ = measured(memory, "-a")
-    assert stats["created_directories"] == 0
     for outer in range(100):
         shutil.rmtree(memory.source / f"{outer:03d}")
     stats, _ = measured(memory, "-a", "--delete-extras", "--max-delete", "20000")

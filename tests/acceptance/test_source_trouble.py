@@ -364,9 +364,7 @@ def test_inside_through_a_bind_mount(pair: Pair, unmounting: Callable[[Path], Pa
 
 
 @pytest.mark.root
-def test_the_source_inside_the_destination_through_a_bind_mount(
-    pair: Pair, unmounting: Callable[[Path], Path]
-) -> None:
+def test_the_source_inside_the_destination_through_a_bind_mount(pair: Pair, unmounting: Callable[[Path], Path]) -> None:
     """The source is mounted in the destination: it is no extra."""
     write(pair.source / "f", "x")
     (pair.target / "mounted").mkdir(parents=True)

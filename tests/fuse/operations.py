@@ -164,7 +164,12 @@ class Operations:
             request.body
         )
         node = self.nodes.get(request.node_id)
-        path = self.nodes.path(node) if node.names or node.id == ROOT else os.fsencode(f"/proc/self/fd/{node.fds[-1]}")
+        if node.names or node.id == ROOT:
+            path = self.nodes.path(node)
+        elif node.fds:
+            path = os.fsencode(f"/proc/self/fd/{node.fds[-1]}")
+        else:  # unlinked and closed: write-back comes too late
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         if valid & (p.FATTR_UID | p.FATTR_GID):
             self._refused("chown")
             os.lchown(path, uid if valid & p.FATTR_UID else -1, gid if valid & p.FATTR_GID else -1)

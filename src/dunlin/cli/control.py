@@ -13,7 +13,7 @@ from dunlin.cli.parameters import whole
 from dunlin.errors import DunlinError, ErrorKind, printable, usage
 
 if TYPE_CHECKING:
-    from dunlin.state import Run, State
+    from dunlin.state import Run
 
 VERBS = ("bwlimit", "pause", "resume", "stop")
 

@@ -75,6 +75,9 @@ class Program(click.Group):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, *rest: Any, **extra: Any
     ) -> NoReturn:
         """Run the command that `args` (default: those of the process) ask for, and exit."""
+        if args is None:
+            _speak_utf8()
+            _open_standard_streams()
         words = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         for stream in (sys.stdout, sys.stderr):
@@ -97,6 +100,25 @@ class Program(click.Group):
             drop_output()
             code = complain(translate(error, "write the output", ""), traceback=False)
         sys.exit(code or 0)
+
+
+def _speak_utf8() -> None:
+    """Names are UTF-8 whatever the locale says: under another one (Latin-1, say) begin once more in that mode."""
+    if sys.getfilesystemencoding() != "utf-8" and "utf8" not in sys._xoptions and hasattr(os, "execv"):
+        os.environ["PYTHONUTF8"] = "1"  # for movers that are started anew
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def _open_standard_streams() -> None:
+    """Whoever closed a standard stream must not have the state file opened in its place, and written into."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def complain(error: BaseException, traceback: bool) -> int:

@@ -204,7 +204,7 @@ class LiveView:
         with self._guard():
             body = Text("\n".join(lines), no_wrap=True, overflow="crop", end="")
             body.highlight_regex(r"PAUSED.*?\)|[\d,]+ failed", "bold red")
-            body.highlight_regex(r"ETA ~?\S+", "cyan")
+            body.highlight_regex(r"ETA +~?\d\S*", "cyan")
             if self._above:
                 self._print(live.console)
             live.update(body, refresh=True)

@@ -23,7 +23,6 @@ from operator import itemgetter
 from dunlin.compare.listing import Keyed, Named, Side
 from dunlin.model import DIRECTORY_BITS, MODE, SIZE, TYPE_BITS, Collate, Difference, Facts, Same, sort_key
 
-
 _name = itemgetter(0)
 
 

@@ -123,12 +123,8 @@ class _Run:
     def run(self) -> Result:
         options = self.options
         left = self.state.unfinished(self.row.id)
-        continues = (
-            left is not None
-            and left.any
-            and not (self.row.changed or options.rescan or options.force_resync)
-            and options.mode == "sync"
-        )
+        self.anew = self._why_anew()
+        continues = left is not None and left.any and not self.anew and options.mode == "sync"
         self.dead = self.state.tokens(self.row.id) | (self.lock.dead if self.lock else frozenset())
         public = {**_public(options), "token": self.token}
         origin = left.run if continues and left else None
@@ -337,13 +333,24 @@ class _Run:
                 f"{left.queued} directories not yet scanned"
             )
             mode = "continued"
-        elif self.options.rescan:
-            message, mode = "scanning everything again (--rescan)", "rescan"
-        elif self.row.changed and self.state.last_run(self.row.id) is not None and self.row.known_files:
-            message, mode = "scanning anew: other files are selected than in the last run", "fresh"
         else:
-            message, mode = "scanning source and destination", "fresh"
+            message, mode = self.anew or "scanning source and destination", "rescan" if self.options.rescan else "fresh"
         self.report.event(Event(Level.INFO, "run.started", message, {"mode": mode, "run": run.id}))
+
+    def _why_anew(self) -> str:
+        """Why a run that was cut short would not be continued; "" when nothing speaks against it."""
+        if self.options.rescan:
+            return "scanning everything again (--rescan)"
+        if self.options.force_resync:
+            return "transferring everything again (--force-resync)"
+        if self.state.last_run(self.row.id) is None:
+            return ""
+        if self.row.changed:
+            return "scanning anew: other files are selected than in the last run"
+        if not self.pair.target_exists or next(iter(self.pair.target_store.list("")), None) is None:
+            # Another file system than the last time, perhaps, or all was deleted: nothing is finished here.
+            return "scanning anew: the destination is empty"
+        return ""
 
     # ---- while it runs ----
 

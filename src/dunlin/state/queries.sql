@@ -37,6 +37,9 @@ SELECT id, source, destination, known_files FROM pair ORDER BY id
 UPDATE directory SET digest = NULL, doubt = min(coalesce(doubt, ?2), ?2)
 WHERE pair = ?1 AND written >= ?2
 
+-- name: doubt_queue
+UPDATE directory SET run = ?2, status = 0, target = 0 WHERE pair = ?1 AND doubt IS NOT NULL
+
 -- name: doubt_page
 SELECT id, path FROM directory WHERE pair = ?1 AND doubt IS NOT NULL AND id > ?2 ORDER BY id LIMIT ?3
 

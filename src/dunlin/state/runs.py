@@ -101,8 +101,8 @@ class Runs:
         """Write down that a run begins. The caller holds the pair's lock and gives options without secrets.
 
         A run of the pair that still says "running" is dead, for its lock was free: it becomes interrupted.
-        With `continues` the new run takes over that run's frontier; without, deferred deletions and
-        links of earlier runs are dropped.
+        With `continues` the new run takes over that run's frontier, and directories in doubt are queued again
+        whatever became of them; without, deferred deletions and links of earlier runs are dropped.
         """
         database, sql = self._database, self._sql
         with database.transaction():
@@ -122,6 +122,7 @@ class Runs:
                 database.execute(sql["link_clear"], (pair.id,))
             else:
                 self.adopt(continues, run)
+                database.execute(sql["doubt_queue"], (pair.id, run))
         return self.run(run)
 
     def adopt(self, old: int, new: int) -> None:

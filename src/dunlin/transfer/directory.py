@@ -243,6 +243,8 @@ def _move_content(site: Site, entry: Entry, there: Facts | None) -> bytes | None
     if meta.mode is None and there is None and entry.facts[MODE] is not None:
         # A new file without -p: what the umask leaves of the source's permissions, as for small files.
         meta = replace(meta, mode=entry.facts[MODE] & 0o777 & ~quick.umask())
+    if options.in_place:
+        _make_way(site, entry.path)
     if entry.size > STREAM:
         _need_space(site, entry)
         return stream_file(
@@ -253,6 +255,18 @@ def _move_content(site: Site, entry: Entry, there: Facts | None) -> bytes | None
     digest = one_shot(data) if one_shot else None
     site.target.write(entry.path, Body(len(data), lambda start: _paced(site, data[start:])), meta=meta)
     return digest
+
+
+def _make_way(site: Site, path: str) -> None:
+    """In place nothing is renamed over a FIFO or device that stands there, and none is written into: it goes first."""
+    try:
+        kind = site.target.stat(path).kind
+    except DunlinError as error:
+        if error.kind is not ErrorKind.NOT_FOUND:
+            raise
+        return
+    if kind not in (Kind.FILE, Kind.DIRECTORY):
+        site.target.delete([path])
 
 
 def _paced(site: Site, data: memoryview) -> Iterator[Data]:

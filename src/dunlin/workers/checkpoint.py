@@ -85,8 +85,9 @@ class Checkpointer:
             os.write(self._ask, _TIME.pack(moment))
 
     def _take(self, timeout: float) -> None:
-        ready, _, _ = select.select([self._answer], [], [], timeout)
-        if not ready:
+        answer = select.poll()  # not `select`, which takes no descriptor above 1023
+        answer.register(self._answer, select.POLLIN)
+        if not answer.poll(timeout * 1000):
             return
         data = os.read(self._answer, 4096)
         self._busy = False

@@ -63,6 +63,7 @@ class Context:
     site: Site
     rules: Rules
     now: Callable[[], int]
+    refused: dict[str, str] = field(default_factory=dict)
     same: Same = field(init=False)
     suspect: plan.Policy = field(init=False)
     collate: Collate | None = field(init=False)

@@ -135,6 +135,7 @@ class Coordinator:
         self.scanning = 0
         self.touched: set[str] = set()
         self._held: set[int] = set()
+        self._refused: set[str] = set()
         self._finishing: dict[int, Open] = {}
         self._next_unit = 0
         self._work_seconds = 0.0
@@ -384,13 +385,13 @@ class Coordinator:
             self._extras(directory, task, outcome)
         if outcome.linked:
             self._links(flight, outcome)
+        self.stats.pending_files += len(outcome.waiting)
+        self.stats.pending_bytes += sum(facts[SIZE] for _, facts, _, _ in outcome.waiting)
         if outcome.waiting and not self.stopping:
             known = self._open(flight)
             if light and not known.light:
                 known.light = True
                 known.fresh = self.state.is_empty(flight.directory)
-            self.stats.pending_files += len(outcome.waiting)
-            self.stats.pending_bytes += sum(facts[SIZE] for _, facts, _, _ in outcome.waiting)
             self.backlog.add(known, outcome.waiting)
         if done:
             if isinstance(task, Scan):
@@ -428,6 +429,10 @@ class Coordinator:
     def _tell(self, directory: str, outcome: Outcome) -> None:
         self.audit(directory, outcome)
         for level, name, message, fields in outcome.news:
+            if name == "metadata.refused":
+                if fields["what"] in self._refused:
+                    continue  # another mover told it
+                self._refused.add(fields["what"])
             self._event(Level(level), name, message, **fields)
         for name, kind, message, attempts in outcome.failed:
             path = join(directory, name) if name else directory

@@ -57,7 +57,13 @@ def build(setup: Setup, bucket: Bucket, number: int, report: Report) -> Context:
         limited=lambda: bucket.rate > 0,
     )
     source = open_store(setup.source)
-    target = open_store(setup.target, options=write, caps=setup.target_caps)
+    refused: dict[str, str] = {}
+    target = open_store(
+        setup.target,
+        options=write,
+        caps=setup.target_caps,
+        on_refused=lambda what, error: refused.update({what: error.reason}),
+    )
     backup = open_store(setup.backup, options=write) if setup.backup else None
     if setup.backup_prefix:
         backup = target
@@ -72,4 +78,4 @@ def build(setup: Setup, bucket: Bucket, number: int, report: Report) -> Context:
         backup=backup,
         backup_prefix=setup.backup_prefix,
     )
-    return Context(site, setup.rules, time.time_ns)
+    return Context(site, setup.rules, time.time_ns, refused)

@@ -31,11 +31,17 @@ def run_unit(context: Context, task: Task, emit: Emit) -> Outcome:
             outcome.fail("", error, count="failed_directories")
     outcome.seconds = time.perf_counter() - wall
     outcome.cpu = effort() - cpu
-    for what, reason in outcome.refused.items():
+    # The batch and the store each notice what is not taken; the store fills `context.refused` as it goes.
+    for kind, reason in {**context.refused, **outcome.refused}.items():
+        what = _KINDS_OF_METADATA.get(kind, kind)
         if what not in context.warned:
             context.warned.add(what)
             outcome.tell(Level.WARN, "metadata.refused", f"the destination does not take {what}: {reason}", what=what)
     return outcome
+
+
+_KINDS_OF_METADATA = {"mode": "permissions", "xattrs": "extended attributes"}
+"""The store's words for kinds of metadata, where people use others."""
 
 
 def _move(context: Context, task: Move, outcome: Outcome, emit: Emit) -> None:

@@ -309,7 +309,11 @@ class LocalStore:
                 return self._make_root(mode)
             directory, name = self._split(path)
             with self.dirs.open(directory) as fd:
-                return _make_directory(fd, name, mode, like)
+                made = _make_directory(fd, name, mode, like)
+                if made and mode is not None:
+                    with handle(fd, name) as target:
+                        apply(target, Meta(mode=mode | 0o700), self._refusals, self._where(path))
+                return made
         except OSError as error:
             raise translate(error, "make the directory", self._where(path)) from error
 
@@ -488,7 +492,4 @@ def _make_directory(fd: int, name: str, mode: int | None, like: int | None) -> b
         if not _is_directory(fd, name):
             raise
         return False
-    if mode is not None:
-        with handle(fd, name) as target:
-            os.chmod(target, mode | 0o700)
     return True
