@@ -123,7 +123,8 @@ def every_kind(root: Path) -> None:
         file.truncate(20 << 20)
     os.link(root / "sparse/small", root / "sparse/other")
     for name, target in {"dangling": "no/such", "absolute": "/etc/passwd", "self": "self", "loop-a": "loop-b",
-                         "loop-b": "loop-a", "up": "../..", "to-dir": "../many", "long": "l/" * 500, "odd": "a\nb\udcff"}.items():  # fmt: skip
+                         "loop-b": "loop-a", "up": "../..", "to-dir": "../many",
+                         "long": "l/" * 500, "odd": "a\nb\udcff"}.items():  # fmt: skip
         (root / "links").mkdir(exist_ok=True)
         os.symlink(target, root / "links" / name)
         dated(root / "links" / name, 1_400_000_000, 7)
@@ -359,7 +360,8 @@ def test_all_changes_at_once_with_state(mirrored: Pair, tmp_path: Path) -> None:
     pair.sync(ALL)
     before = change_times(pair.target)
     for change in (link_becomes_file, file_becomes_directory, other_device, one_more_name, name_of_its_own, acl_changed,
-                   xattr_changed, modes_changed, owners_changed, times_changed, holes_moved, large_shrinks):  # fmt: skip
+                   xattr_changed, modes_changed, owners_changed, times_changed, holes_moved,
+                   large_shrinks):  # fmt: skip
         change(pair.source)
     pair.sync(ALL)
     same(pair.source, pair.target)
@@ -442,7 +444,7 @@ def test_single_flags(pair: Pair, flag: str, umask: str) -> None:
 
 
 def test_without_archive(pair: Pair) -> None:
-    """Links are skipped, counted and mentioned; special files are skipped with a warning; empty directories are made."""
+    """Links are skipped, counted and mentioned; special files skipped with a warning; empty directories made."""
     flags(pair.source)
     done = pair.sync()
     assert sorted(os.listdir(pair.target)) == ["dir", "empty", "file"]

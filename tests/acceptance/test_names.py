@@ -15,12 +15,14 @@ from tests.acceptance.trees import OLD, SECOND, Pair, change_times, names, same,
 
 ODD = (
     b"\xff\xfe invalid", b"half\xc3", b"\xed\xa0\x80surrogate", b"new\nline", b"\n", b"tab\tbed", b"car\rriage",
-    b'quo"te', b"apo'strophe", b"back\\slash", b"-leading-dash", b"--delete-extras", b" leading", b"trailing ", b" ", b"dot.",
-    b"...", b"..foo", b".hidden", b"~", b"*", b"?", b"[a]", b"$HOME", b"%s%n", b"a&b;c|d", b"x" * 255, "é".encode() * 127,
-    "日".encode() * 85, b"\x01\x02\x1b[31mred\x1b[0m", b"\x07bell", b"\x7f", "\x9b31m".encode(), "\u2028line".encode(),
+    b'quo"te', b"apo'strophe", b"back\\slash", b"-leading-dash", b"--delete-extras", b" leading", b"trailing ", b" ",
+    b"dot.", b"...", b"..foo", b".hidden", b"~", b"*", b"?", b"[a]", b"$HOME", b"%s%n", b"a&b;c|d", b"x" * 255,
+    "é".encode() * 127, "日".encode() * 85, b"\x01\x02\x1b[31mred\x1b[0m", b"\x07bell", b"\x7f",
+    "\x9b31m".encode(), "\u2028line".encode(),
     "👩‍👩‍👧‍👦".encode(), "مرحبا".encode(), "\u202eevil".encode(), unicodedata.normalize("NFC", "café").encode(),
     unicodedata.normalize("NFD", "café").encode(), "ﬁ".encode(), b"a", b"a-b", b"a.txt", b"a0", b"a b",
-    b"CON", b"aux.c", b"nul:", b"README", b"Readme", b"file:x", b"loc:x", b"s3:x", b"\xef\xbb\xbfbom", b"line\x85", b"\xc2\xa0",
+    b"CON", b"aux.c", b"nul:", b"README", b"Readme", b"file:x", b"loc:x", b"s3:x", b"\xef\xbb\xbfbom",
+    b"line\x85", b"\xc2\xa0",
 )  # fmt: skip
 LIKE_OURS = (
     b".dunlin-x", b".dunlin-", b".dunlin-00000000-1.tmp.bak", b"x.dunlin-00000000-1.tmp", b".dunlin-repository.json",

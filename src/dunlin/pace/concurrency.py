@@ -5,7 +5,8 @@ interpreter's lock); on a mount with 2 ms per call one thread does almost nothin
 each finished unit: its wall time against the CPU time of its thread.
 
     * Start with one thread. Growing is considered only while wall time is over `WAITING` (3) times CPU time.
-    * Each change is a *trial*. Growing doubles (from `FAR` times CPU time on: by four); it is kept if throughput rose by at least `GAIN` (10 %).
+    * Each change is a *trial*. Growing doubles (from `FAR` times CPU time on: by four); it is kept if throughput
+      rose by at least `GAIN` (10 %).
       If throughput stayed the same (the link is full, or the interpreter) the old number returns.
       If it fell by more than 10 %, the number shrinks by x 0.7 until the old number or the old throughput is back.
     * When the threads together keep about one core busy the interpreter is full, and waiting for its lock

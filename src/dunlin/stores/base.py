@@ -173,8 +173,8 @@ class MakesDirs(Protocol):
     def make_directory(self, path: str, mode: int | None = None, like: int | None = None) -> bool:
         """Make one directory; its parent must exist. True if made, False if it was there already.
 
-        `mode` are its permission bits (None: the umask decides, which of those in `like` remain); the owner may always write to it
-        until `set_meta` says otherwise. Raises EXISTS when something else stands there.
+        `mode` are its permission bits (None: the umask decides, which of those in `like` remain); the owner
+        may always write to it until `set_meta` says otherwise. Raises EXISTS when something else stands there.
         """
 
 

@@ -21,21 +21,23 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dunlin.errors import DunlinError, ErrorKind, printable
-from dunlin.model import CTIME, MODE, SIZE, Action, Stats, is_file, join
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.model import SIZE, Action, Stats, is_file, join
 from dunlin.pace.bucket import Bucket
 from dunlin.pace.concurrency import Concurrency
 from dunlin.pace.stop import Stop
 from dunlin.plan import decide_content, same_meta
-from dunlin.report import Event, Level, Report, Task
-from dunlin.state.codec import DirectoryStatus, FileStatus
+from dunlin.report import Level, Report
+from dunlin.state.codec import DirectoryStatus
 from dunlin.state.store import State
-from dunlin.transfer.outcome import Copied, Outcome, Presence, fatal_error
+from dunlin.transfer.outcome import Outcome, Presence, fatal_error
 from dunlin.workers import tasks
 from dunlin.workers.backlog import Backlog, Open
 from dunlin.workers.context import Context
 from dunlin.workers.pool import Arrival, Pool
+from dunlin.workers.rows import as_row, put_rows
 from dunlin.workers.tasks import Finish, Move, Record, Scan
+from dunlin.workers.telling import Telling
 from dunlin.workers.units import run_unit
 
 FRONTIER = 5_000
@@ -123,7 +125,7 @@ class Coordinator:
         self.concurrency = concurrency
         self.scan_first = scan_first
         self.orders = orders
-        self.audit = audit
+        self.telling = Telling(report, audit, state if self.rules.mode == "sync" else None, run)
         self.report = report
         self.stats = Stats()
         self.moved_before = state.moved_bytes(pair)
@@ -135,12 +137,10 @@ class Coordinator:
         self.scanning = 0
         self.touched: set[str] = set()
         self._held: set[int] = set()
-        self._refused: set[str] = set()
         self._finishing: dict[int, Open] = {}
         self._next_unit = 0
         self._work_seconds = 0.0
         self._copy_seconds = 0.0
-        self._tasks: dict[tuple[int, int], tuple[Task, int]] = {}
         self._scan_open = True
         self._checksum = None if context.site.options.checksum == "none" else context.site.options.checksum
 
@@ -271,10 +271,10 @@ class Coordinator:
             elif arrival.kind == "fault":
                 batch.append((arrival.unit, "done", self._fault(arrival)))
             else:
-                self._show(arrival)
+                self.telling.progress(arrival)
         if lost:
             more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-            self._event(Level.WARN, "mover.lost", f"a mover died; what it had is done again: {lost[0]}{more}")
+            self.telling.event(Level.WARN, "mover.lost", f"a mover died; what it had is done again: {lost[0]}{more}")
         if batch:
             self._record(batch)
         self._gauges()
@@ -402,7 +402,7 @@ class Coordinator:
                 self._finished(flight, outcome)
             elif isinstance(task, Record):
                 self._held.discard(flight.directory)
-        self._tell(directory, outcome)
+        self.telling.outcome(directory, outcome)
         if outcome.fatal is not None and self.fatal is None:
             self._end(fatal_error(outcome.fatal))
 
@@ -424,19 +424,7 @@ class Coordinator:
         self.stats.add(outcome.counts)
         for name, n in outcome.counts.items():
             self.report.count(name, n)
-        self._tell("", outcome)
-
-    def _tell(self, directory: str, outcome: Outcome) -> None:
-        self.audit(directory, outcome)
-        for level, name, message, fields in outcome.news:
-            if name == "metadata.refused":
-                if fields["what"] in self._refused:
-                    continue  # another mover told it
-                self._refused.add(fields["what"])
-            self._event(Level(level), name, message, **fields)
-        for name, kind, message, attempts in outcome.failed:
-            path = join(directory, name) if name else directory
-            self._event(Level.ERROR, "file.failed", message, path=path, kind=kind, attempt=attempts)
+        self.telling.outcome("", outcome)
 
     def _end(self, error: DunlinError) -> None:
         if error.kind is ErrorKind.INTERRUPTED:
@@ -470,29 +458,10 @@ class Coordinator:
                 self._copy_seconds += (outcome.seconds - self._copy_seconds) / 8
 
     def _rows(self, directory: int, outcome: Outcome, waiting: bool = True) -> None:
-        """The rows of files: copied, found in sync, waiting, failed."""
-        if not self.rules.record or self.rules.mode != "sync":
-            return
-        state, run = self.state, self.run
-        if outcome.copied:
+        if self.rules.record and self.rules.mode == "sync":
             known = self.backlog.open.get(directory)
-            state.put_synced(run, directory, outcome.copied, self._checksum, fresh=known is not None and known.fresh)
-        if outcome.seen:
-            rows = [_file_row(row, FileStatus.SYNCED, self._checksum) for row in outcome.seen]
-            state.put_files(run, directory, rows, written=False)
-        if outcome.waiting and waiting:
-            rows = [_file_row(_as_row(name, facts), FileStatus.PENDING) for name, facts, _, _ in outcome.waiting]
-            state.put_files(run, directory, rows, written=False)
-        if outcome.failed or outcome.vanished:
-            rows = [
-                (name, *(None,) * 11, int(FileStatus.FAILED), message, kind)
-                for name, kind, message, _ in outcome.failed
-                if name
-            ]
-            if rows:
-                state.put_files(run, directory, rows, written=False)
-            if outcome.vanished:
-                state.forget_missing(directory, outcome.vanished)
+            fresh = known is not None and known.fresh
+            put_rows(self.state, self.run, directory, outcome, self._checksum, waiting=waiting, fresh=fresh)
 
     def _extras(self, directory: str, task: tasks.Task, outcome: Outcome) -> None:
         absent = isinstance(task, Scan) and task.presence == Presence.TARGET
@@ -511,7 +480,7 @@ class Coordinator:
         names = [(facts[7], facts[8], join(directory, name), False) for name, facts, _ in rows if facts]
         firsts = self.state.add_links(self.pair, names)
         # The name that is copied stands first in its group, whatever its path: the others are linked to it.
-        leaders = [(dev, ino, path, True) for (dev, ino, path, _), first in zip(names, firsts, strict=True) if first is None]
+        leaders = [(*name[:3], True) for name, first in zip(names, firsts, strict=True) if first is None]
         self.state.add_links(self.pair, leaders)
         policy = self.rules.policy
         for (name, facts, target), first in zip(rows, firsts, strict=True):
@@ -520,10 +489,10 @@ class Coordinator:
             action, _ = decide_content(policy, facts, target)
             if action is Action.SKIP:
                 self._add("skipped_files", 1)
-            elif action is Action.META and target is not None and not policy.attributes and same_meta(policy, facts, target):
+            elif target and action is Action.META and not policy.attributes and same_meta(policy, facts, target):
                 self._add("equal_files", 1)
                 self._add("equal_bytes", facts[SIZE])
-                outcome.seen.append(_as_row(name, facts))
+                outcome.seen.append(as_row(name, facts))
             else:
                 outcome.waiting.append((name, facts, int(action), target is not None))
         self._rows(flight.directory, Outcome(waiting=outcome.waiting, seen=outcome.seen))
@@ -604,37 +573,6 @@ class Coordinator:
 
     # ---- telling ----
 
-    def _event(self, level: Level, name: str, message: str, **fields: object) -> None:
-        """Tell; what a person should know of is also put on record."""
-        self.report.event(Event(level, name, message, dict(fields)))
-        if level < Level.WARN or self.rules.mode != "sync":
-            return
-        path, kind, attempt = fields.get("path"), fields.get("kind"), fields.get("attempt")
-        self.state.put_event(
-            self.run,
-            int(level),
-            name,
-            printable(message),
-            str(path) if path is not None else None,
-            ErrorKind(kind) if kind else None,
-            attempt if isinstance(attempt, int) else 0,
-        )
-
-    def _show(self, arrival: Arrival) -> None:
-        """A large file's progress, as a task of the report."""
-        if arrival.kind == "end":
-            shown = self._tasks.pop((arrival.unit, arrival.body[0]), None)
-            if shown:
-                shown[0].end()
-            return
-        thread, path, total, done = arrival.body
-        key = (arrival.unit, thread)
-        if key not in self._tasks:
-            self._tasks[key] = (self.report.task(path, total), 0)
-        task, before = self._tasks[key]
-        task.advance(done - before)
-        self._tasks[key] = (task, done)
-
     def _gauges(self) -> None:
         self.report.gauge("pending_files", self.stats.pending_files)
         self.report.gauge("pending_bytes", self.stats.pending_bytes)
@@ -646,13 +584,3 @@ class Coordinator:
 
 def _directory(task: tasks.Task) -> str:
     return str(getattr(task, "directory", ""))
-
-
-def _as_row(name: str, facts: tuple[int, ...]) -> Copied:
-    return (name, facts[1], facts[2], facts[CTIME], None, facts[MODE], facts[3], facts[4], None)
-
-
-def _file_row(row: Copied, status: FileStatus, algorithm: str | None = None) -> tuple[object, ...]:
-    name, size, mtime, ctime, birth, mode, uid, gid, digest = row
-    used = algorithm if digest is not None else None
-    return (name, size, mtime, ctime, birth, mode, uid, gid, None, None, used, digest, int(status), None, None)

@@ -66,7 +66,22 @@ def _move(context: Context, task: Move, outcome: Outcome, emit: Emit) -> None:
             missing = [row for row in operation.rows if row[2] is None]
             operation.rows = [row for row in operation.rows if row[2] is not None]
             operations.append(Operation(Action.COPY, missing))
-    carry_out(context.site, task.directory, operations, outcome)
+    try:
+        carry_out(context.site, task.directory, operations, outcome)
+    except DunlinError as error:
+        if error.kind is not ErrorKind.NOT_FOUND or not _is_gone(context, task.directory):
+            raise
+        for name, *_ in task.turns:
+            outcome.vanish(name)
+
+
+def _is_gone(context: Context, directory: str) -> bool:
+    """Whether the source has the directory no more."""
+    try:
+        context.site.source.stat(directory)
+    except DunlinError as error:
+        return error.kind is ErrorKind.NOT_FOUND
+    return False
 
 
 def _with_target(context: Context, directory: str, row: Row) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dunlin.jobs.options import Result, SyncOptions
+from dunlin.jobs.pair import PairOfStores, open_pair, selection_hash
 from dunlin.jobs.sync import run
 from dunlin.pace.stop import Stop
 from dunlin.plan import Policy
@@ -32,6 +33,12 @@ class Places:
         self.source, self.target, self.state_db = root / "source", root / "target", root / "state.db"
         self.source.mkdir()
         self.report = RecordingReport()
+        self.opened: list[PairOfStores] = []
+
+    def open(self, **fields: Any) -> PairOfStores:
+        """The pair, closed at the end of the test."""
+        self.opened.append(open_pair(self.options(**fields)))
+        return self.opened[-1]
 
     def options(self, **fields: Any) -> SyncOptions:
         values: dict[str, Any] = {
@@ -64,8 +71,6 @@ class Places:
         """What the state knows of the files of a directory."""
         state = State.open(str(self.state_db), NullReport())
         try:
-            from dunlin.jobs.pair import selection_hash
-
             urls = canonical_url(str(self.source)), canonical_url(str(self.target))
             pair = state.pair(*urls, selection_hash(self.options()))
             number = state.digests(pair.id, [directory])[directory].id
@@ -104,9 +109,10 @@ class Stopping(RecordingReport):
 
 
 @pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
     monkeypatch.chdir(tmp_path)
-    return Places(tmp_path)
-
-
-Make = Callable[..., SyncOptions]
+    made = Places(tmp_path)
+    yield made
+    for pair in made.opened:
+        pair.source_store.close()
+        pair.target_store.close()

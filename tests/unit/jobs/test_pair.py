@@ -13,7 +13,7 @@ import pytest
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.filters import read
 from dunlin.filters.selection import Selection
-from dunlin.jobs.pair import open_pair, probe_target, resolve_policy, root_identity, selection_hash
+from dunlin.jobs.pair import probe_target, resolve_policy, root_identity, selection_hash
 from dunlin.plan import Policy
 from dunlin.stores.base import Caps
 from tests.unit.jobs.conftest import Places
@@ -24,7 +24,7 @@ FULL = Caps(modes=True, owners=True, links=True)
 
 def refused(places: Places, **fields: object) -> DunlinError:
     with pytest.raises(DunlinError) as caught:
-        open_pair(places.options(**fields))
+        places.open(**fields)
     return caught.value
 
 
@@ -72,28 +72,28 @@ def test_one_place_twice(places: Places, name: str) -> None:
 
 
 def test_the_destination_is_made_for_a_sync_only(places: Places) -> None:
-    pair = open_pair(places.options(mode="plan"))
+    pair = places.open(mode="plan")
     assert not pair.target_exists
     assert not places.target.exists()
-    pair = open_pair(places.options())
+    pair = places.open()
     assert not pair.target_exists
     assert places.target.is_dir()
-    assert open_pair(places.options()).target_exists
+    assert places.open().target_exists
 
 
 def test_a_destination_inside_the_source_is_no_part_of_it(places: Places) -> None:
-    pair = open_pair(places.options(destination=str(places.source / "in" / ".." / "inner")))
+    pair = places.open(destination=str(places.source / "in" / ".." / "inner"))
     assert (pair.skip_source, pair.skip_target) == (frozenset({"inner"}), frozenset())
 
 
 def test_a_source_inside_the_destination_is_no_part_of_it(places: Places) -> None:
     (places.root / "link").symlink_to(places.root)
-    pair = open_pair(places.options(destination=str(places.root / "link")))
+    pair = places.open(destination=str(places.root / "link"))
     assert (pair.skip_source, pair.skip_target) == (frozenset(), frozenset({"source"}))
 
 
 def test_a_name_that_only_begins_alike_is_not_inside(places: Places) -> None:
-    pair = open_pair(places.options(destination=str(places.root / "source-copy")))
+    pair = places.open(destination=str(places.root / "source-copy"))
     assert (pair.skip_source, pair.skip_target) == (frozenset(), frozenset())
 
 
@@ -109,7 +109,7 @@ def test_a_name_that_only_begins_alike_is_not_inside(places: Places) -> None:
 def test_a_backup_directory_is_never_part_of_a_tree(
     places: Places, directory: str, prefix: str, skip_source: set[str], outside: bool
 ) -> None:
-    pair = open_pair(places.options(backup_dir=directory))
+    pair = places.open(backup_dir=directory)
     assert pair.backup_prefix == prefix
     assert pair.skip_target == (frozenset({prefix}) if prefix else frozenset())
     assert pair.skip_source == skip_source
@@ -125,7 +125,7 @@ def test_a_backup_directory_that_is_a_side(places: Places, directory: str) -> No
 
 def test_a_dry_run_makes_no_backup_directory(places: Places) -> None:
     places.target.mkdir()
-    open_pair(places.options(mode="plan", backup_dir="kept"))
+    places.open(mode="plan", backup_dir="kept")
     assert list(places.target.iterdir()) == []
 
 
@@ -134,13 +134,13 @@ def read_only(places: Places) -> Iterator[Path]:
     places.target.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=64k", "tmpfs", str(places.target)], check=True)
     yield places.target
-    subprocess.run(["umount", str(places.target)], check=True)
+    subprocess.run(["umount", "-l", str(places.target)], check=True)
 
 
 @pytest.mark.root
 @pytest.mark.skipif(not ROOT, reason="mounts a file system")
 def test_a_read_only_destination(places: Places, read_only: Path) -> None:
-    pair = open_pair(places.options())
+    pair = places.open()
     with pytest.raises(DunlinError) as caught:
         probe_target(pair, "target", "0badc0de", frozenset())
     assert (caught.value.kind, caught.value.exit_code) == (ErrorKind.READ_ONLY, 2)
@@ -150,7 +150,7 @@ def test_a_read_only_destination(places: Places, read_only: Path) -> None:
 
 
 def test_the_probe_finds_out_about_names_and_removes_what_the_dead_left(places: Places) -> None:
-    pair = open_pair(places.options())
+    pair = places.open()
     for token in ("0badc0de01", "c0ffee0001"):
         (places.target / f".dunlin-{token}-1.tmp").write_text("x")
     probe_target(pair, "target", "aaaaaaaa", frozenset({"0badc0de"}))

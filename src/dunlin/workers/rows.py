@@ -1,0 +1,55 @@
+"""What became of files, as rows of the state."""
+
+from __future__ import annotations
+
+from dunlin.model import CTIME, GID, MODE, MTIME, SIZE, UID, Facts
+from dunlin.state.codec import FileStatus
+from dunlin.state.store import State
+from dunlin.transfer.outcome import Copied, Outcome
+
+
+def as_row(name: str, facts: Facts) -> Copied:
+    """The row of a file that is in sync with these facts of the source; its hash is not known here."""
+    return (name, facts[SIZE], facts[MTIME], facts[CTIME], None, facts[MODE], facts[UID], facts[GID], None)
+
+
+def put_rows(
+    state: State,
+    run: int,
+    directory: int,
+    outcome: Outcome,
+    checksum: str | None,
+    *,
+    waiting: bool = True,
+    fresh: bool = False,
+) -> None:
+    """Put the files of one unit on record: copied, found in sync, waiting, failed.
+
+    Args:
+        directory: its id. checksum: the algorithm of the digests.
+        waiting: waiting files get rows (see `docs/decisions/0003-waiting-files.md`).
+        fresh: no file of the directory had a row before.
+    """
+    if outcome.copied:
+        state.put_synced(run, directory, outcome.copied, checksum, fresh=fresh)
+    if outcome.seen:
+        rows = [_file_row(row, FileStatus.SYNCED, checksum) for row in outcome.seen]
+        state.put_files(run, directory, rows, written=False)
+    if outcome.waiting and waiting:
+        rows = [_file_row(as_row(name, facts), FileStatus.PENDING) for name, facts, _, _ in outcome.waiting]
+        state.put_files(run, directory, rows, written=False)
+    failed = [
+        (name, *(None,) * 11, int(FileStatus.FAILED), message, kind)
+        for name, kind, message, _ in outcome.failed
+        if name
+    ]
+    if failed:
+        state.put_files(run, directory, failed, written=False)
+    if outcome.vanished:
+        state.forget_missing(directory, outcome.vanished)
+
+
+def _file_row(row: Copied, status: FileStatus, algorithm: str | None = None) -> tuple[object, ...]:
+    name, size, mtime, ctime, birth, mode, uid, gid, digest = row
+    used = algorithm if digest is not None else None
+    return (name, size, mtime, ctime, birth, mode, uid, gid, None, None, used, digest, int(status), None, None)
