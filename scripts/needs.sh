@@ -6,14 +6,6 @@ missing=''
 need() { # COMMAND PACKAGE
     command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
-library() { # NAME PACKAGE...: the first package that this release has
-    PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null | grep -q "$1" && return
-    shift
-    for package in "$@"; do
-        apt-cache show "$package" >/dev/null 2>&1 && break
-    done
-    missing="$missing $package"
-}
 needs() {
     missing=''
     need git git
@@ -23,7 +15,6 @@ needs() {
     need setfattr attr
     need tmux tmux
     need setpriv util-linux
-    library libfuse.so.2 libfuse2t64 libfuse2
 }
 
 PATH=$PATH:/sbin:/usr/sbin

@@ -423,9 +423,11 @@ def flags(root: Path) -> None:
         dated(path, 1_400_000_000)
 
 
-@pytest.mark.parametrize("umask", ["022", "077"])
+FLAGS = ("", "-l", "-p", "-g", "-o", "-D", "--devices", "--specials", "-a", "-lpog", "-ag", "-oH", "-pX", "-A")
+
+
 @pytest.mark.parametrize(
-    "flag", ["", "-l", "-p", "-g", "-o", "-D", "--devices", "--specials", "-a", "-lpog", "-ag", "-oH", "-pX", "-A"]
+    ("flag", "umask"), [*((flag, "022") for flag in FLAGS), *((flag, "077") for flag in ("", "-p", "-D", "-a", "-A"))]
 )
 def test_single_flags(pair: Pair, flag: str, umask: str) -> None:
     """Each flag alone does what it does in `rsync -rt`; permissions of new files obey the umask without -p."""

@@ -52,7 +52,7 @@ class Busy(Pair):
 @pytest.fixture
 def busy(pair: Pair) -> Iterator[Busy]:
     """A pair on which a run of several seconds is at work."""
-    small(pair, 60)
+    small(pair, 30)
     process = begin(pair, "-a", "--bwlimit=12M")
     until(lambda: copied(pair) >= 2, process)
     yield Busy(pair.root, process)
@@ -72,9 +72,7 @@ def test_a_second_run_waits_and_then_names_the_first(busy: Busy, state: str) -> 
     assert f"another run works on this destination (process {busy.process.pid})" in done.stderr
     assert "--lock-wait" in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2
-    code, words = ended(busy.process)
-    assert code == 0, words
-    complete(busy, "-a")
+    assert busy.process.poll() is None
 
 
 @pytest.mark.parametrize("spelling", ["slash", "relative", "link", "url"])
@@ -93,7 +91,7 @@ def test_however_the_destination_is_spelt(busy: Busy, spelling: str) -> None:
 def test_a_second_run_that_waits_long_enough_goes_on_after_the_first(busy: Busy) -> None:
     summary = told(busy, "-a", "--lock-wait=60s")
     assert summary["stats"]["copied_files"] == 0
-    assert summary["stats"]["equal_files"] == 60
+    assert summary["stats"]["equal_files"] == 30
     assert ended(busy.process)[0] == 0
     check_state(busy)
 
@@ -183,7 +181,7 @@ def test_pause_and_resume(busy: Busy) -> None:
     time.sleep(0.3)
     halted = copied(busy)
     time.sleep(0.7)
-    assert copied(busy) == halted < 60
+    assert copied(busy) == halted < 30
     assert "goes on" in control(busy, "resume")
     code, words = ended(busy.process)
     assert code == 0, words

@@ -194,6 +194,11 @@ def tmpfs(where: Path, options: str) -> Iterator[Path]:
         _run("umount", "-l", where)
 
 
+def remount(where: Path, options: str) -> None:
+    """Change a mount: its size, read-only."""
+    _run("mount", "-o", f"remount,{options}", where)
+
+
 @contextlib.contextmanager
 def in_memory(where: Path) -> Iterator[Path]:
     """A directory in memory where we may mount one, else a plain one: nobody waits for the disk to be flushed."""

@@ -9,13 +9,14 @@ from typing import Any, Protocol, TypeVar
 import pytest
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.model import GID, IDENT, MODE, NLINK, UID, Kind, sort_key
+from dunlin.model import CTIME, GID, IDENT, MODE, NLINK, UID, Kind, sort_key
 from dunlin.report import NullReport, RecordingReport
 from dunlin.stores import base
 from dunlin.stores.base import (
     Copies,
     CopiesBatch,
     HasSpace,
+    KnowsBirths,
     MakesDirs,
     MakesLinks,
     Meta,
@@ -181,6 +182,18 @@ def test_space_and_checkpoint(store: Store) -> None:
     having(store, Syncs).checkpoint()
 
 
+def test_birth_times(store: Store) -> None:
+    births = having(store, KnowsBirths)
+    having(store, MakesDirs).make_directory("d")
+    put(store, "d/f")
+    there, absent, again = births.birth_times("d", ["f", "absent", "f"])
+    assert absent is None
+    assert there == again
+    assert there is None or abs(there - store.stat("d/f").facts[CTIME]) < 60_000_000_000
+    with pytest.raises(DunlinError):
+        births.birth_times("absent", ["f"])
+
+
 def test_walk_is_ordered(store: Store) -> None:
     walks, dirs = having(store, Walks), having(store, MakesDirs)
     for name in ("a", "a/b", "z"):
@@ -244,7 +257,7 @@ def test_a_wrapper_forwards_what_its_store_has_and_no_more(
     inner: Any = {"local": lambda: LocalStore(str(tmp_path)), "memory": MemoryStore, "none": Bare}[kind]()
     has = power(inner, wanted) is not None
     assert has is (
-        (kind == "local" and wanted is not Walks) or (kind == "memory" and wanted not in (Copies, CopiesBatch))
+        (kind == "local" and wanted is not Walks) or (kind == "memory" and wanted not in (Copies, CopiesBatch, KnowsBirths))
     )
     wrapped = wrap(inner)
     assert (power(wrapped, wanted) is not None) is (has and wanted not in withheld)

@@ -204,6 +204,10 @@ class Files:
             self._begin(directory_id, False)
             self._database.many(self._sql["file_forget"], [(directory_id, encode_name(name)) for name in names])
 
+    def forget_unseen(self, directory_id: int, run: int) -> None:
+        """Drop the rows that `run` has not set: it has sent every file of the directory, the others are gone."""
+        self._database.execute(self._sql["file_forget_unseen"], (directory_id, run))
+
     def pending(self, run: int, limit: int = PAGE, after: tuple[int, str] | None = None) -> list[Pending]:
         """Up to `limit` pending files of the run, by directory id and name; `after` as in `Pending.after`.
 

@@ -149,7 +149,8 @@ SELECT id, path FROM directory WHERE run = ?1 AND status = 3 AND id > ?2 ORDER B
 SELECT id, path FROM directory WHERE run = ?1 AND status = 1 ORDER BY id LIMIT ?2
 
 -- name: directory_gone
-SELECT id FROM directory WHERE +pair = ?1 AND run < ?2 AND id > ?3 ORDER BY id LIMIT ?4
+-- target 3: only the destination had it
+SELECT id FROM directory WHERE +pair = ?1 AND (run < ?2 OR target = 3) AND id > ?3 ORDER BY id LIMIT ?4
 
 -- name: directory_drop
 DELETE FROM directory WHERE id = ?
@@ -179,7 +180,7 @@ ON CONFLICT (directory_id, name) DO UPDATE SET
     hash = iif(excluded.hash IS NULL AND size IS excluded.size AND mtime IS excluded.mtime, hash, excluded.hash),
     content_md5 = iif(excluded.content_md5 IS NULL AND size IS excluded.size AND mtime IS excluded.mtime,
         content_md5, excluded.content_md5),
-    size = excluded.size, mtime = excluded.mtime, ctime = excluded.ctime, birth = excluded.birth,
+    size = excluded.size, mtime = excluded.mtime, ctime = excluded.ctime, birth = coalesce(excluded.birth, birth),
     mode = excluded.mode, uid = excluded.uid, gid = excluded.gid, etag = excluded.etag,
     status = excluded.status, error = excluded.error, error_kind = excluded.error_kind
 
@@ -201,6 +202,9 @@ WHERE directory_id = ?1 AND name = ?2
 
 -- name: file_forget
 DELETE FROM file WHERE directory_id = ? AND name = ?
+
+-- name: file_forget_unseen
+DELETE FROM file WHERE directory_id = ? AND run < ?
 
 -- name: pending_rest
 SELECT d.id, d.path, f.name, f.size FROM directory AS d

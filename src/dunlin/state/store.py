@@ -82,7 +82,7 @@ class State:
         files = Files(database, self._sql, self.now)
         self.put_files, self.put_synced, self.is_empty = files.put_files, files.put_synced, files.is_empty
         self.known_rows, self.known_names = files.known_rows, files.known_names
-        self.forget_missing = files.forget_missing
+        self.forget_missing, self.forget_unseen = files.forget_missing, files.forget_unseen
         self.pending, self.pending_totals, self.failed = files.pending, files.pending_totals, files.failed
 
         later = Later(database, self._sql)

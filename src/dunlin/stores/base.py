@@ -221,6 +221,12 @@ class Syncs(Protocol):
 
 
 @runtime_checkable
+class KnowsBirths(Protocol):
+    def birth_times(self, directory: str, names: Sequence[str]) -> list[int | None]:
+        """When each of the names in `directory` was made, ns since 1970; None where nobody knows, or it is gone."""
+
+
+@runtime_checkable
 class Copies(Protocol):
     def copy_into(self, entry: Entry, target: Any, path: str, *, meta: Meta, report: Report) -> Entry:
         """Copy one file within or between stores of this kind without passing its bytes through Python."""

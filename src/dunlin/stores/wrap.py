@@ -27,6 +27,7 @@ from dunlin.stores.base import (
     CopiesBatch,
     Data,
     HasSpace,
+    KnowsBirths,
     Listing,
     MakesDirs,
     MakesLinks,
@@ -44,7 +45,7 @@ T = TypeVar("T")
 P = TypeVar("P")
 
 POWERS: frozenset[type] = frozenset(
-    {Walks, MakesDirs, MakesLinks, SetsMeta, Moves, HasSpace, Syncs, Copies, CopiesBatch}
+    {Walks, MakesDirs, MakesLinks, SetsMeta, Moves, HasSpace, Syncs, KnowsBirths, Copies, CopiesBatch}
 )
 """Every power that wrappers know how to forward."""
 
@@ -150,6 +151,10 @@ class _Wrapper:
 
     def free_space(self) -> int:
         return self._through("free_space", "", lambda: self._having(HasSpace).free_space())
+
+    def birth_times(self, directory: str, names: Sequence[str]) -> builtins.list[int | None]:
+        there = self._having(KnowsBirths)
+        return self._through("birth_times", directory, lambda: there.birth_times(directory, names))
 
     def checkpoint(self) -> None:
         there = self._having(Syncs)

@@ -22,6 +22,7 @@ from typing import TypeVar
 from dunlin import hashing
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import (
+    CTIME,
     DIRECTORY_BITS,
     GID,
     MODE,
@@ -41,7 +42,18 @@ from dunlin.model import (
     join,
 )
 from dunlin.report import Level
-from dunlin.stores.base import Body, CopiesBatch, Data, HasSpace, MakesDirs, MakesLinks, Moves, SetsMeta, power
+from dunlin.stores.base import (
+    Body,
+    CopiesBatch,
+    Data,
+    HasSpace,
+    KnowsBirths,
+    MakesDirs,
+    MakesLinks,
+    Moves,
+    SetsMeta,
+    power,
+)
 from dunlin.stores.local import quick
 from dunlin.transfer import keep
 from dunlin.transfer.outcome import Copied, Outcome, Presence
@@ -219,7 +231,8 @@ def copy_file(site: Site, directory: str, row: Row, outcome: Outcome) -> None:
                 path=path,
                 attempt=attempt,
             )
-    _take_over([as_copied(row[0], entry.facts, digest)], [row], outcome)
+    born = births(site, directory, [row[0]])[0]
+    _take_over([as_copied(row[0], entry.facts, digest, born)], [row], outcome)
 
 
 def _wait(row: Row, outcome: Outcome) -> None:
@@ -292,9 +305,18 @@ def _xattrs(site: Site, path: str) -> dict[str, bytes] | None:
     return reader.get_xattrs(path, space) if reader is not None else None
 
 
-def as_copied(name: str, what: Facts, digest: bytes | None = None) -> Copied:
+def as_copied(name: str, what: Facts, digest: bytes | None = None, birth: int | None = None) -> Copied:
     """The row that state records for a file with these facts at the source."""
-    return (name, what[SIZE], what[MTIME], what[5], None, what[MODE], what[UID], what[GID], digest)
+    return (name, what[SIZE], what[MTIME], what[CTIME], birth, what[MODE], what[UID], what[GID], digest)
+
+
+def births(site: Site, directory: str, names: Sequence[str]) -> list[int | None]:
+    """When files of the source were made, for the record: no listing says it, and it costs a call per name."""
+    store = power(site.source, KnowsBirths)
+    try:
+        return store.birth_times(directory, names) if store is not None else [None] * len(names)
+    except DunlinError:
+        return [None] * len(names)
 
 
 def _links(site: Site, directory: str, operation: Operation, outcome: Outcome) -> None:
@@ -372,7 +394,7 @@ def _meta(site: Site, directory: str, operation: Operation, outcome: Outcome) ->
             outcome.counts["equal_bytes"] += facts[SIZE]
         else:
             _set_meta(site, path, facts, outcome)
-        outcome.seen.append(as_copied(row[0], facts))
+        outcome.seen.append(as_copied(row[0], facts, None, births(site, directory, [row[0]])[0]))
 
     _each(operation.rows, outcome, do)
 
@@ -414,7 +436,7 @@ def _verify(site: Site, directory: str, operation: Operation, outcome: Outcome) 
             _copy(site, directory, Operation(Action.COPY, [row]), outcome)
             return
         kept = digest if checksum == site.options.checksum else None
-        outcome.seen.append(as_copied(row[0], facts, kept))
+        outcome.seen.append(as_copied(row[0], facts, kept, births(site, directory, [row[0]])[0]))
         if dressed(site, row):
             outcome.counts["equal_files"] += 1
             outcome.counts["equal_bytes"] += facts[SIZE]

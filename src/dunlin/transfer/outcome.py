@@ -59,6 +59,7 @@ class Outcome:
         listed: the source listing ended cleanly: "missing" is known, deletes may follow.
         digest: fingerprint of the source listing, once all of it is in sync.
         recorded: the listing was found as state had recorded it, so no rows were sent.
+        complete: every file of the directory that takes part was sent, by this unit, with a row of its own.
         unfinished: the directory's own metadata still has to be set, after its waiting files.
     """
 
@@ -77,6 +78,7 @@ class Outcome:
     listed: bool = False
     digest: bytes | None = None
     recorded: bool = False
+    complete: bool = False
     unfinished: bool = False
     seconds: float = 0.0
     cpu: float = 0.0

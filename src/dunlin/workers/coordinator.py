@@ -47,6 +47,12 @@ LAZY_FILES = 300
 LAZY_SECONDS = 0.1
 """Movers are started after so many files or so much work."""
 
+HINTS = {
+    ErrorKind.NO_SPACE: "make room there and run the same again: it goes on where it stopped",
+    ErrorKind.READ_ONLY: "make it writable and run the same again: it goes on where it stopped",
+}
+"""What to do about errors of the destination that end a run."""
+
 FIRST_FILES = 25
 FIRST_BYTES = 2 << 20
 """What one unit copies before there are movers: on a slow mount more would keep everybody waiting."""
@@ -378,6 +384,8 @@ class Coordinator:
         self._count(outcome, task)
         light = self._is_light(flight, outcome)
         self._rows(flight.directory, outcome, not light)
+        if outcome.complete and self.rules.record:
+            self.state.forget_unseen(flight.directory, self.run)
         directory = _directory(task)
         if outcome.subdirectories:
             self._add_directories(directory, outcome.subdirectories)
@@ -429,6 +437,7 @@ class Coordinator:
     def _end(self, error: DunlinError) -> None:
         if error.kind is ErrorKind.INTERRUPTED:
             return
+        error.hint = error.hint or HINTS.get(error.kind, "")
         self.fatal = error
         self.bucket.stop()
 

@@ -108,5 +108,10 @@ class RunLock:
         return f" (process {words[0]})" if words and words[0].isdigit() else ""
 
     def release(self) -> None:
-        """Close the lock file; the lock itself ends when the last mover has closed it, too."""
+        """Give the lock back, now that the movers have ended.
+
+        Unlocked and not only closed: the process that flushes the destination was forked with the descriptor, and
+        may not have come to closing it yet. Where nobody calls this, the lock ends with the last mover.
+        """
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
         os.close(self.fd)

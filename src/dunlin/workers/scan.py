@@ -38,7 +38,7 @@ from dunlin.model import (
 )
 from dunlin.report import Level
 from dunlin.stores.base import Lists, MakesDirs, Order, power
-from dunlin.transfer.directory import as_copied, carry_out, dress_directory
+from dunlin.transfer.directory import as_copied, births, carry_out, dress_directory
 from dunlin.transfer.outcome import Outcome, Presence
 from dunlin.transfer.site import STREAM
 from dunlin.workers.context import STALE, TEMPORARY, Context
@@ -77,6 +77,7 @@ class _Scan:
         self.incomplete = False
         self.source_failed = False
         self.huge = False
+        self.left_alone = False
         self.hash = hashlib.blake2b(context.seed, digest_size=16)
         self.outcome = Outcome()
 
@@ -301,6 +302,8 @@ class _Scan:
         if self.rules.selection.sized:
             difference.rows = self._rows_that_take_part(difference.rows)
         operations = plan.decide(difference, policy)
+        # Files that --update or --skip-existing leave alone keep the rows that they have.
+        self.left_alone = self.left_alone or any(each.reason in ("newer", "exists") for each in operations)
         if self.rules.mode != "sync":
             tally(self.context, self.directory, operations, outcome)
         elif operations:
@@ -310,8 +313,9 @@ class _Scan:
         self.waiting = self.waiting or bool(outcome.waiting)
         self.incomplete = self.incomplete or bool(outcome.linked)
         if matched:
-            files = (named for named in difference.matched if named[1][MODE] & TYPE_BITS == FILE_BITS)
-            outcome.seen += [as_copied(name, what) for name, what in files]
+            files = [named for named in difference.matched if named[1][MODE] & TYPE_BITS == FILE_BITS]
+            born = births(self.site, self.directory, [name for name, _ in files])
+            outcome.seen += [as_copied(*named, None, birth) for named, birth in zip(files, born, strict=True)]
 
     def _within_budget(self, operations: list[Operation], outcome: Outcome) -> list[Operation]:
         """What this unit does itself; files beyond its budget, and large ones, are handed back."""
@@ -376,6 +380,7 @@ class _Scan:
             outcome.digest = None
         if self.rules.mode != "sync" or source is None or outcome.fatal is not None:
             return
+        outcome.complete = not (self.left_alone or self.incomplete or self.huge or outcome.recorded)
         outcome.unfinished = self.waiting
         if not self.waiting:
             finish(self.context, self.directory, source, outcome)

@@ -10,7 +10,7 @@ from dunlin.model import FILE_BITS, MODE, TYPE_BITS, Action, Kind, Operation, Ro
 from dunlin.report import Level
 from dunlin.stores.base import MakesLinks, power
 from dunlin.transfer import keep
-from dunlin.transfer.directory import as_copied, carry_out, copy_file, still_there
+from dunlin.transfer.directory import as_copied, births, carry_out, copy_file, still_there
 from dunlin.transfer.outcome import Outcome
 from dunlin.workers.context import TEMPORARY, Context
 from dunlin.workers.effort import effort
@@ -209,11 +209,13 @@ def _record(context: Context, task: Record, outcome: Outcome, emit: Emit) -> Non
     takes = context.rules.selection.matcher(task.directory)
     for batch in context.site.source.list(task.directory):
         part = Outcome(unfinished=True)
-        part.seen = [
-            as_copied(name, what)
+        files = [
+            (name, what)
             for name, what in batch
             if what[MODE] & TYPE_BITS == FILE_BITS and takes(name, False) and context.rules.selection.takes(what)
         ]
+        born = births(context.site, task.directory, [name for name, _ in files])
+        part.seen = [as_copied(*named, None, birth) for named, birth in zip(files, born, strict=True)]
         emit(part)
 
 

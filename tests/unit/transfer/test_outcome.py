@@ -27,6 +27,7 @@ def full() -> Outcome:
         listed=True,
         digest=b"digest",
         recorded=True,
+        complete=True,
         unfinished=True,
         seconds=1.5,
         cpu=0.5,

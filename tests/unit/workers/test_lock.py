@@ -115,7 +115,7 @@ def test_an_inherited_descriptor_holds_the_lock_after_its_taker_is_gone(tmp_path
         os.close(write)
         os.read(read, 1)
         os._exit(0)
-    lock.release()
+    os.close(lock.fd)  # as a kill would
     other = RunLock(PLACE, str(tmp_path))
     with pytest.raises(DunlinError):
         other.take(0)
@@ -124,6 +124,25 @@ def test_an_inherited_descriptor_holds_the_lock_after_its_taker_is_gone(tmp_path
     os.waitpid(orphan, 0)
     other.take(0)
     other.release()
+
+
+def test_a_lock_that_was_given_back_is_free_although_a_child_still_has_its_descriptor(tmp_path: Path) -> None:
+    """The process that flushes the destination is forked at the end of a run, and may be slow to close it."""
+    lock = RunLock(PLACE, str(tmp_path))
+    lock.take(0)
+    read, write = os.pipe()
+    flusher = os.fork()
+    if flusher == 0:
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+    lock.release()
+    other = RunLock(PLACE, str(tmp_path))
+    other.take(0)
+    other.release()
+    os.close(read)
+    os.close(write)
+    os.waitpid(flusher, 0)
 
 
 def test_the_file_is_named_by_the_destination_and_shared_by_users(tmp_path: Path) -> None:

@@ -159,6 +159,11 @@ class LocalStore:
             except OSError as error:
                 raise translate(error, "look at", self._where(path)) from error
 
+    def birth_times(self, directory: str, names: Sequence[str]) -> builtins.list[int | None]:
+        """When the names in `directory` were made; see `KnowsBirths`."""
+        with self.dirs.open(directory) as fd:
+            return [_birth(fd, name) for name in names]
+
     # ---- content ----
 
     def read(
@@ -463,6 +468,13 @@ def _next_batch(names: Iterator[os.DirEntry[str]], shown: str) -> tuple[list[tup
     except OSError as error:
         raise translate(error, "list", shown) from error
     return batch, len(batch) + gone == LIST_BATCH
+
+
+def _birth(fd: int, name: str) -> int | None:
+    try:
+        return posix.birth_time(fd, name)
+    except OSError:
+        return None  # it is for the record only: whatever is wrong with the name is met where it matters
 
 
 def _is_directory(fd: int, name: str) -> bool:
