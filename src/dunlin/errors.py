@@ -186,7 +186,7 @@ def translate(error: OSError, operation: str, where: str) -> DunlinError:
     a mount answers with whatever it likes, and all of it means that the bytes were not had.
     """
     number = error.errno if error.errno is not None else 0
-    kind = _BY_ERRNO.get(number, ErrorKind.IO)
+    kind = _BY_ERRNO.get(number, ErrorKind.TIMEOUT if isinstance(error, TimeoutError) else ErrorKind.IO)
     reason = os.strerror(number) if number else str(error)
     return DunlinError(operation, where, kind, reason)
 

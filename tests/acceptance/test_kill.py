@@ -98,7 +98,7 @@ def test_with_other_options(pair: Pair, options: tuple[str, ...]) -> None:
 @pytest.mark.fuse
 def test_over_a_mount_with_latency(tmp_path: Path) -> None:
     pair = Pair.make(tmp_path)
-    many(pair.source, directories=12, files=8, wide=1_100)
+    many(pair.source, directories=20, files=12, wide=300)
     backing = tmp_path / "backing"
     backing.mkdir()
     with mounted(backing, pair.target, latency_ms=1):

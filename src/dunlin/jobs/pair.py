@@ -54,13 +54,18 @@ def open_pair(options: SyncOptions, token: str = "0") -> PairOfStores:
     if source_url == target_url:
         raise usage(f"source and destination are the same place: {options.source}")
     source, target = open_store(source_url), open_store(target_url, options=WriteOptions(run_id=token))
-    _check_source(source, options.source)
-    exists = _check_target(target, options)
-    pair = PairOfStores(source_url, target_url, source, target, target.caps, exists)
-    _nesting(pair)
-    if options.backup_dir:
-        _backup(pair, options.backup_dir, make=options.mode == "sync")
-    return pair
+    try:
+        _check_source(source, options.source)
+        exists = _check_target(target, options)
+        pair = PairOfStores(source_url, target_url, source, target, target.caps, exists)
+        _nesting(pair)
+        if options.backup_dir:
+            _backup(pair, options.backup_dir, make=options.mode == "sync")
+        return pair
+    except DunlinError:
+        source.close()
+        target.close()
+        raise
 
 
 def probe_target(pair: PairOfStores, shown: str, token: str, dead: frozenset[str]) -> None:

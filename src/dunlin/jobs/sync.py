@@ -145,6 +145,10 @@ class _Run:
         finally:
             self.checkpointer.close()
             self.crew.pool.close()
+            site = self.crew.context.site
+            for store in (site.source, site.target, site.backup):
+                if store is not None:
+                    store.close()
             self.record.close()
             self.bucket.close()
 

@@ -25,6 +25,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from dunlin.errors import DunlinError, ErrorKind
 from dunlin.pace.bucket import Bucket
 from dunlin.workers import mover
 from dunlin.workers.setup import Setup, token
@@ -32,6 +33,9 @@ from dunlin.workers.wire import Wire
 
 AHEAD = (2, 64)
 """Fewest and most units that wait at a mover beyond those its threads work on."""
+
+MOST_DEATHS = 50
+"""Movers that may die in one run; more means that they cannot work here at all."""
 
 AHEAD_SECONDS = 0.03
 """Work that waits at a mover, as far as units are that small."""
@@ -212,6 +216,10 @@ class Pool:
         del self._movers[m.number]
         self.deaths += 1
         if not self._bucket.stopped:
+            if self.deaths > MOST_DEATHS:
+                self._bucket.stop()
+                reason = f"{self.deaths} movers died"
+                raise DunlinError("go on", "", ErrorKind.INTERNAL, reason, "the messages above may say why")
             self._launch("spawn")
         name = token(self._setup.rules, m.number)
         return [Arrival("lost", unit, (name, unit in m.begun)) for unit in sorted(m.units)]
