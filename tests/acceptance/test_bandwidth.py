@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -113,16 +113,18 @@ class Running:
         return sum(size for _, size in self.mount.writes()) - before
 
 
+Begin = Callable[..., AbstractContextManager[Running]]
+
+
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    started: list[subprocess.Popen[bytes]] = []
+def running(tmp_path: Path) -> Begin:
+    """``running(tree, *options, **kind of mount)``: a run on that tree that has begun to write."""
 
     @contextmanager
     def begin(tree: Callable[[Path], None], *options: str, **kind: object) -> Iterator[Running]:
         tree(tmp_path / "source")
         with share(tmp_path, **kind) as mount:
             process = start("sync", "-a", *options, tmp_path / "source", mount.path, cwd=tmp_path)
-            started.append(process)
             deadline = time.monotonic() + 20
             while not mount.writes():
                 assert process.poll() is None, process.communicate()
@@ -134,12 +136,12 @@ def running(tmp_path: Path) -> Iterator[Callable[..., Running]]:
                 process.kill()
                 process.communicate()
 
-    yield begin
+    return begin
 
 
 @pytest.mark.parametrize("tree", [large, small], ids=lambda tree: tree.__name__)
 def test_pause_stops_writing_and_resume_goes_on(
-    tmp_path: Path, running: Callable[..., Running], tree: Callable[[Path], None]
+    tmp_path: Path, running: Begin, tree: Callable[[Path], None]
 ) -> None:
     with running(tree, "--bwlimit=4M") as run:
         assert "paused" in run.control("pause")
@@ -155,7 +157,7 @@ def test_pause_stops_writing_and_resume_goes_on(
 
 
 @pytest.mark.parametrize("tree", [large, small], ids=lambda tree: tree.__name__)
-def test_a_new_limit_takes_effect_while_running(running: Callable[..., Running], tree: Callable[[Path], None]) -> None:
+def test_a_new_limit_takes_effect_while_running(running: Begin, tree: Callable[[Path], None]) -> None:
     with running(tree, "--bwlimit=1M") as run:
         assert "2M" in run.control("bwlimit", "2M")
         time.sleep(0.3)
@@ -167,7 +169,7 @@ def test_a_new_limit_takes_effect_while_running(running: Callable[..., Running],
         assert run.process.returncode == 0
 
 
-def test_a_first_limit_while_running_is_as_strict(tmp_path: Path, running: Callable[..., Running]) -> None:
+def test_a_first_limit_while_running_is_as_strict(tmp_path: Path, running: Begin) -> None:
     """A run that began without a limit gets one in the middle of a large file."""
 
     def tree(root: Path) -> None:
@@ -188,7 +190,7 @@ def test_a_first_limit_while_running_is_as_strict(tmp_path: Path, running: Calla
     assert snapshot(tmp_path / "source") == snapshot(tmp_path / "backing")
 
 
-def test_stop_ends_a_paused_run_with_130(running: Callable[..., Running]) -> None:
+def test_stop_ends_a_paused_run_with_130(running: Begin) -> None:
     with running(large, "--bwlimit=1M") as run:
         run.control("pause")
         run.control("stop")
@@ -196,7 +198,7 @@ def test_stop_ends_a_paused_run_with_130(running: Callable[..., Running]) -> Non
         assert run.process.returncode == 130, log
 
 
-def test_dirty_pages_are_bounded(tmp_path: Path, running: Callable[..., Running]) -> None:
+def test_dirty_pages_are_bounded(tmp_path: Path, running: Begin) -> None:
     """On a kernel-buffered mount no more is written by us than the share has received, but for a few blocks."""
 
     def tree(root: Path) -> None:

@@ -101,7 +101,7 @@ def test_in_place_and_sparse_and_limited_runs_hash_the_same(tmp_path: Path, cont
         sync(tmp_path, "--force-resync", *more)
         seen.append(rows(tmp_path))
     assert all(each == seen[0] for each in seen)
-    assert dict((name, digest) for name, _, digest in seen[0])["large"] == blake3(content["large"]).hexdigest()
+    assert {name: digest for name, _, digest in seen[0]}["large"] == blake3(content["large"]).hexdigest()
 
 
 def test_the_hash_survives_a_rescan_and_a_change_of_metadata_alone(tmp_path: Path) -> None:

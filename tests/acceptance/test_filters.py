@@ -114,7 +114,7 @@ def test_files_from(source: Path, tmp_path: Path, how: str) -> None:
 
 def test_names_in_a_list_may_be_odd(source: Path, tmp_path: Path) -> None:
     odd = ["new\nline", "\udcff\udcfe", " spaces ", "*.o", "é"]
-    make(source, {name: b"x" for name in odd}, mtime=None)
+    make(source, dict.fromkeys(odd, b"x"), mtime=None)
     data = "\0".join(odd).encode("utf-8", "surrogateescape")
     assert taken(source, "--files-from", "-", input=data) == set(odd)
 
@@ -139,7 +139,8 @@ def test_a_listed_file_that_a_rule_excludes_is_not_missing(source: Path) -> None
 
 def test_a_list_protects_what_is_not_in_it_from_deletion(source: Path, tmp_path: Path) -> None:
     destination = make(tmp_path / "destination", {"src/old": b"", "build/old": b"", "old": b""})
-    dunlin("sync", "-a", "--delete-extras", "--files-from=-", source, destination, cwd=tmp_path, expect=0, input=b"build")
+    options = ("-a", "--delete-extras", "--files-from=-")
+    dunlin("sync", *options, source, destination, cwd=tmp_path, expect=0, input=b"build")
     assert names(destination) == {"src", "src/old", "old", "build", "build/out.o", "build/keep.txt"}
 
 
@@ -179,7 +180,7 @@ def test_sizes(tmp_path: Path, options: list[str], expected: set[str]) -> None:
 def test_ages(tmp_path: Path, options: list[str], expected: set[str]) -> None:
     now = time.time()
     ages = {"now": 1, "hour": HOUR, "days": 10 * DAY, "future": -DAY}
-    source = make(tmp_path / "source", {name: b"x" for name in [*ages, "years"]})
+    source = make(tmp_path / "source", dict.fromkeys([*ages, "years"], b"x"))
     for name, age in ages.items():
         os.utime(source / name, (now - age, now - age))
     os.utime(source / "years", (800_000_000, 800_000_000))

@@ -227,6 +227,8 @@ def test_a_destination_that_cannot_link(pair: Pair) -> None:
         pair.sync("-aH")
         assert names(pair.target) == names(pair.source)
         same(pair.source, pair.target, ["group"])
+        done = pair.sync("-aH", "--json")
+        assert json.loads(done.stdout)["stats"]["copied_files"] == 0
     assert grouped(pair.root / "backing") == []
 
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import termios
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +120,7 @@ def test_the_audit_log_in_json(source: Path, tmp_path: Path) -> None:
         assert line["error"] == ""
         assert line["seconds"] >= 0
         assert line["run"] == 1
-        stamp = time.strptime(line["time"].partition(".")[0], "%Y-%m-%dT%H:%M:%S")
-        import calendar
-
-        assert begun - 2 <= calendar.timegm(stamp) <= time.time() + 1
+        assert begun - 2 <= datetime.fromisoformat(line["time"]).timestamp() <= time.time() + 1
     assert [line["destination"] for line in lines if line["outcome"] == "deleted"] == [f"file://{tmp_path}/d/extra"]
     # It is appended to, and a run without news adds nothing.
     dunlin("sync", "-a", *options, source, tmp_path / "d", cwd=tmp_path, expect=0)
@@ -235,7 +233,8 @@ def test_the_report_file_lists_outcomes(source: Path, tmp_path: Path) -> None:
 
 
 def test_log_formats_can_be_read_by_programs(source: Path, tmp_path: Path) -> None:
-    done = dunlin("sync", "--log-format=json", "--log-level=debug", "-v", source, tmp_path / "d", cwd=tmp_path, expect=0)
+    options = ("--log-format=json", "--log-level=debug", "-v")
+    done = dunlin("sync", *options, source, tmp_path / "d", cwd=tmp_path, expect=0)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert {"time", "level", "event", "message"} <= set(lines[0])
     assert {line["event"] for line in lines} >= {"run.begins", "run.started", "run.ended"}
@@ -254,7 +253,7 @@ def test_log_levels(source: Path, tmp_path: Path, level: str, levels: str) -> No
     arguments = ("sync", "--log-format=json", "--log-level", level, source, tmp_path / "d")
     done = dunlin(*arguments, cwd=tmp_path, expect=23)
     found = {json.loads(line)["level"][0].upper() for line in done.stderr.splitlines()}
-    assert found == set(levels) - ({"D"} if "D" not in levels else set())
+    assert found == set(levels)
 
 
 def test_verbose_names_every_file_and_quiet_none(source: Path, tmp_path: Path) -> None:
@@ -286,7 +285,8 @@ def test_skipped_links_are_counted_and_explained(source: Path, tmp_path: Path) -
 def test_24_when_files_only_vanished(tmp_path: Path, size: int, code: int) -> None:
     """It is removed when it is first read: what one read got whole is a whole file, the rest can be had no more."""
     make(tmp_path / "backing", {"stays": b"1", "goes": bytes(size)})
-    with mounted(tmp_path / "backing", tmp_path / "mnt", change_during_read={"goes": "vanish"}, direct_io=True) as mount:
+    changes = {"goes": "vanish"}
+    with mounted(tmp_path / "backing", tmp_path / "mnt", change_during_read=changes, direct_io=True) as mount:
         make(tmp_path / "d", {"extra": b"x"})
         done = dunlin("sync", "--delete-extras", mount.path, tmp_path / "d", cwd=tmp_path)
     assert done.returncode == code, done.stderr

@@ -214,7 +214,10 @@ def test_a_change_while_reading(pair: Pair, change: str, size: int, options: lis
 
 
 def test_files_that_are_always_written_to(pair: Pair) -> None:
-    """A background writer: no file at the destination is a mixture of versions; what is in use is told."""
+    """A background writer: no run hangs or breaks off, and once the writer is done the next one brings all in sync.
+
+    What the destination holds meanwhile is not looked at: the writer itself leaves mixtures in its files.
+    """
     block = 4096
     count = 40
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 from dataclasses import dataclass, replace
 
-from dunlin.errors import DunlinError, ErrorKind, printable, usage
+from dunlin.errors import DunlinError, ErrorKind, printable, translate, usage
 from dunlin.jobs.options import SyncOptions
 from dunlin.plan import Policy
 from dunlin.stores.base import Caps, MakesDirs, Store, power
@@ -115,6 +115,18 @@ def _check_source(source: Store, shown: str) -> None:
                 "read the source", shown, ErrorKind.USAGE, "permission denied", "run as a user who may read it"
             ) from error
         raise
+
+
+def is_empty(store: Store) -> bool:
+    """Whether nothing stands at the root, asked as cheaply as can be."""
+    path = local_path(store.url)
+    if path is None:
+        return next(iter(store.list("")), None) is None
+    try:
+        with os.scandir(path) as names:
+            return next(names, None) is None
+    except OSError as error:
+        raise translate(error, "list", path) from error
 
 
 def _check_target(target: Store, options: SyncOptions) -> bool:

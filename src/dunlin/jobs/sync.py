@@ -10,7 +10,15 @@ from datetime import datetime
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.jobs.options import Result, SyncOptions
-from dunlin.jobs.pair import PairOfStores, open_pair, probe_target, resolve_policy, root_identity, selection_hash
+from dunlin.jobs.pair import (
+    PairOfStores,
+    is_empty,
+    open_pair,
+    probe_target,
+    resolve_policy,
+    root_identity,
+    selection_hash,
+)
 from dunlin.jobs.record import FileRecord, own_paths
 from dunlin.model import Stats
 from dunlin.pace.bucket import Bucket
@@ -290,7 +298,7 @@ class _Run:
             selection=options.selection,
             mode=options.mode,
             delete_excluded=options.delete_excluded,
-            trust_state=options.trust_state,
+            trust_state=options.trust_state and not self.anew,
             record=options.mode == "sync",
             own=tuple(own_paths(options, self.state.database.path)),
             skip_source=pair.skip_source,
@@ -351,7 +359,7 @@ class _Run:
             return ""
         if self.row.changed:
             return "scanning anew: other files are selected than in the last run"
-        if not self.pair.target_exists or next(iter(self.pair.target_store.list("")), None) is None:
+        if not self.pair.target_exists or is_empty(self.pair.target_store):
             # Another file system than the last time, perhaps, or all was deleted: nothing is finished here.
             return "scanning anew: the destination is empty"
         return ""

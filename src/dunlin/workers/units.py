@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import FILE_BITS, MODE, TYPE_BITS, Action, Kind, Operation, Row, facts, is_file, join
+from dunlin.plan import decide_content, same_meta
 from dunlin.report import Level
 from dunlin.stores.base import MakesLinks, power
 from dunlin.transfer import keep
-from dunlin.transfer.directory import as_copied, births, carry_out, copy_file, still_there
+from dunlin.transfer.directory import as_copied, births, carry_out, still_there
 from dunlin.transfer.outcome import Outcome
 from dunlin.workers.context import TEMPORARY, Context
 from dunlin.workers.effort import effort
@@ -167,8 +168,9 @@ def _join(context: Context, task: Join, outcome: Outcome, emit: Emit) -> None:
     first: Row | None = None
     for path in (task.first, *task.others):
         directory, _, name = path.rpartition("/")
+        there: Row = (name, None, None)
         try:
-            there = _with_target(context, directory, (name, None, None))
+            there = _with_target(context, directory, there)
             if first is None:
                 # Usually that is the first name. Where it failed or vanished, the content is had from the next.
                 if there[2] is None and path != task.first:
@@ -189,20 +191,27 @@ def _join(context: Context, task: Join, outcome: Outcome, emit: Emit) -> None:
                 outcome.fail(path, error)
                 continue
             # The destination cannot link (or not so often): the name gets a copy of its own.
-            _copy_of_its_own(context, directory, (name, None, None), outcome)
+            _copy_of_its_own(context, directory, there, outcome)
 
 
 def _copy_of_its_own(context: Context, directory: str, row: Row, outcome: Outcome) -> None:
-    """Copy a file that has no other name at the destination. Links and special files were made before."""
+    """Bring a file in sync that has no other name at the destination. Links and special files were made before."""
+    name, _, there = row
     try:
-        is_content = is_file(context.site.source.stat(join(directory, row[0])).facts)
+        what = context.site.source.stat(join(directory, name)).facts
     except DunlinError as error:
         if error.kind is not ErrorKind.NOT_FOUND:
             raise
-        outcome.vanish(join(directory, row[0]))
+        outcome.vanish(join(directory, name))
         return
-    if is_content:
-        copy_file(context.site, directory, row, outcome)
+    if not is_file(what):
+        return
+    policy = context.rules.policy
+    action, _ = decide_content(policy, what, there)
+    if there is not None and action is Action.META and not policy.attributes and same_meta(policy, what, there):
+        outcome.counts["equal_files"] += 1
+        return
+    carry_out(context.site, directory, [Operation(action, [(name, what, there)])], outcome)
 
 
 def _record(context: Context, task: Record, outcome: Outcome, emit: Emit) -> None:
