@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.program import UNPRIVILEGED, dunlin
-from tests.acceptance.trees import make, names, snapshot
+from tests.acceptance.trees import make, names, random_tree, snapshot
 from tests.fuse.slowfs import mounted
 
 root = pytest.mark.root
@@ -183,26 +183,6 @@ def test_a_read_only_destination_can_be_planned_for(pair: tuple[Path, Path], tmp
 
 
 # ---- the plan is what the real run does ----
-
-
-def random_tree(place: Path, chance: random.Random, depth: int = 0) -> None:
-    """Names from a small alphabet, so that two trees share many, of any kind."""
-    place.mkdir(parents=True, exist_ok=True)
-    for name in chance.sample("abcdefgh", 5):
-        path = place / name
-        what = chance.random()
-        if what < 0.3 and depth < 3:
-            random_tree(path, chance, depth + 1)
-        elif what < 0.42:
-            path.symlink_to(chance.choice("abc"))
-        elif what < 0.47:
-            os.mkfifo(path)
-        else:
-            path.write_bytes(bytes(chance.randrange(4)))
-            path.chmod(chance.choice((0o644, 0o600)))
-        if not path.is_symlink() or chance.random() < 0.9:
-            stamp = chance.choice((1_500_000_000, 1_600_000_000)) * 10**9
-            os.utime(path, ns=(stamp, stamp), follow_symlinks=False)
 
 
 @pytest.mark.parametrize("seed", range(8))

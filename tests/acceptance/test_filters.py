@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
+import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.program import UNPRIVILEGED, dunlin
-from tests.acceptance.trees import make, names, snapshot
+from tests.acceptance.trees import make, names, random_tree, snapshot
 from tests.fuse.slowfs import mounted
 
 root = pytest.mark.root
@@ -240,6 +243,44 @@ def test_the_same_filters_in_other_words_need_no_new_scan(source: Path, tmp_path
     dunlin("sync", "-a", "--exclude=*.o", source, destination, cwd=tmp_path, expect=0)
     done = dunlin("sync", "-a", "--filter-from", "rules", source, destination, cwd=tmp_path, expect=0)
     assert "other files are selected" not in done.stderr
+
+
+# ---- the same as rsync ----
+
+
+PATTERNS = ("a", "/b", "c/", "a/b", "/a/*", "d*", "*/e", "a/**", "[a-c]", "/c/***", "?", "**/f")
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="this machine has no rsync")
+@pytest.mark.parametrize("seed", range(12))
+def test_a_mirror_of_random_trees_is_what_rsync_makes(tmp_path: Path, seed: int) -> None:
+    """Two random trees that share many names, random rules: both programs must leave the same behind."""
+    chance = random.Random(seed)
+    source, ours, theirs = (tmp_path / name for name in ("source", "ours", "theirs"))
+    random_tree(source, chance)
+    random_tree(ours, chance)
+    for tree in (source, ours):  # rsync compares whole seconds
+        for path in sorted([tree, *tree.rglob("*")], reverse=True):
+            stamp = min(path.lstat().st_mtime_ns // 10**9, 1_650_000_000) * 10**9
+            os.utime(path, ns=(stamp, stamp), follow_symlinks=False)
+    subprocess.run(["cp", "-a", ours, theirs], check=True)
+    rules = [f"--{chance.choice(['include', 'exclude', 'exclude'])}={chance.choice(PATTERNS)}" for _ in range(3)]
+    more = chance.choice([["--delete-excluded"], ["--size-only"], ["-u"], ["-c"], ["-H"], []])
+    rsync = ["rsync", "-a", "--delete", "--force", *rules, *more, f"{source}/", f"{theirs}/"]
+    peer = subprocess.run(rsync, capture_output=True, text=True)
+    done = dunlin("sync", "-a", "--delete-extras", *rules, *more, source, ours, cwd=tmp_path)
+    if peer.returncode == 23 == done.returncode:
+        # A directory that the filters protect stands where a file belongs: rsync empties it as far as it may.
+        assert "the filters protect" in done.stderr
+        return
+    assert (peer.returncode, done.returncode) == (0, 0), peer.stderr + done.stderr
+    # What is left of a directory that is otherwise deleted has no times to be given.
+    only_there = {name for name, fact in snapshot(source).items() if fact.kind == "directory"}
+    result, expected = snapshot(ours), snapshot(theirs)
+    assert result.keys() == expected.keys(), (rules, more)
+    for name, fact in result.items():
+        if fact.kind != "directory" or name in only_there:
+            assert fact == expected[name], (name, rules, more)
 
 
 # ---- what cannot be used ----

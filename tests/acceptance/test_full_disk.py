@@ -198,6 +198,7 @@ def test_deletes_wait_for_a_run_that_had_room(pair: Pair) -> None:
         same(pair.source, pair.target)
 
 
+@pytest.mark.fuse
 def test_a_mount_that_says_so_at_the_end(tmp_path: Path) -> None:
     """A network mount with a quota: the kernel buffers, the server refuses."""
     pair = Pair.make(tmp_path)
@@ -231,6 +232,7 @@ def test_read_only_mount(pair: Pair) -> None:
         complete(pair, "-a")
 
 
+@pytest.mark.fuse
 def test_becomes_read_only_while_it_runs(tmp_path: Path) -> None:
     """As ext4 does after an error of the disk: the run had begun, and now nothing can be written any more."""
     pair = Pair.make(tmp_path)

@@ -450,18 +450,10 @@ def test_backup_dir_keeps_what_is_deleted_and_overwritten(
     mirror(source, destination, "--backup-dir", where, expect=0)
 
     def of_the_tree() -> dict[bytes, Any]:
-        inside = os.path.relpath(kept, destination).encode()
-        top = inside.split(b"/")[0]
-        return {
-            name: fact
-            for name, fact in snapshot(destination).items()
-            if top == b".." or name.split(b"/")[0] != top
-        }
+        top = os.path.relpath(kept, destination).encode().split(b"/")[0]
+        return {name: fact for name, fact in snapshot(destination).items() if name.split(b"/")[0] != top}
 
-    def without_root(facts: dict[bytes, Any]) -> dict[bytes, Any]:
-        return {name: fact for name, fact in facts.items() if name != b"."}
-
-    assert without_root(of_the_tree()) == without_root(snapshot(source))
+    assert of_the_tree() == snapshot(source)
     expected = {"extra": b"old extra", "tree/one/two": b"old two", "a": b"1", "sub/c/was/directory": b"old",
                 "other": b"was a file"}  # fmt: skip
     for name, content in expected.items():
@@ -475,7 +467,7 @@ def test_backup_dir_keeps_what_is_deleted_and_overwritten(
     make(destination, {"extra/is/directory": b"now"}, mtime=None)
     (source / "a").write_bytes(b"newer a")
     mirror(source, destination, "--backup-dir", where, expect=0)
-    assert without_root(of_the_tree()) == without_root(snapshot(source))
+    assert of_the_tree() == snapshot(source)
     assert (kept / "a").read_bytes() == b"new a"
     assert (kept / "tree").read_bytes() == b"a file now"
     assert (kept / "extra/is/directory").read_bytes() == b"now"
@@ -504,3 +496,38 @@ def other(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 def test_backup_dir_may_not_be_the_destination(pair: tuple[Path, Path]) -> None:
     done = dunlin("sync", "--backup-dir", ".", *pair, cwd=pair[0].parent, expect=1)
     assert "--backup-dir" in done.stderr
+
+
+def test_a_backup_dir_in_the_source_is_no_part_of_it(pair: tuple[Path, Path]) -> None:
+    source, destination = pair
+    (destination / "extra").write_bytes(b"x")
+    for _ in range(2):
+        mirror(source, destination, "--backup-dir", source / ".kept", expect=0)
+        assert (source / ".kept/extra").read_bytes() == b"x"
+        assert not (destination / ".kept").exists()
+    done = dunlin("sync", "--backup-dir", source, *pair, cwd=source.parent, expect=1)
+    assert "--backup-dir is the source itself" in done.stderr
+
+
+def test_our_own_files_in_the_destination_are_not_deleted(pair: tuple[Path, Path]) -> None:
+    source, destination = pair
+    own = ("--state-db", "state.db", "--log-file", "audit.log", "--report-file", "report", "--log-file-size", "300")
+    for at in range(4):
+        (source / "a").write_bytes(b"version %d" % at)
+        dunlin("sync", "-a", "--delete-extras", *own, source, destination, cwd=destination, expect=0)
+    kept = {"state.db", "audit.log", "audit.log.1", "report"}
+    assert kept <= names(destination)
+    assert {name for name in names(destination) if "state.db" not in name and "audit.log" not in name} - kept == names(
+        source
+    )
+
+
+def test_deleting_survives_names_of_every_kind(pair: tuple[Path, Path]) -> None:
+    """Names that sort oddly, that are not UTF-8, and deep ones: children go before their parents."""
+    source, destination = pair
+    odd = ["x", "x-y", "x.y", "x0", "\udcff", "\udcff\udcfe", "é", "e\u0301", " ", "*", "-rf", "\t", "z" * 255]
+    make(destination, {f"{name}/{inner}/f": b"" for name in odd for inner in odd[:8]}, mtime=None)
+    deep = "/".join(["deep"] * 300)
+    make(destination, {f"{deep}/f": b""}, mtime=None)
+    mirror(source, destination, "--max-delete=10000", expect=0)
+    assert snapshot(destination) == snapshot(source)

@@ -151,6 +151,7 @@ def test_a_wide_directory_cut_short_is_listed_again(pair: Pair) -> None:
     assert not temporaries(pair.target)
 
 
+@pytest.mark.fuse
 @pytest.mark.parametrize("checksum", ["blake3", "none"])
 def test_in_the_middle_of_a_large_file(tmp_path: Path, checksum: str) -> None:
     """Nobody waits for the end of the file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import stat
 import subprocess
 from collections import Counter
@@ -85,6 +86,26 @@ def make(root: str | Path, content: Mapping[str, bytes | None], *, mtime: float 
         for path in sorted(touched, reverse=True):
             os.utime(path, ns=(stamp, stamp), follow_symlinks=False)
     return root
+
+
+def random_tree(place: Path, chance: random.Random, depth: int = 0) -> None:
+    """Names from a small alphabet, so that two trees share many, of any kind."""
+    place.mkdir(parents=True, exist_ok=True)
+    for name in chance.sample("abcdefgh", 5):
+        path = place / name
+        what = chance.random()
+        if what < 0.3 and depth < 3:
+            random_tree(path, chance, depth + 1)
+        elif what < 0.42:
+            path.symlink_to(chance.choice("abc"))
+        elif what < 0.47:
+            os.mkfifo(path)
+        else:
+            path.write_bytes(bytes(chance.randrange(4)))
+            path.chmod(chance.choice((0o644, 0o600)))
+        if not path.is_symlink() or chance.random() < 0.9:
+            stamp = chance.choice((1_500_000_000, 1_600_000_000)) * 10**9
+            os.utime(path, ns=(stamp, stamp), follow_symlinks=False)
 
 
 def _walk(top: bytes) -> list[bytes]:

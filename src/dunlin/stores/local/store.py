@@ -22,7 +22,7 @@ from dunlin.model import Entry, Facts, Row, join
 from dunlin.report import Report
 from dunlin.stores.base import Body, Caps, Data, Listing, Meta
 from dunlin.stores.buffers import Buffers
-from dunlin.stores.local import posix
+from dunlin.stores.local import posix, quick
 from dunlin.stores.local.batch import copy_batch
 from dunlin.stores.local.meta import Refusals, Target, apply, by_descriptor, handle, xattrs
 from dunlin.stores.local.paths import DirFds, check_path, file_url, split, where
@@ -162,7 +162,7 @@ class LocalStore:
     def birth_times(self, directory: str, names: Sequence[str]) -> builtins.list[int | None]:
         """When the names in `directory` were made; see `KnowsBirths`."""
         with self.dirs.open(directory) as fd:
-            return [_birth(fd, name) for name in names]
+            return quick.births(fd, names)
 
     # ---- content ----
 
@@ -468,13 +468,6 @@ def _next_batch(names: Iterator[os.DirEntry[str]], shown: str) -> tuple[list[tup
     except OSError as error:
         raise translate(error, "list", shown) from error
     return batch, len(batch) + gone == LIST_BATCH
-
-
-def _birth(fd: int, name: str) -> int | None:
-    try:
-        return posix.birth_time(fd, name)
-    except OSError:
-        return None  # it is for the record only: whatever is wrong with the name is met where it matters
 
 
 def _is_directory(fd: int, name: str) -> bool:
