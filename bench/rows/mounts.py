@@ -42,7 +42,7 @@ def one_side(context: Context, row: Row, tree: Tree, case: str, *, slow_source: 
     programs = {f"dunlin: {case}": context.sync(), f"rsync: {case}": rsync()}
     with mounted(source if slow_source else target, context.work / "slow", latency_ms=LATENCY_MS) as mount:
 
-        # A name of its own for each run: what is removed behind the mount's back stays in the kernel's cache for a while.
+        # A name of its own for each run: what is removed behind the mount's back stays in the kernel's cache.
         runs = itertools.count(1)
         copies: list[str] = []
 

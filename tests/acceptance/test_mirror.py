@@ -191,8 +191,10 @@ def test_an_empty_source_deletes_nothing(pair: tuple[Path, Path]) -> None:
     extras = add_extras(destination) | names(source)
     source.rename(source.with_name("unmounted"))
     source.mkdir()
-    told = mirror(source, destination, expect=0)
+    told = mirror(source, destination, expect=1)
     assert_kept(told, extras, destination, "is it mounted?")
+    mirror(source, destination, "--accept-source", "--max-delete", "1000", expect=0)
+    assert names(destination) == set()
 
 
 def test_an_empty_source_deletes_nothing_without_state_either(tmp_path: Path) -> None:

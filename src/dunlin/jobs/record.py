@@ -64,7 +64,7 @@ class FileRecord:
             path = join(directory, name) if name else directory
             yield "failed", path, None, None, None, None, message
         for name in outcome.vanished:
-            yield "vanished", join(directory, name), None, None, None, None, ""
+            yield "vanished", join(directory, name) if name else directory, None, None, None, None, ""
         for _, event, _, fields in outcome.news:
             if event == "file.deleted":
                 yield "deleted", str(fields["path"]), None, None, None, None, ""
@@ -91,4 +91,4 @@ def own_paths(options: SyncOptions, state: str | None) -> list[str]:
         paths += [log, *(f"{log}.{n}" for n in range(1, options.log.keep + 1))]
     if options.log.report_file:
         paths.append(os.path.abspath(options.log.report_file))
-    return paths
+    return sorted({*paths, *(os.path.realpath(path) for path in paths)})

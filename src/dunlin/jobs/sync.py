@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import time
 from dataclasses import replace
@@ -131,6 +132,7 @@ class _Run:
     def run(self) -> Result:
         options = self.options
         left = self.state.unfinished(self.row.id)
+        self._refuse_empty(left.pending_files if left is not None else 0)
         self.anew = self._why_anew()
         continues = left is not None and left.any and not self.anew and options.mode == "sync"
         self.dead = self.state.tokens(self.row.id) | (self.lock.dead if self.lock else frozenset())
@@ -224,6 +226,7 @@ class _Run:
         stats = replace(crew.stats, extra_files=files, extra_directories=directories)
         stats.source_errors += self._errors_of_chain(run)
         empty = crew.stats.scanned_files == 0 and crew.stats.scanned_directories <= 1 and run.continued_from is None
+        empty = empty and not self.options.accept_source
         reason = endgame.delete_refusal(stats, empty, changed, known)
         limit = endgame.delete_limit(self.options.max_delete, known)
         too_many = not reason and files + directories > limit
@@ -279,7 +282,7 @@ class _Run:
             policy,
             force=policy.force or options.force_resync,
             hard_links=policy.hard_links and options.mode == "sync",
-            attributes=(options.transfer.xattrs or options.transfer.acls) and options.mode == "sync",
+            attributes=options.transfer.xattrs or options.transfer.acls,
         )
         moving = replace(
             options.transfer,
@@ -349,16 +352,33 @@ class _Run:
             message, mode = self.anew or "scanning source and destination", "rescan" if self.options.rescan else "fresh"
         self.report.event(Event(Level.INFO, "run.started", message, {"mode": mode, "run": run.id}))
 
+    def _refuse_empty(self, pending: int) -> None:
+        """An empty source of which files are known is an unmounted one until somebody says otherwise."""
+        known = max(self.row.known_files, pending)
+        if not known or self.options.mode != "sync" or self.options.accept_source:
+            return
+        if is_empty(self.pair.source_store):
+            raise DunlinError(
+                "sync",
+                self.options.source,
+                ErrorKind.NOT_FOUND,
+                f"it is empty, although {known} files are known of it",
+                "is it mounted? --accept-source says that this is right",
+            )
+
     def _why_anew(self) -> str:
         """Why a run that was cut short would not be continued; "" when nothing speaks against it."""
         if self.options.rescan:
             return "scanning everything again (--rescan)"
         if self.options.force_resync:
             return "transferring everything again (--force-resync)"
-        if self.state.last_run(self.row.id) is None:
+        last = self.state.last_run(self.row.id)
+        if last is None:
             return ""
         if self.row.changed:
             return "scanning anew: other files are selected than in the last run"
+        if last.options.get("rules") != _rules(self.options):
+            return "scanning anew: files are compared or kept in another way than in the last run"
         if not self.pair.target_exists or is_empty(self.pair.target_store):
             # Another file system than the last time, perhaps, or all was deleted: nothing is finished here.
             return "scanning anew: the destination is empty"
@@ -429,6 +449,12 @@ def _exit_code(stats: Stats, fatal: DunlinError | None, status: str, refused: st
     return 24 if stats.vanished_files else 0
 
 
+def _rules(options: SyncOptions) -> str:
+    """A fingerprint of what decides about files: what an interrupted run finished under other rules is not finished."""
+    deciding = (replace(options.policy, delete=False), options.transfer.xattr_space)
+    return hashlib.blake2b(repr(deciding).encode(), digest_size=8).hexdigest()
+
+
 def _public(options: SyncOptions) -> dict[str, object]:
     """The options as they are put on record; they hold no secrets for local places."""
     return {
@@ -436,6 +462,7 @@ def _public(options: SyncOptions) -> dict[str, object]:
         "compare": options.policy.compare,
         "checksum": options.transfer.checksum,
         "delete": options.policy.delete,
+        "rules": _rules(options),
         "pid": os.getpid(),
     }
 

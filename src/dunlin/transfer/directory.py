@@ -129,6 +129,10 @@ def _clear(site: Site, directory: str, row: Row, outcome: Outcome) -> bool:
 
 def _clear_directory(site: Site, path: str, outcome: Outcome) -> None:
     gone = keep.to_clear(site, path)
+    most = site.options.clear_most
+    if most is not None and not site.bucket.spend(len(gone), most):
+        reason = f"clearing the way for all files of this run would delete more than --max-delete {most} names"
+        raise DunlinError("replace", path, ErrorKind.EXISTS, reason, "remove it, or give another limit")
     if site.backup is not None:
         keep.keep(site, path)
     else:

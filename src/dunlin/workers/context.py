@@ -68,6 +68,7 @@ class Context:
     suspect: plan.Policy = field(init=False)
     collate: Collate | None = field(init=False)
     seed: bytes = field(init=False)
+    span: int = field(init=False)
     own_names: frozenset[str] = field(init=False)
     root_inodes: frozenset[int] = field(init=False)
     warned: set[str] = field(default_factory=set)
@@ -78,9 +79,9 @@ class Context:
         self.suspect = replace(policy, compare="checksum")
         self.collate = collation(self.site.source.caps, self.site.target.caps)
         # What a directory's fingerprint also stands for: the rules under which it was found in sync.
-        self.seed = hashlib.blake2b(
-            repr((replace(policy, delete=False), self.rules.selection.fingerprint())).encode(), digest_size=16
-        ).digest()
+        rules = (replace(policy, delete=False), self.rules.selection.fingerprint(), self.site.options.xattr_space)
+        self.seed = hashlib.blake2b(repr(rules).encode(), digest_size=16).digest()
+        self.span = 6 if policy.attributes else 5
         self.root_inodes = frozenset(inode for _, inode in self.rules.roots)
         self.own_names = frozenset(os.path.basename(path) for path in self.rules.own)
 

@@ -462,12 +462,14 @@ class Coordinator:
         if outcome.seconds:
             done = counts["copied_bytes"] + 4096 * (counts["copied_files"] + counts["equal_files"])
             self.pool.learn(outcome.seconds)
-            self.pool.grow(self.concurrency.sample(outcome.seconds, outcome.cpu, done))
+            if not (self.bucket.rate or self.bucket.paused):  # waiting for the limit is not waiting for a mount
+                self.pool.grow(self.concurrency.sample(outcome.seconds, outcome.cpu, done))
             if counts["copied_files"]:
                 self._copy_seconds += (outcome.seconds - self._copy_seconds) / 8
 
     def _rows(self, directory: int, outcome: Outcome, waiting: bool = True) -> None:
-        if self.rules.record and self.rules.mode == "sync":
+        # Units at the end of a run (links, deletes) name paths of many directories; they have no rows.
+        if directory and self.rules.record and self.rules.mode == "sync":
             known = self.backlog.open.get(directory)
             fresh = known is not None and known.fresh
             put_rows(self.state, self.run, directory, outcome, self._checksum, waiting=waiting, fresh=fresh)
@@ -523,6 +525,9 @@ class Coordinator:
             known.scanning = False
             known.failed = known.failed or bool(outcome.failed)
             known.digest = outcome.digest
+            if self.stopping and outcome.waiting:
+                # Handed back, and in no queue: it is on record, or its directory is listed again.
+                known.left += 1
             if known.light:
                 self._settle(known, follow)
                 return
@@ -557,8 +562,8 @@ class Coordinator:
         known = self.backlog.open[flight.directory]
         known.failed = known.failed or bool(outcome.failed or outcome.vanished)
         if outcome.fatal is not None or (self.stopping and outcome.waiting):
-            known.left -= 1
-            return  # what was not begun stays pending
+            # What was not begun stays pending, and the directory open: no other unit may finish it now.
+            return
         known.left -= 1
         self._settle(known, follow)
 

@@ -46,7 +46,7 @@ def put_rows(
     if failed:
         state.put_files(run, directory, failed, written=False)
     if outcome.vanished:
-        state.forget_missing(directory, outcome.vanished)
+        state.forget_missing(directory, [name for name in outcome.vanished if name])
 
 
 def _file_row(row: Copied, status: FileStatus, algorithm: str | None = None) -> tuple[object, ...]:

@@ -20,14 +20,17 @@ from dunlin.compare import RUN, Side, merge
 from dunlin.compare.listing import Named, OrderError
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import (
+    CTIME,
     DEV,
     DIRECTORY_BITS,
     FILE_BITS,
+    GID,
     IDENT,
     MODE,
     MTIME,
     SIZE,
     TYPE_BITS,
+    UID,
     Action,
     Difference,
     Facts,
@@ -132,13 +135,16 @@ class _Scan:
         except DunlinError as error:
             if error.kind is ErrorKind.NOT_FOUND and self.directory:
                 self.source_failed = True
-                outcome.vanish(self.directory)
+                outcome.vanish("")
                 outcome.tell(Level.WARN, "directory.vanished", f"{self.directory}: gone before it was listed")
                 return None, None
             self.source_failed = True
             self._broken(error, outcome)
             return None, None
         outcome.counts["scanned_directories"] += 1
+        # The directory's own metadata is part of what is in sync.
+        own = (facts[MODE], facts[MTIME], facts[UID], facts[GID], *facts[CTIME : self.context.span])
+        self.hash.update(marshal.dumps(own, 2))
         return facts, side
 
     def _open_target(self, outcome: Outcome) -> Side | None:
@@ -233,7 +239,7 @@ class _Scan:
         if not is_source and self.rules.mode == "sync":
             token = match[1] + match[2]
             dead = match[1] in self.rules.dead or token in self.task.sweep
-            if dead or self.context.now() - named[1][MTIME] > STALE:
+            if dead or self.context.now() - named[1][CTIME] > STALE:
                 try:
                     self.site.target.delete([join(self.directory, named[0])])
                 except DunlinError as error:
@@ -269,7 +275,7 @@ class _Scan:
             self.huge = True
             outcome.recorded = self.task.digest == HUGE
             return
-        self.hash.update(fingerprint(source.first))
+        self.hash.update(fingerprint(source.first, self.context.span))
         outcome.digest = self.hash.digest()
         outcome.recorded = outcome.digest == self.task.digest
 
@@ -395,8 +401,10 @@ def finish(context: Context, directory: str, source: Facts, outcome: Outcome) ->
         outcome.fail("", error, count="failed_directories")
 
 
-def fingerprint(names: list[Named]) -> bytes:
-    """Bytes that differ when any name, kind, size, mtime, mode or owner in the listing differs."""
-    return marshal.dumps(
-        sorted([(name, what[:1] if what[MODE] & TYPE_BITS == DIRECTORY_BITS else what[:5]) for name, what in names]), 2
-    )
+def fingerprint(names: list[Named], span: int = 5) -> bytes:
+    """Bytes that differ when any name, kind, size, mtime, mode or owner in the listing differs.
+
+    `span`: how many facts of each file count; with 6 also the ctime, which shows changed attributes.
+    """
+    known = [(name, what[:1] if what[MODE] & TYPE_BITS == DIRECTORY_BITS else what[:span]) for name, what in names]
+    return marshal.dumps(sorted(known), 2)

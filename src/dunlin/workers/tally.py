@@ -7,7 +7,7 @@ from dunlin.errors import DunlinError
 from dunlin.model import DIRECTORY_BITS, MODE, RDEV, SIZE, TYPE_BITS, Action, Entry, Kind, Operation, Row, join
 from dunlin.plan import same_meta
 from dunlin.report import Level
-from dunlin.stores.base import MakesLinks, power
+from dunlin.stores.base import MakesLinks, SetsMeta, power
 from dunlin.transfer import keep
 from dunlin.transfer.directory import dressed
 from dunlin.transfer.outcome import Outcome, Presence
@@ -132,7 +132,15 @@ def _alike(context: Context, action: Action, path: str, row: Row) -> bool:
         return context.rules.mode == "check" or dressed(context.site, row, links=True)
     if action is Action.SPECIAL:
         return kind and source[RDEV] == target[RDEV] and meta
-    return action is Action.META and meta
+    return action is Action.META and meta and _same_attributes(context, path)
+
+
+def _same_attributes(context: Context, path: str) -> bool:
+    space = context.site.options.xattr_space
+    source, target = power(context.site.source, SetsMeta), power(context.site.target, SetsMeta)
+    if not space or source is None or target is None:
+        return True
+    return source.get_xattrs(path, space) == target.get_xattrs(path, space)
 
 
 def _verified(context: Context, path: str, row: Row) -> bool:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.model import FILE_BITS, MODE, TYPE_BITS, Action, Kind, Operation, Row, facts, is_file, join
+from dunlin.model import DEV, FILE_BITS, IDENT, MODE, TYPE_BITS, Action, Kind, Operation, Row, facts, is_file, join
 from dunlin.plan import decide_content, same_meta
 from dunlin.report import Level
 from dunlin.stores.base import MakesLinks, power
@@ -179,11 +179,17 @@ def _join(context: Context, task: Join, outcome: Outcome, emit: Emit) -> None:
                 first = (path, None, there[2]) if there[2] is not None else None
                 continue
             assert first[2] is not None
+            if not _still_one(context, first[0], path):
+                # The source has changed since they were found: inode numbers are used again.
+                _copy_of_its_own(context, directory, there, outcome)
+                continue
             if there[2] is not None and there[2][7:9] == first[2][7:9]:
                 outcome.counts["equal_files"] += 1
                 continue
             if links is None:
                 raise DunlinError("link", path, ErrorKind.UNSUPPORTED)
+            if there[2] is not None and site.backup is not None:
+                keep.keep(site, path)
             links.make_hard_link(first[0], path)
             outcome.counts["hard_links"] += 1
         except DunlinError as error:
@@ -192,6 +198,17 @@ def _join(context: Context, task: Join, outcome: Outcome, emit: Emit) -> None:
                 continue
             # The destination cannot link (or not so often): the name gets a copy of its own.
             _copy_of_its_own(context, directory, there, outcome)
+
+
+def _still_one(context: Context, first: str, path: str) -> bool:
+    """Whether the source still has both names for one inode."""
+    try:
+        one, other = (context.site.source.stat(name).facts for name in (first, path))
+    except DunlinError as error:
+        if error.kind is not ErrorKind.NOT_FOUND:
+            raise
+        return False
+    return bool(one[DEV] == other[DEV] and one[IDENT] == other[IDENT])
 
 
 def _copy_of_its_own(context: Context, directory: str, row: Row, outcome: Outcome) -> None:

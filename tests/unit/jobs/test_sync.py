@@ -447,11 +447,11 @@ def test_an_empty_source_deletes_nothing(filled: Places) -> None:
     filled.run(delete=True)
     filled.source.rename(filled.root / "elsewhere")
     filled.source.mkdir()
-    result = filled.run(delete=True)
-    assert result.stats.deleted_files == 0
+    with pytest.raises(DunlinError, match="is it mounted") as refused:
+        filled.run(delete=True)
+    assert refused.value.exit_code == 1
     assert (filled.target / "d00/f0").exists()
-    (event,) = filled.report.named("delete.disabled")
-    assert "mounted" in event.message
+    assert filled.rows("d00")["f0"].status is FileStatus.SYNCED
 
 
 def test_a_source_that_could_not_be_read_deletes_nothing(filled: Places, monkeypatch: pytest.MonkeyPatch) -> None:

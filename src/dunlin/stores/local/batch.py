@@ -279,7 +279,8 @@ class _Copy:
         self.worker = worker
         self.result = result
         self.where = where
-        self.umask = quick.umask()
+        # A default ACL of the directory takes bits away in its own way: then every mode is set.
+        self.umask = 0o7777 if posix.has_default_acl(target_fd) else quick.umask()
         self.uid = os.geteuid()
         there = os.fstat(target_fd)
         self.gid = there.st_gid if there.st_mode & stat.S_ISGID else os.getegid()

@@ -83,6 +83,17 @@ def birth_time(directory: int, name: str) -> int | None:
     return int(seconds * 1_000_000_000 + fraction)
 
 
+def has_default_acl(directory: int) -> bool:
+    """Whether the open directory gives the files made in it an access control list."""
+    if not hasattr(os, "getxattr"):
+        return False
+    try:
+        os.getxattr(directory, "system.posix_acl_default")
+    except OSError:
+        return False
+    return True
+
+
 def sync_file_system(fd: int) -> None:
     """Return when everything written to the file system of `fd` is on stable storage. Raises `OSError`.
 

@@ -1,0 +1,125 @@
+"""What the coordinator puts on record when units of one directory end in every order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.model import Action, Kind, facts
+from dunlin.pace.bucket import Bucket
+from dunlin.pace.concurrency import Concurrency
+from dunlin.pace.stop import Stop
+from dunlin.report import NullReport
+from dunlin.state.codec import DirectoryStatus
+from dunlin.state.store import State
+from dunlin.transfer.outcome import Outcome
+from dunlin.workers.coordinator import Coordinator, Flight
+from dunlin.workers.pool import Pool
+from dunlin.workers.rows import put_rows
+from dunlin.workers.tasks import Finish, Move
+from tests.unit.workers.conftest import World
+
+SIZE = 9 << 20  # each file is a unit of its own
+
+
+class IdlePool:
+    """A pool that takes units and never does any."""
+
+    started = True
+    size = 1
+    room = 9
+    threads = 1
+    busy = False
+
+    def __init__(self) -> None:
+        self.submitted: list[tuple[Any, ...]] = []
+
+    def submit(self, unit: int, packed: tuple[Any, ...], again: bool = False) -> None:
+        self.submitted.append(packed)
+
+    def learn(self, seconds: float) -> None: ...
+
+    def grow(self, threads: int) -> None: ...
+
+
+@pytest.fixture
+def state() -> Iterator[State]:
+    state = State.open(None, NullReport())
+    yield state
+    state.close()
+
+
+class Halfway:
+    """A run with one directory, whose two large files are both under way."""
+
+    def __init__(self, world: World, state: State) -> None:
+        self.state = state
+        pair = state.pair("file:///s", "file:///t", "x")
+        self.run = state.begin_run(pair, {}, "boot", 1).id
+        (self.id,) = state.add_directories(self.run, [("d", 1)])
+        self.stop = Stop()
+        self.pool = IdlePool()
+        self.crew = Coordinator(
+            world.context(),
+            cast(Pool, self.pool),
+            state,
+            pair.id,
+            self.run,
+            Bucket.create(0),
+            self.stop,
+            Concurrency(1),
+            False,
+            lambda: None,
+            lambda directory, outcome: None,
+            NullReport(),
+        )
+        waiting = [(name, facts(Kind.FILE, SIZE), int(Action.COPY), False) for name in ("a", "b")]
+        put_rows(state, self.run, self.id, Outcome(waiting=waiting), "blake3")
+        state.finish_directory(self.run, self.id, DirectoryStatus.SCANNED)
+        flight = Flight(Move("d", ()), self.id)
+        self.crew.backlog.add(self.crew._open(flight), waiting)
+        for unit in range(2):
+            taken = self.crew.backlog.next()
+            assert taken is not None
+            self.crew.flights[unit] = Flight(taken[1], taken[0])
+
+    def ends(self, unit: int, *, back: bool = False, fatal: bool = False) -> None:
+        name = "ab"[unit]
+        outcome = Outcome()
+        if back:
+            outcome.waiting = [(name, facts(Kind.FILE, SIZE), int(Action.COPY), False)]
+        else:
+            outcome.copied = [(name, SIZE, 1, 1, None, 0o100644, 0, 0, b"h")]
+        if fatal:
+            outcome.end(DunlinError("write", "d", ErrorKind.NO_SPACE))
+        self.crew._record([(unit, "done", outcome)])
+
+    def left(self) -> list[str]:
+        return [row.name for row in self.state.pending(self.run)]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("fatal", [False, True])
+def test_a_file_that_was_handed_back_stays_pending(
+    world: World, state: State, order: tuple[int, int], fatal: bool
+) -> None:
+    half = Halfway(world, state)
+    if not fatal:
+        half.stop.request("test")
+    for unit in order:
+        half.ends(unit, back=unit == 0, fatal=fatal and unit == 0)
+    assert half.left() == ["a"]
+    assert not any(packed[0] == Finish.__name__ for packed in half.pool.submitted)
+    assert not half.state.finished(half.run)
+
+
+def test_a_directory_is_finished_after_its_last_file(world: World, state: State) -> None:
+    half = Halfway(world, state)
+    half.ends(1)
+    assert half.pool.submitted == []
+    half.ends(0)
+    assert [packed[:2] for packed in half.pool.submitted] == [("Finish", "d")]
+    assert half.left() == []
