@@ -1,8 +1,8 @@
 """SIGINT, SIGTERM and SIGHUP: the first asks the run to stop, the second ends the process.
 
-The first request lets files in flight finish, saves the state and ends with 130. The second raises
-KeyboardInterrupt where the process is, so that temporary files are removed on the way out; should that hang, on
-a mount that does not answer, the process leaves two seconds later without ceremony. Movers end by themselves when
+The first request lets small files in flight finish, gives up large ones, saves the state and ends with 130. The
+second raises KeyboardInterrupt where the process is, so that temporary files are removed on the way out; should
+that hang, on a mount that does not answer, the process leaves two seconds later without ceremony. Movers end by themselves when
 their parent is gone. A handler that a forked child inherits does nothing there.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from dunlin.pace.stop import Stop
 
-ASKED = "stopping: finishing what is in flight (press Ctrl-C again to stop at once)"
+ASKED = "stopping: saving what is done; large files under way begin anew next time (press Ctrl-C again to stop at once)"
 GRACE = 2.0
 """Seconds between the second signal and an end without ceremony."""
 

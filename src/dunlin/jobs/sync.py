@@ -318,7 +318,7 @@ class _Run:
             rules,
             backup=pair.backup,
             backup_prefix=pair.backup_prefix,
-            share=max(1 << 20, moving.buffer_bytes // max(1, movers) // 2),
+            budget=moving.buffer_bytes // max(1, movers),
             target_caps=pair.caps,
         )
         local = pair.source.startswith("file:") and pair.target.startswith("file:")

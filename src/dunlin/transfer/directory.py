@@ -264,9 +264,10 @@ def _move_content(site: Site, entry: Entry, there: Facts | None) -> bytes | None
         _make_way(site, entry.path)
     if entry.size > STREAM:
         _need_space(site, entry)
-        return stream_file(
-            site.source, site.target, entry, entry.path, meta, options, site.share, site.bucket, site.report
-        ).digest
+        with site.share() as share:
+            return stream_file(
+                site.source, site.target, entry, entry.path, meta, options, share, site.bucket, site.report
+            ).digest
     data = memoryview(b"".join(bytes(chunk) for chunk in site.source.read(entry)))
     one_shot = hashing.one_shot(options.checksum)
     digest = one_shot(data) if one_shot else None

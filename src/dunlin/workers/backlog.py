@@ -1,6 +1,7 @@
 """The backlog: files that wait for their transfer, as units, a bounded number of them in memory.
 
-What waits is always on record (status pending), so memory is only a window on it. A directory whose
+What waits is on record (status pending), so memory is only a window on it; or, where transfers keep up with
+the scan, its directory is still queued and would be listed again (a *light* one). A directory whose
 files did not all fit is marked; when those that did are done, the rest is read back from the state.
 So a directory is at any time either in the window or to be read back, never both, and no file is
 handed out twice.
@@ -51,7 +52,7 @@ class Open:
 
 
 class Backlog:
-    """The window. With `state` None (nothing is recorded) everything that waits stays in memory."""
+    """The window, with the queues of what is handed out next."""
 
     def __init__(self, state: State, run: int) -> None:
         self._state = state

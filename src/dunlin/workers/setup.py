@@ -27,7 +27,7 @@ class Setup:
         backup: URL of the store that receives what is overwritten or deleted; "" for none.
         backup_prefix: its directory below the target's root, when it lies there (`backup` is "" then).
         options, rules: how to transfer, look and decide.
-        share: bytes of buffers for one pipeline.
+        budget: bytes of buffers for all pipelines of one mover.
         target_caps: what was found out about the destination.
     """
 
@@ -37,7 +37,7 @@ class Setup:
     rules: Rules
     backup: str = ""
     backup_prefix: str = ""
-    share: int = 8 << 20
+    budget: int = 32 << 20
     target_caps: Caps | None = None
 
 
@@ -73,7 +73,7 @@ def build(setup: Setup, bucket: Bucket, number: int, report: Report) -> Context:
         options=options,
         bucket=bucket,
         token=write.run_id,
-        share=setup.share,
+        budget=setup.budget,
         report=report,
         backup=backup,
         backup_prefix=setup.backup_prefix,
