@@ -2,8 +2,8 @@
 
 The first request lets small files in flight finish, gives up large ones, saves the state and ends with 130. The
 second raises KeyboardInterrupt where the process is, so that temporary files are removed on the way out; should
-that hang, on a mount that does not answer, the process leaves two seconds later without ceremony. Movers end by themselves when
-their parent is gone. A handler that a forked child inherits does nothing there.
+that hang, on a mount that does not answer, the process leaves two seconds later without ceremony. Movers end by
+themselves when their parent is gone. A handler that a forked child inherits does nothing there.
 """
 
 from __future__ import annotations
