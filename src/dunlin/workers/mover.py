@@ -29,7 +29,7 @@ from dunlin.workers.units import run_unit
 from dunlin.workers.wire import Wire
 
 _PR_SET_PDEATHSIG = 1
-GROUP = 0.02
+GROUP = 0.06
 """Seconds for which the outcomes of small units are gathered into one message."""
 
 LEAVE = 1.0

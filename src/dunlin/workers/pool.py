@@ -37,7 +37,7 @@ AHEAD = (2, 64)
 MOST_DEATHS = 50
 """Movers that may die in one run; more means that they cannot work here at all."""
 
-AHEAD_SECONDS = 0.03
+AHEAD_SECONDS = 0.12
 """Work that waits at a mover, as far as units are that small."""
 
 
