@@ -90,13 +90,14 @@ def mounted(backing: str | Path, mountpoint: str | Path, **options: Any) -> Iter
         yield Mount(Path(mountpoint), Path(backing), process.pid, chosen)
     finally:
         unmount(mountpoint)
-        process.stdin.close()
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             unmount(mountpoint)
+        # Only now: without its pipe the server ends at once, counters written or not.
+        process.stdin.close()
         process.stdout.close()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from dunlin.pace.stop import Stop
 
-ASKED = "stopping: saving what is done; large files under way begin anew next time (press Ctrl-C again to stop at once)"
+ASKED = "stopping: saving what is done (press Ctrl-C again to stop at once)"
 GRACE = 2.0
 """Seconds between the second signal and an end without ceremony."""
 
