@@ -70,6 +70,7 @@ def orphans() -> Iterator[str]:
 def commands() -> Iterator[str]:
     """Commands that no page shows, and commands, options and arguments without help."""
     import click
+
     from dunlin.cli import main as module
 
     main = next((value for value in vars(module).values() if isinstance(value, click.Group)), None)
