@@ -162,8 +162,9 @@ def test_temporary_files_of_a_run_that_lives_are_left_alone(pair: Pair) -> None:
     until(lambda: (outer.target / "sub" / "a").exists() and temporaries(outer.target / "sub" / "a"), inner)
     held = temporaries(outer.target)
     outer.sync("-a")
-    assert held == temporaries(outer.target) != []
+    kept = temporaries(outer.target)
     assert ended(inner)[0] == 0
+    assert set(held) <= set(kept)  # the other mover may have begun a file meanwhile
     assert sorted(os.listdir(outer.target / "sub" / "a")) == ["beside", "f000"]
 
 
