@@ -20,9 +20,8 @@ from tests.fuse.slowfs import Mount, mounted
 
 
 def needs_fuse(test: Any) -> Any:
-    """Mark a test that mounts; a machine without FUSE says so in the summary."""
-    missing = not os.path.exists("/dev/fuse")
-    return pytest.mark.fuse(pytest.mark.skipif(missing, reason="this machine has no /dev/fuse")(test))
+    """Mark a test that mounts; without /dev/fuse it fails (``-m "not fuse"`` leaves it out)."""
+    return pytest.mark.fuse(test)
 
 
 def needs_root(test: Any) -> Any:
