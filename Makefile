@@ -24,7 +24,7 @@ docs: ## links, anchors, commands and options of the documentation; fragments of
 	$(PYTHON) scripts/lock.py --check
 
 bench: ## the measured table against rsync and cp (ARGS=... as in docs/benchmarks.md)
-	@sh scripts/needs.sh
+	@sh scripts/needs.sh bench
 	$(PYTHON) -m bench $(ARGS)
 
 coverage: ## what the tests reach, movers and command line included; HTML in htmlcov/

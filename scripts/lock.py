@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Write constraints/core.txt and constraints/dev.txt: every package, pinned, with the hashes of its files.
+"""Write constraints/*.txt: every package, pinned, with the hashes of its files.
 
     scripts/python scripts/lock.py            resolve anew, take the newest versions that fit
+    scripts/python scripts/lock.py --keep     keep the versions that are pinned, add what is new, drop what is unused
     scripts/python scripts/lock.py --check    fail when the files do not fit pyproject.toml; needs no network
 
-pip resolves (`pip install --dry-run --report`), for the Python and the platform that run this script; dev is
-resolved first and core within it, so that both files name the same versions. The report knows the hash of one
-file per package only. The others are read from the index page that pip itself uses, through pip's own
-(private) reader, because there is no public command that prints them: sources, and wheels for CPython 3.11 to
+core is what every command needs, cloud and watch are what the extras of these names need besides, dev is all of
+them with the tools. pip resolves (`pip install --dry-run --report`), for the Python and the platform that run this
+script; dev is resolved first and the others within it, so that all files name the same versions. The report knows
+the hash of one file per package only. The others are read from the index page that pip itself uses, through pip's
+own (private) reader, because there is no public command that prints them: sources, and wheels for CPython 3.11 to
 3.14 on Linux (glibc and musl; x86_64, aarch64, armv7l) and macOS. Windows wheels are left out: the launcher is
 a POSIX shell script, and Windows would need other packages as well.
 
@@ -32,15 +34,19 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints"
+EXTRAS = ("cloud", "watch")
+"""What the launcher adds on first use; scripts/environment.sh and environment.py know the same names."""
 PYTHONS = ("cp311", "cp312", "cp313", "cp314")
 MACHINES = re.compile(r"(manylinux|musllinux|macosx|linux).*_(x86_64|aarch64|armv7l|arm64|universal2|intel)$")
 
 
 def requirements() -> dict[str, list[str]]:
-    """The direct requirements of both files, from pyproject.toml."""
+    """The direct requirements of each file, from pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     core = list(project["dependencies"])
-    return {"core": core, "dev": core + project["optional-dependencies"]["dev"]}
+    extras = project["optional-dependencies"]
+    added = {name: list(extras[name]) for name in EXTRAS}
+    return {"core": core, **added, "dev": core + [line for lines in added.values() for line in lines] + extras["dev"]}
 
 
 def normal(name: str) -> str:
@@ -143,34 +149,45 @@ def problems() -> Iterator[str]:
     """What in the constraints does not fit pyproject.toml, without asking an index."""
     from packaging.requirements import Requirement
 
-    pinned = {name: read(CONSTRAINTS / f"{name}.txt") for name in ("core", "dev")}
+    pinned = {name: read(CONSTRAINTS / f"{name}.txt") for name in ("core", *EXTRAS, "dev")}
     for name, wanted in requirements().items():
         for line in wanted:
-            version = pinned[name].get(bare(line))
+            version = {**pinned["core"], **pinned[name]}.get(bare(line))
             if version is None:
                 yield f"{name}.txt lacks {bare(line)}"
             elif not Requirement(line).specifier.contains(version):
                 yield f"{name}.txt pins {bare(line)} {version}, pyproject.toml wants {line}"
-    for name, version in pinned["core"].items():
-        if pinned["dev"].get(name) != version:
-            yield f"core.txt pins {name} {version}, dev.txt {pinned['dev'].get(name)}"
+    for file in ("core", *EXTRAS):
+        for name, version in pinned[file].items():
+            if pinned["dev"].get(name) != version:
+                yield f"{file}.txt pins {name} {version}, dev.txt {pinned['dev'].get(name)}"
+            if file != "core" and name in pinned["core"]:
+                yield f"{file}.txt pins {name}, which core.txt does"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Pin all dependencies, with hashes, in constraints/.")
     parser.add_argument("--check", action="store_true", help="only compare the files with pyproject.toml")
-    if parser.parse_args().check:
+    parser.add_argument("--keep", action="store_true", help="keep the versions that are pinned")
+    given = parser.parse_args()
+    if given.check:
         found = list(problems())
         print("\n".join(found) or "constraints fit pyproject.toml")
         return 1 if found else 0
     wanted = requirements()
-    dev = resolve(wanted["dev"], {})
-    core = resolve(wanted["core"], dev)
-    sums = hashes(dev)
+    pins = {"dev": resolve(wanted["dev"], read(CONSTRAINTS / "dev.txt") if given.keep else {})}
+    pins["core"] = resolve(wanted["core"], pins["dev"])
+    for name in EXTRAS:
+        both = resolve(wanted["core"] + wanted[name], pins["dev"])
+        pins[name] = {package: version for package, version in both.items() if package not in pins["core"]}
+    sums = hashes(pins["dev"])
     CONSTRAINTS.mkdir(exist_ok=True)
-    for name, pins in (("core", core), ("dev", dev)):
-        (CONSTRAINTS / f"{name}.txt").write_text(text(pins, sums))
-        print(f"constraints/{name}.txt: {len(pins)} packages, {sum(len(sums[n]) for n in pins)} files")
+    for name, packages in sorted(pins.items()):
+        content = text(packages, sums)
+        file = CONSTRAINTS / f"{name}.txt"
+        if not file.exists() or file.read_text() != content:  # a newer file is a reason to look at the environment
+            file.write_text(content)
+        print(f"constraints/{name}.txt: {len(packages)} packages, {sum(len(sums[n]) for n in packages)} files")
     return 0
 
 

@@ -1,10 +1,14 @@
 #!/bin/sh
 # Makes sure that the programs and libraries which the tests run are there: installs what is missing when root
-# on a Debian or Ubuntu, else names it with the command that would.
+# on a Debian or Ubuntu, else names it with the command that would. `needs.sh bench` also looks for what only the
+# programs need that the benchmarks compare with.
 
 missing=''
 need() { # COMMAND PACKAGE
     command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need_library() { # NAME PACKAGE
+    ldconfig -p 2>/dev/null | grep -qF "$1 " || missing="$missing $2"
 }
 needs() {
     missing=''
@@ -15,8 +19,11 @@ needs() {
     need setfattr attr
     need tmux tmux
     need setpriv util-linux
+    need_library libstdc++.so.6 libstdc++6 # node
+    [ "$purpose" != bench ] || need_library libsecret-1.so.0 libsecret-1-0 # azcopy
 }
 
+purpose=${1-}
 PATH=$PATH:/sbin:/usr/sbin
 needs
 [ -z "$missing" ] && exit 0
