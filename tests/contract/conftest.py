@@ -12,21 +12,15 @@ from dunlin.report import RecordingReport
 from dunlin.stores.base import Store
 from dunlin.stores.local import LocalStore, WriteOptions, local_caps
 from dunlin.stores.memory import MemoryStore
+from dunlin.stores.objects.service import Service
+from dunlin.stores.objects.store import ObjectStore
 from dunlin.stores.wrap import Counted, Paced, Retrying
+from tests.contract import azure as _azure  # noqa: F401 - registers its service
+from tests.contract import s3 as _s3  # noqa: F401 - registers its service
+from tests.contract.objects import SERVICES, WRAPPED, Wanted
+from tests.contract.support import FreeBucket, once
 
 Factory = Callable[[Path], Store]
-
-
-class FreeBucket:
-    """A bucket that never makes anybody wait."""
-
-    def take(self, n: int) -> None:
-        assert n >= 0
-
-
-def once(act: Callable[[], Any]) -> Any:
-    """A retry policy that gives up at once."""
-    return act()
 
 
 def _local(**options: Any) -> Factory:
@@ -50,12 +44,41 @@ FACTORIES: dict[str, Factory] = {
 }
 
 
-@pytest.fixture(params=sorted(FACTORIES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+@pytest.fixture
+def object_stores(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Store]]:
+    """Makes the empty object store of a name: one of `SERVICES`, or of `WRAPPED` for one in wrappers."""
+    made: list[Store] = []
+
+    def make(name: str) -> Store:
+        inner, wrap = WRAPPED.get(name, (name, lambda store: store))
+        made.append(wrap(ObjectStore(SERVICES[inner](request.getfixturevalue))))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture(params=[*sorted(FACTORIES), *sorted(SERVICES), *sorted(WRAPPED)])
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, object_stores: Callable[[str], Store]
+) -> Iterator[Store]:
     """An empty store of each kind."""
+    if request.param not in FACTORIES:
+        yield object_stores(request.param)
+        return
     root = tmp_path / "root"
     root.mkdir()
     made = FACTORIES[request.param](root)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=sorted(SERVICES))
+def service(request: pytest.FixtureRequest) -> Iterator[Service]:
+    """A service with an empty bucket, of each kind."""
+    wanted: Wanted = request.getfixturevalue
+    made = SERVICES[request.param](wanted)
     yield made
     made.close()
 

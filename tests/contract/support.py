@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
+from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import Entry
-from dunlin.stores.base import Body, Data, Meta, Reads, Store, Writes
+from dunlin.stores.base import Body, Data, MakesDirs, Meta, Reads, Store, Writes, power
+
+
+class FreeBucket:
+    """A bucket that never makes anybody wait."""
+
+    def take(self, n: int) -> None:
+        assert n >= 0
+
+
+def once(act: Callable[[], Any]) -> Any:
+    """A retry policy that gives up at once."""
+    return act()
 
 
 def body(data: bytes, size: int | None = -1, step: int = 1000) -> Body:
@@ -33,3 +48,41 @@ def content(store: Reads, entry: Entry) -> bytes:
 
 def names(store: Store, directory: str = "") -> list[str]:
     return [name for batch in store.list(directory) for name, _ in batch]
+
+
+UNTAKEN: dict[str, str] = {"s3": "\n"}
+"""Characters that the server in the tests cannot take in a key although the service can, by the scheme of its URL: moto
+finds no route for a newline."""
+
+
+def taken(store: Store, name: str) -> bool:
+    """Whether the server in the tests can be asked for a name at all."""
+    return not set(UNTAKEN.get(store.url.partition(":")[0], "")) & set(name)
+
+
+def holds(store: Store, name: str) -> bool:
+    """Whether a name can be stored at all: keys of objects are valid UTF-8, and a service may refuse some."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return store.caps.directories
+    storable = getattr(getattr(store, "service", None), "storable", None)
+    return storable is None or bool(storable(name))
+
+
+def make_directory(store: Store, path: str) -> str:
+    """Make a directory and return what stands in it: "", or the name without which objects have no directory."""
+    dirs = power(store, MakesDirs)
+    assert dirs is not None
+    assert dirs.make_directory(path)
+    if store.caps.directories:
+        return ""
+    put(store, f"{path}/in")
+    return "in"
+
+
+def refused(kind: ErrorKind, attempt: Callable[[], Any]) -> None:
+    """`attempt` fails with an error of this kind."""
+    with pytest.raises(DunlinError) as error:
+        attempt()
+    assert error.value.kind is kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -15,12 +16,14 @@ from dunlin.stores import base
 from dunlin.stores.base import (
     Copies,
     CopiesBatch,
+    Fetches,
     HasSpace,
     KnowsBirths,
     MakesDirs,
     MakesLinks,
     Meta,
     Moves,
+    Order,
     SetsMeta,
     Store,
     Syncs,
@@ -29,9 +32,10 @@ from dunlin.stores.base import (
 )
 from dunlin.stores.local import LocalStore
 from dunlin.stores.memory import MemoryStore
+from dunlin.stores.objects.store import ObjectStore
 from dunlin.stores.wrap import POWERS, Counted, Paced, ReadOnly, Retrying
-from tests.contract.conftest import FreeBucket, once
-from tests.contract.support import get, names, put
+from tests.contract.support import FreeBucket, get, names, once, put, refused
+from tests.unit.stores.objects.fake_service import FakeService
 
 P = TypeVar("P")
 
@@ -45,6 +49,15 @@ def having(store: Store, wanted: type[P]) -> P:
 
 def test_make_directory(store: Store) -> None:
     dirs = having(store, MakesDirs)
+    if not store.caps.directories:
+        assert dirs.make_directory("d", 0o2755) is True
+        assert dirs.make_directory("") is False
+        assert names(store) == []
+        refused(ErrorKind.NOT_FOUND, lambda: store.stat("d"))
+        put(store, "d/f")
+        assert store.stat("d").kind is Kind.DIRECTORY
+        assert dirs.make_directory("d/f/g") is True
+        return
     assert dirs.make_directory("d", 0o2755) is True
     assert dirs.make_directory("d", 0o700) is False
     assert stat.S_IMODE(store.stat("d").facts[MODE]) == 0o2755
@@ -112,7 +125,8 @@ def test_metadata_to_the_nanosecond(store: Store) -> None:
     assert stat.S_IMODE(store.stat("f").facts[MODE]) == 0o7711
     assert store.stat("f").mtime == -5_000_000_001
     setter.set_meta("", Meta(mtime=42))
-    assert store.stat("").mtime == 42
+    if store.caps.directories:
+        assert store.stat("").mtime == 42
     with pytest.raises(DunlinError) as error:
         setter.set_meta("absent", Meta(mtime=1))
     assert error.value.kind is ErrorKind.NOT_FOUND
@@ -130,13 +144,14 @@ def test_metadata_of_a_link_is_its_own(store: Store) -> None:
 
 @pytest.mark.root
 def test_ownership(store: Store) -> None:
-    links, setter = having(store, MakesLinks), having(store, SetsMeta)
+    setter, links = having(store, SetsMeta), power(store, MakesLinks)
     put(store, "f", uid=1234, gid=2345, mode=0o6755)
     assert store.stat("f").facts[UID] == 1234
     assert store.stat("f").facts[GID] == 2345
     assert stat.S_IMODE(store.stat("f").facts[MODE]) == 0o6755
-    links.make_link("l", "f", Meta(uid=77))
-    assert store.stat("l").facts[UID] == 77
+    if links is not None:
+        links.make_link("l", "f", Meta(uid=77))
+        assert store.stat("l").facts[UID] == 77
     setter.set_meta("f", Meta(gid=5))
     assert store.stat("f").facts[GID] == 5
     assert store.stat("f").facts[UID] == 1234
@@ -145,6 +160,10 @@ def test_ownership(store: Store) -> None:
 def test_extended_attributes_are_exact_within_their_space(store: Store) -> None:
     setter = having(store, SetsMeta)
     space = ("user.a.",)
+    if not store.caps.xattrs:
+        put(store, "f", xattrs={"user.a.one": b"1"}, xattr_space=space)
+        assert setter.get_xattrs("f", ("user.",)) == {}
+        return
     put(store, "f", xattrs={"user.a.one": b"1", "user.a.two": b"\0\xff"}, xattr_space=space)
     setter.set_meta("f", Meta(xattrs={"user.b": b"b"}, xattr_space=("user.b",)))
     assert setter.get_xattrs("f", ("user.",)) == {"user.a.one": b"1", "user.a.two": b"\0\xff", "user.b": b"b"}
@@ -168,7 +187,10 @@ def test_moves(store: Store) -> None:
         store.stat("d/e")
     moves.move("h/f", "g")
     assert get(store, "g") == b"1"
-    assert names(store, "h") == []
+    if store.caps.directories:
+        assert names(store, "h") == []
+    else:
+        refused(ErrorKind.NOT_FOUND, lambda: names(store, "h"))
     moves.move("g", "g")
     assert get(store, "g") == b"1"
     with pytest.raises(DunlinError) as error:
@@ -201,13 +223,20 @@ def test_walk_is_ordered(store: Store) -> None:
     for name in ("a.txt", "a/x", "a/b/y", "a0", "b"):
         put(store, name)
     found = [item for batch in walks.walk("") for item in batch]
+    if store.caps.order is Order.NONE:
+        found.sort(key=lambda item: sort_key(item[0], stat.S_ISDIR(item[1][MODE])))
     keys = [sort_key(path, stat.S_ISDIR(what[MODE])) for path, what in found]
     assert keys == sorted(keys)
-    assert [path for path, _ in found] == ["a.txt", "a", "a/b", "a/b/y", "a/x", "a0", "b", "z"]
+    wanted = ["a.txt", "a", "a/b", "a/b/y", "a/x", "a0", "b", "z"]
+    if not store.caps.directories:
+        wanted = ["a.txt", "a/b/y", "a/x", "a0", "b"]
+    assert [path for path, _ in found] == wanted
 
 
 def test_copying_by_the_kernel(store: Store, tmp_path: Path) -> None:
     copies = having(store, Copies)
+    if store.caps.far:
+        pytest.skip("copies within its service: test_copying_by_the_service")
     data = bytes(range(256)) * 40_000
     entry = put(store, "f", data, mtime=11)
     (tmp_path / "other").mkdir()
@@ -226,6 +255,48 @@ def test_copying_by_the_kernel(store: Store, tmp_path: Path) -> None:
         assert error.value.kind is ErrorKind.UNSUPPORTED
     assert names(other) == ["g"]
     other.close()
+
+
+def test_copying_by_the_service(store: Store, tmp_path: Path) -> None:
+    copies = having(store, Copies)
+    if not store.caps.far:
+        pytest.skip("copies by the kernel: test_copying_by_the_kernel")
+    data = bytes(range(256)) * 1000
+    entry = put(store, "f", data, mtime=11, uid=5, gid=6, mode=0o640)
+    made = copies.copy_into(entry, store, "d/g", meta=Meta(mtime=12), report=NullReport())
+    assert get(store, "d/g") == data
+    found = store.stat("d/g")
+    assert made.facts[IDENT] == found.facts[IDENT]
+    assert (found.mtime, found.facts[UID], stat.S_IMODE(found.facts[MODE])) == (12, 5, 0o640)
+    put(store, "f", b"changed", mtime=13)
+    refused(ErrorKind.CHANGED, lambda: copies.copy_into(entry, store, "h", meta=Meta(), report=NullReport()))
+    store.delete(["f"])
+    refused(ErrorKind.VANISHED, lambda: copies.copy_into(entry, store, "h", meta=Meta(), report=NullReport()))
+    there = store.stat("d/g")
+    for target in (MemoryStore(), LocalStore(str(tmp_path)), Paced(store, FreeBucket()), ReadOnly(store), object()):
+        refused(
+            ErrorKind.UNSUPPORTED,
+            lambda target=target: copies.copy_into(there, target, "h", meta=Meta(), report=NullReport()),
+        )
+    assert names(store) == ["d"]
+
+
+def test_fetching(store: Store) -> None:
+    fetches = having(store, Fetches)
+    written = put(store, "f", b"12345", mtime=7, mode=0o640, uid=1, gid=2)
+    fetched = fetches.fetch("f", 5)
+    assert fetched is not None
+    assert fetched == (store.stat("f"), b"12345")
+    assert fetched[0].facts[IDENT] == written.facts[IDENT]
+    assert fetches.fetch("f", 4) is None
+    put(store, "empty", b"")
+    nothing = fetches.fetch("empty", 0)
+    assert nothing is not None
+    assert nothing[1] == b""
+    put(store, "d/in")
+    for path in ("absent", "d"):
+        refused(ErrorKind.NOT_FOUND, lambda path=path: fetches.fetch(path, 100))
+    refused(ErrorKind.NAME, lambda: fetches.fetch("../f", 100))
 
 
 # ---- wrappers x powers ----
@@ -249,14 +320,25 @@ def test_the_wrappers_know_every_power_there_is() -> None:
 
 @pytest.mark.parametrize("wanted", sorted(POWERS, key=lambda one: one.__name__))
 @pytest.mark.parametrize("wrapper", sorted(WRAPPERS))
-@pytest.mark.parametrize("kind", ["local", "memory", "none"])
+@pytest.mark.parametrize("kind", ["local", "memory", "objects", "none"])
 def test_a_wrapper_forwards_what_its_store_has_and_no_more(
     wrapper: str, wanted: type, kind: str, tmp_path: Path
 ) -> None:
     wrap, withheld = WRAPPERS[wrapper]
-    inner: Any = {"local": lambda: LocalStore(str(tmp_path)), "memory": MemoryStore, "none": Bare}[kind]()
+    made: dict[str, Callable[[], Any]] = {
+        "local": lambda: LocalStore(str(tmp_path)),
+        "memory": MemoryStore,
+        "objects": lambda: ObjectStore(FakeService()),
+        "none": Bare,
+    }
+    inner = made[kind]()
     has = power(inner, wanted) is not None
-    lacks: dict[str, set[type]] = {"local": {Walks}, "memory": {Copies, CopiesBatch, KnowsBirths}, "none": set(POWERS)}
+    lacks: dict[str, set[type]] = {
+        "local": {Walks, Fetches},
+        "memory": {Fetches, Copies, CopiesBatch, KnowsBirths},
+        "objects": {MakesLinks, HasSpace, Syncs, KnowsBirths, CopiesBatch},
+        "none": set(POWERS),
+    }
     assert has is (wanted not in lacks[kind])
     wrapped = wrap(inner)
     assert (power(wrapped, wanted) is not None) is (has and wanted not in withheld)
@@ -293,10 +375,16 @@ WRITES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("verb", sorted(WRITES))
-@pytest.mark.parametrize("kind", ["local", "memory"])
+@pytest.mark.parametrize("kind", ["local", "memory", "objects"])
 def test_read_only_changes_nothing(verb: str, kind: str, tmp_path: Path) -> None:
-    inner: Any = LocalStore(str(tmp_path)) if kind == "local" else MemoryStore()
-    before = put(inner, "f", b"content", mtime=5, mode=0o600)
+    made: dict[str, Callable[[], Any]] = {
+        "local": lambda: LocalStore(str(tmp_path)),
+        "memory": MemoryStore,
+        "objects": lambda: ObjectStore(FakeService()),
+    }
+    inner = made[kind]()
+    put(inner, "f", b"content", mtime=5, mode=0o600)
+    before = inner.stat("f")
     store = ReadOnly(inner)
     with pytest.raises(DunlinError) as error:
         WRITES[verb](store)

@@ -44,6 +44,9 @@ class Caps:
         hashes: names of checksums (as in `hashing`) that the store itself can state.
         max_name: longest name in bytes; None: no limit.
         max_part, max_parts: limits of multipart writes; None: no parts.
+        far: each request takes a round trip, so that many are made at a time; versions are named by etags.
+        twins: it can hold a file and a directory of one name.
+        directories: directories exist by themselves, also empty ones; else only as parts of names.
     """
 
     order: Order = Order.NONE
@@ -61,6 +64,9 @@ class Caps:
     max_name: int | None = 255
     max_part: int | None = None
     max_parts: int | None = None
+    far: bool = False
+    twins: bool = False
+    directories: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +146,8 @@ class Deletes(Protocol):
     def delete(self, paths: Sequence[str]) -> list[bool]:
         """Remove files, links, special files and *empty* directories; tell of each whether it was there.
 
-        Absence is no error. Raises at the first path that cannot be removed.
+        A store without directories (`Caps.directories`) removes objects only, and says that all were there: it cannot
+        know. Absence is no error. Raises at the first path that cannot be removed.
         """
 
 
@@ -166,6 +173,15 @@ class Store(Lists, Stats, Reads, Writes, Deletes, Closes, Protocol):
 class Walks(Protocol):
     def walk(self, directory: str) -> Iterator[list[tuple[str, Facts]]]:
         """A whole subtree as one ordered stream of (path below `directory`, facts): flat object listings."""
+
+
+@runtime_checkable
+class Fetches(Protocol):
+    def fetch(self, path: str, most: int) -> tuple[Entry, bytes] | None:
+        """A whole small file with its facts, in one request; None when it is larger than `most` bytes.
+
+        Of a larger one no more than the head is transferred. Raises NOT_FOUND, CHECKSUM.
+        """
 
 
 @runtime_checkable
@@ -243,8 +259,13 @@ class CopiesBatch(Protocol):
         options: Any,
         bucket: Any,
         worker: Any,
+        fresh: bool = False,
     ) -> Any:
         """Copy the small files `rows` of one directory from a store of the same kind, as fast as it goes.
+
+        `fresh`: this run has just made `directory`, and nobody else works in it: the files may appear all at
+        once, in a directory that replaces it. The one above (unless that is the root) is then given the times
+        that the one above `source_directory` has.
 
         Returns what became of each row (`stores.local.batch.BatchResult`), or None when `source` is of
         another kind. Raises when one of the two directories cannot be opened.

@@ -3,15 +3,16 @@
     /path, path, ./path, C:\\path      a local directory
     file:///path                      the same as a URL; %-escapes are decoded
     memory://NAME                     a tree in this process, for tests and trials
+    s3://  gs://  az://  https://     object stores: see `stores.objects.place`
 """
 
 from __future__ import annotations
 
 import os
 import re
-import urllib.parse
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from dunlin.errors import DunlinError, usage
 from dunlin.report import Report
@@ -20,11 +21,38 @@ from dunlin.stores.local.paths import file_url
 from dunlin.stores.local.writing import WriteOptions
 from dunlin.stores.wrap import Counted, Paced, ReadOnly, Retry, Retrying, Takes
 
+if TYPE_CHECKING:
+    from dunlin.pace.gate import Gate
+    from dunlin.stores.login import Login
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _DRIVE = re.compile(r"[A-Za-z]:(?:[\\/]|$)")
+_FAR = frozenset({"s3", "gs", "gcs", "az", "azure", "http", "https"})
 _HOST = re.compile(r"[^/\\:]+:(?!//)")
 
-WORKS = "local paths, file:///path and memory://NAME work"
+WORKS = "local paths, file:///path, s3://, gs://, az:// and memory://NAME work"
+
+
+class Far(NamedTuple):
+    """What only object stores are told.
+
+    Attributes:
+        login: what lets us in; None: nothing was given.
+        begin: only keys that begin with it take part, a plain string; "" for all below the URL's prefix.
+        markers: directory markers are files of their own (see `ObjectStore`).
+        verify: content is compared with the checksum that the service states.
+        page: most names asked for in one request; 0: as many as the service gives.
+        connections: requests that may be under way in this process.
+        gate: told of requests that are made again.
+    """
+
+    login: Login | None = None
+    begin: str = ""
+    markers: bool = False
+    verify: bool = True
+    page: int = 0
+    connections: int = 32
+    gate: Gate | None = None
 
 
 def open_store(
@@ -38,6 +66,7 @@ def open_store(
     probe: bool = False,
     caps: Caps | None = None,
     on_refused: Callable[[str, DunlinError], None] | None = None,
+    far: Far | None = None,
 ) -> Store:
     """The store for a place, with only the wrappers that were asked for.
 
@@ -50,10 +79,11 @@ def open_store(
         report: gets counts of requests and bytes.
         caps: what another process found out about the place already; None: ask the system.
         probe: write a file to see how the place treats the case and spelling of names.
+        far: what object stores are told; they make failed requests again by themselves.
 
     Raises USAGE for what is no place that dunlin can open.
     """
-    made = _made(url, options or WriteOptions(), probe and not read_only, caps, on_refused)
+    made = _made(url, options or WriteOptions(), probe and not read_only, caps, on_refused, far or Far())
     return _counted(_paced(_retrying(_read_only(made, read_only), retry), bucket), report)
 
 
@@ -79,12 +109,25 @@ def _made(
     probe: bool,
     caps: Caps | None,
     on_refused: Callable[[str, DunlinError], None] | None,
+    far: Far,
 ) -> Store:
     scheme, path = _parsed(url)
     if scheme == "memory":
         from dunlin.stores.memory import shared
 
         return shared(path)
+    if scheme != "file":
+        from dunlin.stores.objects.place import open_place, place_of
+
+        return open_place(
+            place_of(url, far.login),
+            begin=far.begin,
+            markers=far.markers,
+            verify=far.verify,
+            page=far.page,
+            connections=far.connections,
+            gate=far.gate,
+        )
     return _local(path, options, probe, caps, on_refused)
 
 
@@ -108,13 +151,24 @@ def _local(
     return LocalStore(path, options=options, caps=caps, on_refused=on_refused)
 
 
-def canonical_url(url: str) -> str:
+def canonical_url(url: str, login: Login | None = None) -> str:
     """One spelling for each place: absolute, links resolved, without query or credentials.
 
     Raises USAGE like `open_store`.
     """
     scheme, path = _parsed(url)
-    return f"memory://{path}" if scheme == "memory" else file_url(path)
+    if scheme == "file":
+        return file_url(path)
+    if scheme == "memory":
+        return f"memory://{path}"
+    from dunlin.stores.objects.place import place_of
+
+    return place_of(url, login).url
+
+
+def is_far(url: str) -> bool:
+    """Whether each request to the place takes a round trip: it is an object store."""
+    return _parsed(url)[0] not in ("file", "memory")
 
 
 def local_path(url: str) -> str | None:
@@ -124,7 +178,7 @@ def local_path(url: str) -> str | None:
 
 
 def _parsed(url: str) -> tuple[str, str]:
-    """("file", local path) or ("memory", name)."""
+    """("file", local path), ("memory", name), or the scheme of an object store and the rest of the URL."""
     if not url:
         raise usage("an empty path names no directory", "use . for the current one")
     if "\0" in url:
@@ -137,6 +191,8 @@ def _parsed(url: str) -> tuple[str, str]:
         return name, url[scheme.end() :].strip("/")
     if name == "file":
         return name, _path_of(url)
+    if name in _FAR:
+        return name, url[scheme.end() :]
     shown = re.sub(r"//[^/@]*@", "//", url).split("?")[0]
     raise usage(f"{shown}: {name}:// is not a place that this version can open", WORKS)
 
@@ -158,7 +214,11 @@ def _path_of(url: str) -> str:
     host, slash, path = url[len("file://") :].partition("/")
     if host.lower() not in ("", "localhost") or not slash:
         raise usage(f"{url}: a file URL names no other host", "write file:///path")
-    path = os.fsdecode(urllib.parse.unquote_to_bytes("/" + path))
+    path = "/" + path
+    if "%" in path:
+        from urllib.parse import unquote_to_bytes
+
+        path = os.fsdecode(unquote_to_bytes(path))
     if "\0" in path:
         raise usage("a path cannot hold a NUL byte")
     return path[1:] if os.name == "nt" and _DRIVE.match(path[1:]) else path

@@ -26,6 +26,7 @@ from dunlin.stores.base import (
     Copies,
     CopiesBatch,
     Data,
+    Fetches,
     HasSpace,
     KnowsBirths,
     Listing,
@@ -45,7 +46,7 @@ T = TypeVar("T")
 P = TypeVar("P")
 
 POWERS: frozenset[type] = frozenset(
-    {Walks, MakesDirs, MakesLinks, SetsMeta, Moves, HasSpace, Syncs, KnowsBirths, Copies, CopiesBatch}
+    {Walks, Fetches, MakesDirs, MakesLinks, SetsMeta, Moves, HasSpace, Syncs, KnowsBirths, Copies, CopiesBatch}
 )
 """Every power that wrappers know how to forward."""
 
@@ -119,6 +120,9 @@ class _Wrapper:
     def walk(self, directory: str) -> Listing:
         return self._through("walk", directory, lambda: self._having(Walks).walk(directory))
 
+    def fetch(self, path: str, most: int) -> tuple[Entry, bytes] | None:
+        return self._through("fetch", path, lambda: self._having(Fetches).fetch(path, most))
+
     def make_directory(self, path: str, mode: int | None = None, like: int | None = None) -> bool:
         there = self._having(MakesDirs)
         return self._through("make_directory", path, lambda: there.make_directory(path, mode, like), writes=True)
@@ -175,12 +179,13 @@ class _Wrapper:
         options: Any,
         bucket: Any,
         worker: Any,
+        fresh: bool = False,
     ) -> Any:
         there = self._having(CopiesBatch)
         return self._through(
             "copy_batch",
             directory,
-            lambda: there.copy_batch(source, source_directory, directory, rows, options, bucket, worker),
+            lambda: there.copy_batch(source, source_directory, directory, rows, options, bucket, worker, fresh),
             writes=True,
         )
 
@@ -208,6 +213,12 @@ class Counted(_Wrapper):
         for data in super().read(entry, start, length, into):
             self._report.count("store.bytes_read", len(data))
             yield data
+
+    def fetch(self, path: str, most: int) -> tuple[Entry, bytes] | None:
+        found = super().fetch(path, most)
+        if found is not None:
+            self._report.count("store.bytes_read", len(found[1]))
+        return found
 
     def write(self, path: str, body: Body, *, meta: Meta, if_absent: bool = False) -> Entry:
         seen = _observed(body, lambda n: self._report.count("store.bytes_written", n))
@@ -257,6 +268,12 @@ class Paced(_Wrapper):
                     into.give(data)
                 raise
             yield data
+
+    def fetch(self, path: str, most: int) -> tuple[Entry, bytes] | None:
+        found = super().fetch(path, most)
+        if found is not None:
+            self._bucket.take(len(found[1]))
+        return found
 
     def write(self, path: str, body: Body, *, meta: Meta, if_absent: bool = False) -> Entry:
         return super().write(path, _observed(body, self._bucket.take), meta=meta, if_absent=if_absent)

@@ -76,7 +76,7 @@ def test_drive_letters_are_no_schemes_and_no_hosts(here: Path, text: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["s3://bucket/key", "ftp://u:secret@host/x?token=secret", "file://other/x", "file:x", "file://", "", "a\0b"]
+    "text", ["ftp://u:secret@host/x?token=secret", "file://other/x", "file:x", "file://", "", "a\0b"]
 )
 def test_what_cannot_be_opened_says_what_can(text: str) -> None:
     for use in (open_store, canonical_url):

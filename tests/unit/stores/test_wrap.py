@@ -13,8 +13,10 @@ from dunlin.report import RecordingReport
 from dunlin.stores.base import Body, Data, Meta
 from dunlin.stores.buffers import Buffers
 from dunlin.stores.memory import MemoryStore
+from dunlin.stores.objects.store import ObjectStore
 from dunlin.stores.wrap import Counted, Paced, Retrying
 from tests.contract.support import body, content, get, names, put
+from tests.unit.stores.objects.fake_service import FakeService
 
 T = TypeVar("T")
 
@@ -97,6 +99,28 @@ def test_paced_asks_before_each_block_passes() -> None:
         log.append(bytes(data))
         pool.give(data)
     assert log == [4, b"1234", 3, b"567"]
+
+
+def test_a_fetch_is_counted_and_paced_and_made_again() -> None:
+    service = FakeService()
+    service.fill("f", data=b"12345")
+    report = RecordingReport()
+    asked: list[int] = []
+
+    class Bucket:
+        def take(self, n: int) -> None:
+            asked.append(n)
+
+    policy = Policy(2)
+    store = Counted(Paced(Retrying(ObjectStore(service), policy), Bucket()), report)
+    service.faults["get"] = [network()]
+    fetched = store.fetch("f", 5)
+    assert fetched is not None
+    assert fetched[1] == b"12345"
+    assert store.fetch("f", 4) is None
+    assert policy.failures == 1
+    assert asked == [5]
+    assert report.counts == {"store.fetch": 2, "store.bytes_read": 5}
 
 
 def test_a_stopped_bucket_loses_no_buffer() -> None:

@@ -122,7 +122,7 @@ class _Changed(Exception):
 _workers = itertools.count()
 
 
-class _Worker:
+class Worker:
     """One thread's buffer and counter of temporary names; kept between batches."""
 
     __slots__ = ("buffer", "look", "number", "unpushed", "view")
@@ -142,8 +142,9 @@ def copy_batch(
     rows: Sequence[Row],
     options: BatchOptions,
     bucket: Bucket,
-    worker: _Worker,
+    worker: Worker,
     where: tuple[str, str] = ("", ""),
+    hidden: bool = False,
 ) -> BatchResult:
     """Copy the regular files `rows` from one open directory to another.
 
@@ -153,12 +154,13 @@ def copy_batch(
         bucket: asked for the bytes of each file before they are written; its `stopped` ends the batch.
         worker: this thread's buffer (`new_worker`).
         where: the two directories' paths, for messages.
+        hidden: nobody can see the target yet (`stage`): files may be written under their final names.
 
     Raises nothing: a destination that is full or read-only ends the batch and stands in `fatal`.
     """
     result = BatchResult()
     copy = _Copy(source_fd, target_fd, options, bucket, worker, result, where)
-    plain = _plain_copier(copy)
+    plain = _plain_copier(copy, hidden)
     for at, row in enumerate(rows):
         if bucket.stopped:
             result.rest = list(rows[at:])
@@ -184,12 +186,12 @@ def copy_batch(
     return result
 
 
-def new_worker() -> _Worker:
+def new_worker() -> Worker:
     """A buffer and a counter of temporary names for one thread."""
-    return _Worker()
+    return Worker()
 
 
-def _plain_copier(copy: _Copy) -> Callable[[Row], bool]:
+def _plain_copier(copy: _Copy, hidden: bool) -> Callable[[Row], bool]:
     """The short way for the usual file: one read, a new temporary file, nothing that needs a second look.
 
     The function returns False, with nothing changed, for every file that `_Copy.one` must look at:
@@ -230,9 +232,11 @@ def _plain_copier(copy: _Copy) -> Callable[[Row], bool]:
         digest = one_shot(data) if one_shot else None
         bucket.take(size)
         worker.number += 1
-        temp = f"{prefix}{worker.number}.tmp"
+        temp = name if hidden else f"{prefix}{worker.number}.tmp"
         try:
             out = os_open(temp, CREATE, mode & (0o7777 if perms else 0o777), dir_fd=target_fd)
+        except FileExistsError:
+            return False  # two names are one to this file system: `one` lets the later replace the earlier
         except OSError as error:
             raise copy._failed("create", name, error) from error
         try:
@@ -245,7 +249,8 @@ def _plain_copier(copy: _Copy) -> Callable[[Row], bool]:
                     os_utime(out, ns=(atime, mtime))
             finally:
                 os_close(out)
-            os_rename(temp, name, src_dir_fd=target_fd, dst_dir_fd=target_fd)
+            if not hidden:
+                os_rename(temp, name, src_dir_fd=target_fd, dst_dir_fd=target_fd)
         except BaseException as error:
             quick.unlink_quietly(temp, target_fd)
             if isinstance(error, OSError):
@@ -268,7 +273,7 @@ class _Copy:
         target_fd: int,
         options: BatchOptions,
         bucket: Bucket,
-        worker: _Worker,
+        worker: Worker,
         result: BatchResult,
         where: tuple[str, str],
     ) -> None:

@@ -25,7 +25,6 @@ import re
 import stat
 import threading
 import time
-import urllib.parse
 from collections import OrderedDict
 from collections.abc import Callable
 from types import TracebackType
@@ -39,6 +38,8 @@ _ROOT = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | CLOEXEC
 _COMPONENT = _ROOT | NOFOLLOW
 
 _UNFIT = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|\0")
+_UNRESERVED = re.compile(r"[0-9A-Za-z_.~/-]*")
+"""What a URL holds as it is (RFC 3986); nearly every path is of these."""
 
 
 def check_path(path: str, root: str = "") -> str:
@@ -77,7 +78,11 @@ def file_url(path: str) -> str:
     real = os.path.realpath(path)
     if os.sep != "/":
         real = "/" + real.replace(os.sep, "/")
-    return "file://" + urllib.parse.quote(os.fsencode(real))
+    if not _UNRESERVED.fullmatch(real):
+        from urllib.parse import quote
+
+        real = quote(os.fsencode(real))
+    return "file://" + real
 
 
 class _Held:

@@ -8,6 +8,7 @@ whole or not at all (`writing`), metadata that a share refuses costs a note and 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import errno
 import os
 import stat
@@ -22,8 +23,8 @@ from dunlin.model import Entry, Facts, Row, join
 from dunlin.report import Report
 from dunlin.stores.base import Body, Caps, Data, Listing, Meta
 from dunlin.stores.buffers import Buffers
-from dunlin.stores.local import posix, quick
-from dunlin.stores.local.batch import copy_batch
+from dunlin.stores.local import posix, quick, stage
+from dunlin.stores.local.batch import BatchResult, copy_batch
 from dunlin.stores.local.meta import Refusals, Target, apply, by_descriptor, handle, xattrs
 from dunlin.stores.local.paths import DirFds, check_path, file_url, split, where
 from dunlin.stores.local.reading import check_version, chunks, open_pinned
@@ -85,6 +86,7 @@ class LocalStore:
         self.dirs = DirFds(self.root)
         self._caps = caps or Caps(modes=True, owners=True, links=True, hard_links=True, specials=True, xattrs=True)
         self._refusals = Refusals(on_refused)
+        self._stages = True
 
     @property
     def caps(self) -> Caps:
@@ -236,18 +238,50 @@ class LocalStore:
         options: Any,
         bucket: Any,
         worker: Any,
+        fresh: bool = False,
     ) -> Any:
         """Copy the small files of one directory from another local store; see `CopiesBatch`."""
         origin = unwrapped(source, "inner_for_reading")
         if origin is None:
             return None
         shown = (origin._where(source_directory), self._where(directory))
+        if fresh and self._stages and source_directory and directory and stage.worth(rows, options, bucket):
+            result = self._copy_staged(origin, source_directory, directory, rows, options, bucket, worker, shown)
+            if result is not None:
+                return result
         with (
             origin.dirs.open(source_directory) as source_fd,
             self.dirs.open(directory) as target_fd,
             lent_write_bit(target_fd),
         ):
             return copy_batch(source_fd, target_fd, rows, options, bucket, worker, shown)
+
+    def _copy_staged(
+        self, origin: LocalStore, source_directory: str, directory: str, rows: Sequence[Row], *how: Any
+    ) -> BatchResult | None:
+        """See `stage.copy_staged`; None also when a directory cannot be opened, which the usual way then tells."""
+        parent, name = self._split(directory)
+        above = split(source_directory)[0]
+        try:
+            with (
+                origin.dirs.open(source_directory) as source_fd,
+                self.dirs.open("") as root_fd,
+                self.dirs.open(parent) as parent_fd,
+                self.dirs.fresh(directory) as target_fd,
+            ):
+                ground = stage.Ground(root_fd, parent_fd, name, target_fd)
+                result = stage.copy_staged(source_fd, ground, rows, *how)
+                if result is not None and parent and above:
+                    with contextlib.suppress(DunlinError), origin.dirs.open(above) as above_fd:
+                        stage.follow_times(above_fd, parent_fd)
+                return result
+        except stage.UnableError:
+            self._stages = False
+        except DunlinError:
+            return None
+        finally:
+            self.dirs.forget(directory)  # another directory has its name now, or nobody knows what has
+        return None
 
     # ---- names ----
 

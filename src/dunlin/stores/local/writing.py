@@ -24,7 +24,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from dunlin.errors import DunlinError, ErrorKind, translate
 from dunlin.stores.base import Body, Data, Meta
@@ -78,8 +78,7 @@ def temp_run(name: str) -> str | None:
     return match[1] if match else None
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a name is to appear: an open directory, the name in it, and the path for messages."""
 
     directory: int

@@ -1,0 +1,285 @@
+"""What Azure Blob answers in XML: listings, block lists, errors; and the one list that we send.
+
+Read with expat as the bytes come, without a tree. A listing has some 25 elements per blob, most of them of no use
+here, and what it costs is the number of calls from expat into Python: so there is one handler, for the end of an
+element. It notes every element with its text, and what they belong to is known when the group around them ends; the
+service documents their order (name, properties, metadata). Half of all elements are cut out of the text before, by a
+search for what can be nothing else (text holds no ``<``), which costs a tenth of parsing them. Starts are looked at
+only where a name is encoded, or where there is white space between elements, which the service does not send: a start
+cuts it off from the text that follows.
+
+Names are taken verbatim. Characters that XML cannot hold (U+FFFE, U+FFFF) make the service escape the whole name and
+say so (``<Name Encoded="true">``, since version 2021-02-12).
+
+A blob with the metadata ``hdi_isfolder`` is no object but stands for a directory: so do all directories of accounts
+with a hierarchical namespace look. It is given the key of a directory marker, its name and a slash.
+
+**Metadata.** The service takes names that are identifiers (ASCII letters, digits and ``_``, no digit first) and values
+of printable ASCII. Whatever else there is to be stored is escaped, and undone when it is read:
+
+    name     each other character, and a leading digit, is _xHHHH_ (UTF-16 in hexadecimal, as .NET's XmlConvert does)
+    value    each byte of UTF-8 outside printable ASCII, and spaces at the ends or in runs, is %HH; so is % itself then
+
+Text that needs no escape is stored as it is, also with a ``%`` in it, as long as it does not look escaped. Text that is
+not exactly what the rule makes of some text was written by others, and is returned as it is.
+"""
+
+from __future__ import annotations
+
+import binascii
+import calendar
+import functools
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import unquote
+from xml.parsers import expat
+
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.stores.objects.service import Object, Page
+
+FOLDER = "hdi_isfolder"
+_MONTHS = {"JanFebMarAprMayJunJulAugSepOctNovDec"[at : at + 3]: at // 3 + 1 for at in range(0, 36, 3)}
+
+
+def listing(body: bytes, where: str) -> Page:
+    """The page of a List Blobs answer. `where`: the container's URL, for errors. Raises IO for what is none."""
+    objects: list[Object] = []
+    prefixes: list[str] = []
+    tokens: list[str] = []
+    fields: dict[str, str] = {}
+    properties: dict[str, str] = {}
+    metadata: dict[str, str] = {}
+    words: list[str] = []
+
+    def end(name: str) -> None:
+        nonlocal fields, properties, metadata
+        if name not in _GROUPS:
+            # White space between elements, where there is any, is a piece of its own and stays behind.
+            fields[name] = words.pop() if words else ""
+        elif name == "Properties":
+            properties, fields = fields, {}
+        elif name == "Metadata":
+            metadata, fields = fields, {}
+        elif name == "Blob":
+            objects.append(_object(properties, metadata))
+            fields, properties, metadata = {}, {}, {}
+        elif name == "BlobPrefix":
+            prefixes.append((properties or fields)["Name"])
+            fields, properties = {}, {}
+        else:
+            tokens.append(words.pop().strip() if words else "")
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        encoded[0] = name == "Name" and attributes.get("Encoded") == "true"
+
+    def text(piece: str) -> None:
+        words.append(unquote(piece) if encoded[0] else piece)
+
+    encoded = [False]
+    if b"<!" not in body:
+        body = _LEASE.sub(b"", _UNUSED.sub(b"", body)).replace(b"<OrMetadata /></Blob>", b"</Blob>")
+    if b" Encoded=" in body or _INDENTED.search(body, 0, 4096):
+        _parse(body, start, end, text, "list", where)
+    else:
+        _parse(body, None, end, words.append, "list", where)
+    return Page(objects, prefixes, tokens[-1] if tokens else "")
+
+
+_UNUSED = re.compile(
+    rb"<(C(?:reation-Time|ontent-(?:Type|Encoding|Language|CRC64|Disposition)|ache-Control))(?: ?/>|>[^<]*</\1>)"
+)
+_LEASE = re.compile(
+    rb"<LeaseStatus>[^<]*</LeaseStatus><LeaseState>[^<]*</LeaseState>"
+    rb"(?:<ServerEncrypted>[^<]*</ServerEncrypted>)?(?=</Properties>)"
+)
+"""Elements that can be nothing but properties: by a hyphen, which no metadata has, or by what follows.
+Both begin with letters that are found fast."""
+
+_INDENTED = re.compile(rb"[^?]>\s+<")
+_GROUPS = frozenset({"Properties", "Metadata", "Blob", "BlobPrefix", "NextMarker"})
+
+
+def _object(blob: Mapping[str, str], stored: Mapping[str, str]) -> Object:
+    """The object for a blob's properties (its name among them) and metadata."""
+    metadata = metadata_of(stored) if stored else {}
+    key = blob["Name"]
+    if metadata.get(FOLDER) == "true" or blob.get("ResourceType") == "directory":
+        key += "/"
+    return Object(
+        key,
+        int(blob["Content-Length"]),
+        time_of(blob["Last-Modified"]),
+        blob["Etag"].strip('"'),
+        metadata,
+        md5_of(blob["Content-MD5"]) if "Content-MD5" in blob else None,
+        blob.get("AccessTier") == "Archive",
+    )
+
+
+def blocks(body: bytes, where: str) -> list[tuple[str, int]]:
+    """(id, bytes) of the uncommitted blocks in a Get Block List answer. Raises IO for what is none."""
+    found: list[tuple[str, int]] = []
+    words: list[str] = []
+    block = [""]
+    inside = [False]
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        words.clear()
+        if name == "UncommittedBlocks":
+            inside[0] = True
+
+    def end(name: str) -> None:
+        if name == "UncommittedBlocks":
+            inside[0] = False
+        elif name == "Name":
+            block[0] = "".join(words)
+        elif name == "Size" and inside[0]:
+            found.append((block[0], int("".join(words))))
+
+    _parse(body, start, end, words.append, "list the blocks of", where)
+    return found
+
+
+def block_list(ids: Iterable[str]) -> bytes:
+    """The body of Put Block List. "Latest": also finds blocks that an earlier attempt has committed already."""
+    lines = "".join(f"<Latest>{block}</Latest>" for block in ids)
+    return f'<?xml version="1.0" encoding="utf-8"?><BlockList>{lines}</BlockList>'.encode()
+
+
+def error(body: bytes) -> tuple[str, str]:
+    """Code and message of an error's body, ("", "") where there is none.
+
+    Only the message's first line: the others are ids; and none of the further elements, which quote the request.
+    """
+    found = {"Code": "", "Message": ""}
+    words: list[str] = []
+
+    def end(name: str) -> None:
+        if name in found and not found[name]:
+            found[name] = "".join(words)
+
+    try:
+        _parse(body, lambda name, attributes: words.clear(), end, words.append, "read", "")
+    except DunlinError:
+        return "", ""
+    message = found["Message"].strip().partition("\n")[0].strip()
+    return found["Code"], message
+
+
+def _parse(
+    body: bytes,
+    start: Callable[[str, dict[str, str]], object] | None,
+    end: Callable[[str], object],
+    text: Callable[[str], object],
+    operation: str,
+    where: str,
+) -> None:
+    parser: Any = expat.ParserCreate("utf-8")
+    parser.buffer_text = True
+    parser.buffer_size = 65_536
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text
+    try:
+        parser.Parse(body, True)
+    except (expat.ExpatError, KeyError, ValueError) as error:
+        reason = f"the answer is not what Azure Blob sends ({type(error).__name__}: {error})"
+        hint = "is the endpoint a blob service? a name with control characters cannot be listed"
+        raise DunlinError(operation, where, ErrorKind.IO, reason, hint) from error
+
+
+# ---- values ----
+
+
+def time_of(text: str) -> int:
+    """ns since 1970 of a date as HTTP has it (``Wed, 09 Sep 2009 09:20:02 GMT``). Raises ValueError."""
+    day = _day(text[5:16])
+    return (day + int(text[17:19]) * 3600 + int(text[20:22]) * 60 + int(text[23:25])) * 1_000_000_000
+
+
+@functools.lru_cache(4096)
+def _day(text: str) -> int:
+    """Seconds since 1970 of midnight: many blobs, few days."""
+    month = _MONTHS.get(text[3:6], 0)
+    if not month:
+        raise ValueError(f"no date: {text}")
+    return calendar.timegm((int(text[7:11]), month, int(text[:2]), 0, 0, 0))
+
+
+def md5_of(text: str) -> bytes | None:
+    """The digest that a Content-MD5 states; None for none, and for what is no MD5."""
+    if not text:
+        return None
+    try:
+        digest = binascii.a2b_base64(text)
+    except binascii.Error:
+        return None
+    return digest if len(digest) == 16 else None
+
+
+# ---- metadata ----
+
+_NO_NAME = re.compile(r"[^a-z0-9_]|^[0-9]")
+_ESCAPED_NAME = re.compile(r"_x([0-9a-f]{4})_")
+_NO_VALUE = re.compile(r"[^ -~]|%|^ +| +$| {2,}")
+
+
+def stored_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Names and values as the service can hold them; names are made lower case."""
+    return {stored_name(name): stored_value(value) for name, value in metadata.items()}
+
+
+def metadata_of(stored: Mapping[str, str]) -> dict[str, str]:
+    """The reverse of `stored_metadata`; what was not made by it is kept."""
+    made = {}
+    for name, value in stored.items():
+        name = name.lower()
+        made[name_of(name) if "_x" in name else name] = value_of(value) if "%" in value else value
+    return made
+
+
+def stored_name(name: str) -> str:
+    """The identifier for a name of metadata."""
+    name = name.lower()
+    return name if _NO_NAME.search(name) is None and name_of(name) == name else _escaped_name(name)
+
+
+def name_of(stored: str) -> str:
+    """The name that an identifier stands for."""
+    name = _ESCAPED_NAME.sub(lambda match: chr(int(match[1], 16)), stored)
+    if name == stored:
+        return stored
+    name = name.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return name if _escaped_name(name) == stored else stored
+
+
+def _escaped_name(name: str) -> str:
+    name = re.sub(r"_(?=x[0-9a-f]{4}_)", "_x005f_", name)
+    return _NO_NAME.sub(lambda match: "".join(f"_x{unit:04x}_" for unit in _units(match[0])), name)
+
+
+def _units(text: str) -> list[int]:
+    raw = text.encode("utf-16-le", "surrogatepass")
+    return [int.from_bytes(raw[at : at + 2], "little") for at in range(0, len(raw), 2)]
+
+
+def stored_value(value: str) -> str:
+    """A value of metadata in printable ASCII."""
+    if _NO_VALUE.search(value) is None or ("%" in value and _only_percent(value) and value_of(value) == value):
+        return value
+    return _escaped_value(value)
+
+
+def value_of(stored: str) -> str:
+    """The value that was stored."""
+    value = unquote(stored, errors="surrogateescape")
+    return value if value != stored and _escaped_value(value) == stored else stored
+
+
+def _only_percent(value: str) -> bool:
+    return all(found == "%" for found in _NO_VALUE.findall(value))
+
+
+def _escaped_value(value: str) -> str:
+    return _NO_VALUE.sub(
+        lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape")), value
+    )

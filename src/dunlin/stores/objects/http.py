@@ -1,0 +1,69 @@
+"""What HTTP answers mean to all object stores: their parts, and the one translation of statuses into errors."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from dunlin.errors import DunlinError, ErrorKind
+
+CONNECT = 10.0
+IDLE = 30.0
+"""Seconds without a byte after which a request is given up."""
+
+CHUNK = 262_144
+
+_BY_STATUS = {
+    400: ErrorKind.USAGE,
+    401: ErrorKind.AUTH,
+    403: ErrorKind.DENIED,
+    404: ErrorKind.NOT_FOUND,
+    408: ErrorKind.TIMEOUT,
+    409: ErrorKind.EXISTS,
+    412: ErrorKind.CHANGED,
+    416: ErrorKind.CHANGED,
+    429: ErrorKind.BUSY,
+    503: ErrorKind.BUSY,
+    507: ErrorKind.NO_SPACE,
+}
+
+
+class Answer(NamedTuple):
+    """A response that was read to its end; header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Seconds to wait as the server says (RFC 9110 10.2.3: seconds or a date); None when it does not."""
+    milliseconds = headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms")
+    if milliseconds and milliseconds.isdigit():
+        return int(milliseconds) / 1000
+    value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    if value.isdigit():
+        return float(value)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, moment.timestamp() - (time.time() if now is None else now))
+
+
+def refusal(
+    status: int, headers: Mapping[str, str], operation: str, where: str, reason: str, hint: str = ""
+) -> DunlinError:
+    """The error for an answer with a status of 300 or more.
+
+    `reason` is the service's own code and message, without anything secret. Statuses of 500 and above that no
+    table names are NETWORK: the same request may succeed.
+    """
+    kind = _BY_STATUS.get(status, ErrorKind.NETWORK if status >= 500 else ErrorKind.IO)
+    error = DunlinError(operation, where, kind, reason or f"HTTP status {status}", hint)
+    error.retry_after = retry_after(headers)
+    return error

@@ -1,0 +1,129 @@
+"""Which bucket, which keys, let in by what: URLs of object stores, taken apart.
+
+    s3://BUCKET[/PREFIX]                                   S3, or whatever `--s3-endpoint` names
+    gs://BUCKET[/PREFIX]                                   Google Cloud Storage
+    az://CONTAINER[/PREFIX]                                Azure Blob, of the account that the login names
+    https://ACCOUNT.blob.core.windows.net/CONTAINER/...    the same with account and, as a query, a SAS
+
+The canonical URL names a place once and for all, without query or login: an endpoint of one's own stands in it,
+because the same bucket name at two endpoints is two buckets.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from dunlin.errors import DunlinError, ErrorKind, usage
+from dunlin.stores.base import Store
+from dunlin.stores.login import Login
+from dunlin.stores.objects.service import Service
+
+SCHEMES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure": "az", "https": "az", "http": "az"}
+"""The service that each scheme means."""
+
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._$-]{1,220}|\$root|\$web|\$logs")
+
+
+class Place(NamedTuple):
+    """A prefix in a bucket.
+
+    Attributes:
+        service: "s3", "gs" or "az". bucket: or container.
+        prefix: what the keys below the root begin with: "" or ending in "/".
+        login: with what the URL itself said (account, endpoint, SAS).
+        url: the canonical URL.
+    """
+
+    service: str
+    bucket: str
+    prefix: str
+    login: Login
+    url: str
+
+
+def place_of(url: str, login: Login | None = None) -> Place:
+    """Take a URL apart. Raises USAGE."""
+    login = login or Login()
+    scheme, _, rest = url.partition("://")
+    service = SCHEMES[scheme.lower()]
+    if service == "az":
+        return _azure(url, login)
+    bucket, _, prefix = rest.partition("/")
+    _check_bucket(bucket, url)
+    prefix = _directory(prefix)
+    endpoint = login["endpoint"].rstrip("/")
+    canonical = f"{endpoint}/{bucket}/{prefix}" if endpoint else f"{service}://{bucket}/{prefix}"
+    return Place(service, bucket, prefix, login, canonical.rstrip("/"))
+
+
+def _azure(url: str, login: Login) -> Place:
+    from dunlin.stores.objects import azure
+
+    endpoint, account, container, prefix, sas = azure.parse_url(url)
+    found = {name: login[name] for name in login.given()}
+    found.update({name: value for name, value in (("account_name", account), ("sas_token", sas)) if value})
+    if endpoint:
+        found["endpoint"] = endpoint
+    login = Login(found)
+    _check_bucket(container, url)
+    prefix = _directory(prefix)
+    return Place("az", container, prefix, login, f"{azure.endpoint_of(login)}/{container}/{prefix}".rstrip("/"))
+
+
+def _check_bucket(bucket: str, url: str) -> None:
+    if not _BUCKET.fullmatch(bucket):
+        shown = url.split("?")[0]
+        raise usage(f"{shown}: {bucket or 'nothing'} is no name of a bucket or container", "write s3://BUCKET/PREFIX")
+
+
+def _directory(prefix: str) -> str:
+    prefix = prefix.rstrip("/") if prefix.strip("/") else ""
+    return prefix + "/" if prefix else ""
+
+
+def open_service(place: Place, connections: int) -> Service:
+    """The service of a place; its libraries are loaded here and not before. Raises USAGE without them, AUTH."""
+    try:
+        if place.service == "s3":
+            from dunlin.stores.objects import s3
+
+            return s3.open_service(place.bucket, place.login, connections=connections)
+        if place.service == "gs":
+            from dunlin.stores.objects import gcs
+
+            return gcs.open_service(place.bucket, place.login, connections=connections)
+        from dunlin.stores.objects import azure
+
+        return azure.open_service(place.bucket, place.login, connections=connections)
+    except ImportError as error:
+        hint = "install it with: pip install 'dunlin[cloud]'"
+        raise DunlinError("open", place.url, ErrorKind.USAGE, f"{error.name} is not installed", hint) from error
+
+
+def open_place(
+    place: Place,
+    *,
+    begin: str = "",
+    markers: bool = False,
+    verify: bool = True,
+    page: int = 0,
+    connections: int = 64,
+    gate: object = None,
+) -> Store:
+    """The store of a place: `ObjectStore(RetryingService(Service))`.
+
+    Args:
+        begin: only keys that begin with it take part, a plain string; "" for all below the prefix.
+        markers, verify, page: see `ObjectStore`.
+        connections: how many requests may be under way.
+        gate: told of every request that failed and is made again (`pace.gate.Gate`).
+    """
+    from dunlin.stores.objects.persist import RetryingService
+    from dunlin.stores.objects.store import ObjectStore
+
+    service = RetryingService(open_service(place, connections), on_retry=getattr(gate, "note", None))
+    root = place.prefix
+    return ObjectStore(
+        service, root, begin and root + begin, markers, verify, page=page, retry=service.again
+    )

@@ -1,0 +1,225 @@
+"""A body becomes an object: in one request where it is small, in parts where it is large or its size unknown.
+
+A put and the completion of an upload are atomic: readers see the old object or the new one. Parts are sent some at a
+time, each from a buffer of its own; what waits is bounded by `parallel` parts and the one that is being filled.
+
+Continuing. What a killed run has sent is not lost: the service keeps the parts of an unfinished upload, and tells
+their sizes and tags. Before the first part is sent the newest unfinished upload of the key is looked for, and a part
+that is there with the size and the tag that this one would have is not sent again. Nothing is trusted but the
+content: another version of the file has other digests, and its parts replace those that differ. No state is needed,
+but the parts must be cut alike: their size follows from that of the body alone.
+
+The metadata of an upload is set when it begins, at S3. One that is continued may have begun with the mtime of another
+version, so the object is looked at after it is complete and its metadata is replaced where it differs.
+
+An upload stays with the service when the error is one after which it makes sense to go on: INTERRUPTED, NETWORK,
+TIMEOUT, BUSY. After any other it is aborted, because its parts are paid for. A process that is killed leaves one;
+the next write of the key continues it, and a bucket's life-cycle rule removes what nobody continues.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections import deque
+from collections.abc import Generator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.stores.base import Body
+from dunlin.stores.objects.reading import end
+from dunlin.stores.objects.service import Limits, Object, Part, Service
+
+PARTS = 10_000
+"""Parts into which a body of known size is cut at most: what S3 allows, the least of all services."""
+
+CONTINUED = frozenset({ErrorKind.INTERRUPTED, ErrorKind.NETWORK, ErrorKind.TIMEOUT, ErrorKind.BUSY})
+"""Errors after which an unfinished upload is kept, to be continued later."""
+
+Cut = Generator[tuple[bytearray, bool], None, int]
+
+
+class Target(NamedTuple):
+    """Where a body goes: the key, its path for messages, the metadata, and whether nothing may stand there yet."""
+
+    key: str
+    where: str
+    metadata: Mapping[str, str]
+    if_absent: bool
+
+
+class Written(NamedTuple):
+    """What became of a body: its size in bytes, the etag, and the metadata that the object has."""
+
+    size: int
+    etag: str
+    metadata: Mapping[str, str]
+
+
+def write(service: Service, target: Target, body: Body, *, part: int, parallel: int) -> Written:
+    """Store `body` whole or not at all.
+
+    Args:
+        part: bytes up to which one put is made, and of each part, unless the service's limits or a size of
+            more than 10,000 parts want something else.
+        parallel: parts under way at a time.
+
+    Raises CHANGED when the body does not have the size that it announced, EXISTS for `if_absent`, UNSUPPORTED
+    for what is larger than the service holds.
+    """
+    cut = _cut(body, part_size(body.size, part, service.limits, target.where), target.where)
+    with contextlib.closing(cut):
+        data, last = next(cut)
+        if not last:
+            return _write_parts(service, target, data, cut, parallel)
+        content = bytes(data)
+        digest = hashlib.md5(content, usedforsecurity=False).digest()
+        etag = service.put(target.key, content, target.metadata, md5=digest, if_absent=target.if_absent)
+        return Written(len(content), etag, target.metadata)
+
+
+def part_size(size: int | None, part: int, limits: Limits, where: str) -> int:
+    """Bytes per part for a body of `size` bytes (None: unknown). Raises UNSUPPORTED when it needs too many."""
+    usual = max(min(part, limits.put), limits.least_part)
+    if size is None or size <= usual:
+        return usual
+    wanted = max(usual, -(-size // min(limits.parts, PARTS)))
+    if wanted > limits.most_part:
+        wanted = limits.most_part
+        if size > wanted * limits.parts:
+            raise _too_large(where)
+    return wanted
+
+
+def _too_large(where: str) -> DunlinError:
+    return DunlinError("write", where, ErrorKind.UNSUPPORTED, "it is larger than the service can store")
+
+
+def _cut(body: Body, size: int, where: str) -> Cut:
+    """The body in parts of `size` bytes, the last with True (and perhaps fewer, or none); each block given back."""
+    blocks = body.open(0)
+    part = bytearray()
+    seen = 0
+    try:
+        for block in blocks:
+            try:
+                seen += len(block)
+                if body.size is not None and seen > body.size:
+                    raise _other_size(where, body.size, "more")
+                rest = memoryview(block)
+                while rest:
+                    if len(part) == size:
+                        yield part, False
+                        part = bytearray()
+                    n = min(size - len(part), len(rest))
+                    part += rest[:n]
+                    rest = rest[n:]
+            finally:
+                body.release(block)
+        if body.size is not None and seen != body.size:
+            raise _other_size(where, body.size, str(seen))
+        yield part, True
+    finally:
+        end(blocks)
+    return seen
+
+
+def _other_size(where: str, announced: int, found: str) -> DunlinError:
+    reason = f"the content has {found} than the announced {announced} bytes" if found == "more" else (
+        f"the content has {found} bytes, {announced} were announced"
+    )
+    return DunlinError("write", where, ErrorKind.CHANGED, reason)
+
+
+def _write_parts(service: Service, target: Target, first: bytearray, rest: Cut, parallel: int) -> Written:
+    if target.if_absent:
+        _refuse_existing(service, target)
+    upload, have = _unfinished(service, target.key)
+    continued = bool(upload)
+    if not upload:
+        upload = service.begin(target.key, target.metadata)
+    try:
+        parts = _send(service, target, upload, have, first, rest, parallel)
+        etag = service.complete(target.key, upload, parts, target.metadata, if_absent=target.if_absent)
+    except BaseException as error:
+        if error.kind not in CONTINUED if isinstance(error, DunlinError) else isinstance(error, Exception):
+            with contextlib.suppress(DunlinError):
+                service.abort(target.key, upload)
+        raise
+    size = sum(part.size for part in parts)
+    return _dressed(service, target, size) if continued else Written(size, etag, target.metadata)
+
+
+def _refuse_existing(service: Service, target: Target) -> None:
+    """Better before gigabytes are sent than when the upload is completed."""
+    try:
+        service.head(target.key)
+    except DunlinError as error:
+        if error.kind is not ErrorKind.NOT_FOUND:
+            raise
+        return
+    raise DunlinError("write", target.where, ErrorKind.EXISTS, "something stands there already")
+
+
+def _unfinished(service: Service, key: str) -> tuple[str, frozenset[Part]]:
+    upload = service.unfinished(key)
+    if upload:
+        try:
+            return upload, frozenset(service.parts(key, upload))
+        except DunlinError as error:
+            # Somebody has completed or aborted it meanwhile.
+            if error.kind is not ErrorKind.NOT_FOUND:
+                raise
+    return "", frozenset()
+
+
+def _send(
+    service: Service,
+    target: Target,
+    upload: str,
+    have: frozenset[Part],
+    first: bytearray,
+    rest: Cut,
+    parallel: int,
+) -> list[Part]:
+    """Send what is not there yet, `parallel` parts at a time; returns all parts in order."""
+
+    def send(number: int, data: bytearray) -> Part:
+        digest = hashlib.md5(data, usedforsecurity=False).digest()
+        there = Part(number, len(data), service.part_tag(number, digest))
+        return there if there in have else service.part(target.key, upload, number, memoryview(data), digest)
+
+    sent: list[Part] = []
+    parallel = min(parallel, service.limits.parallel)
+    with ThreadPoolExecutor(parallel, "dunlin-part") as pool:
+        under_way: deque[Future[Part]] = deque([pool.submit(send, 1, first)])
+        try:
+            for number, (data, _) in enumerate(rest, 2):
+                if number > service.limits.parts:
+                    raise _too_large(target.where)
+                if len(under_way) >= parallel:
+                    sent.append(under_way.popleft().result())
+                under_way.append(pool.submit(send, number, data))
+            sent.extend(future.result() for future in under_way)
+        except BaseException:
+            for future in under_way:
+                future.cancel()
+            raise
+    return sent
+
+
+def _dressed(service: Service, target: Target, size: int) -> Written:
+    """The object that a continued upload became, with the metadata it should have."""
+    there: Object = service.head(target.key)
+    metadata = dict(there.metadata or {})
+    if metadata == dict(target.metadata):
+        return Written(size, there.etag, metadata)
+    try:
+        etag = service.set_metadata(target.key, target.metadata, there.etag)
+    except DunlinError as error:
+        # The object is whole. One that is too large to be copied onto itself keeps what it has, and that is told.
+        if error.kind is not ErrorKind.UNSUPPORTED:
+            raise
+        return Written(size, there.etag, metadata)
+    return Written(size, etag, target.metadata)

@@ -1,0 +1,304 @@
+"""Content in order and whole, whatever breaks off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.model import IDENT, Entry
+from dunlin.pace.retry import REQUEST, retry
+from dunlin.stores.base import Data
+from dunlin.stores.buffers import Buffers
+from dunlin.stores.objects import reading
+from dunlin.stores.objects.keys import path_of
+from dunlin.stores.objects.metadata import DIRECTORY
+from dunlin.stores.objects.persist import RetryingService
+from dunlin.stores.objects.store import ObjectStore
+from tests.contract.support import content, refused
+from tests.unit.stores.objects.fake_service import LIMITS, FakeService, network
+
+DATA = bytes(range(256)) * 8
+
+
+def patient(act: Callable[[], Any]) -> Any:
+    """The usual policy without its waits."""
+    return retry(act, REQUEST, sleep=lambda seconds: None)
+
+
+def stored(data: bytes = DATA, chunk: int = 100, **options: Any) -> tuple[FakeService, Entry, ObjectStore]:
+    service = FakeService(chunk=chunk)
+    service.fill("k", data=data)
+    store = ObjectStore(service, retry=patient, **options)
+    entry = store.stat("k")
+    service.requests.clear()
+    service.calls.clear()
+    return service, entry, store
+
+
+@given(
+    data=st.binary(max_size=600),
+    chunk=st.integers(1, 200),
+    breaks=st.lists(st.integers(0, 150), max_size=7),
+    start=st.integers(0, 700),
+    length=st.none() | st.integers(0, 700),
+    part=st.integers(10, 300),
+    parallel=st.integers(1, 3),
+    buffers=st.none() | st.integers(1, 300),
+)
+def test_every_byte_arrives_once_and_in_order(
+    data: bytes,
+    chunk: int,
+    breaks: list[int],
+    start: int,
+    length: int | None,
+    part: int,
+    parallel: int,
+    buffers: int | None,
+) -> None:
+    service, entry, store = stored(data, chunk, part_size=part, parallel=parallel)
+    service.breaks = list(breaks)
+    into = None if buffers is None else Buffers(buffers, 1)
+    got = bytearray()
+    for block in store.read(entry, start, length, into):
+        assert len(block)
+        got += block
+        if into is not None:
+            into.give(block)
+    assert bytes(got) == data[start:][: len(data) if length is None else length]
+    assert service.open_bodies == 0
+
+
+def test_a_broken_body_costs_only_what_did_not_arrive() -> None:
+    service, entry, store = stored()
+    service.breaks = [250, 30, 0]
+    assert content(store, entry) == DATA
+    assert [call[2:] for call in service.calls] == [(0, None), (250, 1798), (280, 1768), (280, 1768)]
+
+
+def test_progress_begins_the_policy_anew_and_no_progress_ends_it() -> None:
+    service, entry, store = stored()
+    service.breaks = [10] * 30
+    assert content(store, entry) == DATA
+    service.breaks = [0] * REQUEST.attempts
+    refused(ErrorKind.NETWORK, lambda: content(store, entry))
+    assert service.breaks == []
+    assert service.open_bodies == 0
+
+
+def test_an_answer_that_could_not_be_had_is_not_asked_for_by_two_policies() -> None:
+    fake, entry, _ = stored()
+    service = RetryingService(fake, sleep=lambda seconds: None)
+    store = ObjectStore(service)
+    fake.breaks = [100]
+    fake.faults["get"] = [None, *[network()] * 50]
+    refused(ErrorKind.NETWORK, lambda: content(store, entry))
+    assert fake.requests["get"] == 1 + REQUEST.attempts
+
+
+def test_without_a_policy_of_its_own_a_store_reads_on_as_its_service_retries() -> None:
+    fake, entry, _ = stored()
+    waits: list[float] = []
+    fake.breaks = [100, 0]
+    store = ObjectStore(RetryingService(fake, sleep=waits.append))
+    assert content(store, entry) == DATA
+    assert len(waits) == 2
+
+
+def test_another_version_is_never_mixed_in() -> None:
+    service, entry, store = stored(parallel=1)
+    service.breaks = [250]
+    blocks = store.read(entry)
+    got = [next(blocks)]
+    service.fill("k", data=DATA[::-1])
+    refused(ErrorKind.CHANGED, lambda: got.extend(blocks))
+    assert DATA.startswith(b"".join(bytes(block) for block in got))
+
+
+@pytest.mark.parametrize("part", [500, 1 << 20])
+def test_a_version_that_is_gone_or_another(part: int) -> None:
+    service, entry, store = stored(part_size=part)
+    service.fill("k", data=b"other")
+    refused(ErrorKind.CHANGED, lambda: content(store, entry))
+    service.delete(["k"])
+    refused(ErrorKind.VANISHED, lambda: content(store, entry))
+    assert service.open_bodies == 0
+
+
+def test_an_empty_object_is_asked_for_too() -> None:
+    service, entry, store = stored(b"")
+    assert content(store, entry) == b""
+    assert service.requests["get"] == 1
+    service.delete(["k"])
+    refused(ErrorKind.VANISHED, lambda: content(store, entry))
+
+
+class AtOnce:
+    """An executor that does the work when it is submitted, so that what was submitted can be counted."""
+
+    def __init__(self, workers: int, name: str) -> None:
+        pass
+
+    def __enter__(self) -> AtOnce:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(work(*arguments))
+        return future
+
+
+def test_large_objects_come_in_ranges_of_which_few_are_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "ThreadPoolExecutor", AtOnce)
+    service, entry, store = stored(part_size=256, parallel=2)
+    ahead: list[int] = []
+    got = 0
+    for block in store.read(entry):
+        ahead.append(service.requests["get"] * 256 - got)
+        got += len(block)
+    assert got == len(DATA)
+    assert ahead[0] == 3 * 256
+    assert max(ahead) == 3 * 256
+    assert [call[2:] for call in service.calls] == [(at, 256) for at in range(0, 2048, 256)]
+
+
+def test_without_an_etag_nothing_is_put_together_from_two_requests() -> None:
+    service, entry, store = stored(part_size=256)
+    untagged = Entry(entry.path, (*entry.facts[:IDENT], 0, *entry.facts[IDENT + 1 :]))
+    assert content(store, untagged) == DATA
+    assert service.requests["get"] == 1
+    service.fill("k", data=b"of another size")
+    refused(ErrorKind.CHANGED, lambda: content(store, untagged))
+    assert service.open_bodies == 0
+
+
+def test_a_body_that_ends_early_without_an_error_is_continued_and_closed() -> None:
+    closed: list[int] = []
+
+    class Short:
+        """The first half of what was asked for; nothing says that it is not all."""
+
+        def __init__(self, body: Iterator[Data], number: int) -> None:
+            self.pieces = iter([bytes(piece) for piece in body][:10])
+            self.number = number
+
+        def __iter__(self) -> Iterator[Data]:
+            return self
+
+        def __next__(self) -> Data:
+            return next(self.pieces)
+
+        def close(self) -> None:
+            closed.append(self.number)
+
+    class Shortening(FakeService):
+        def get(self, key: str, start: int = 0, length: int | None = None, etag: str = "") -> Any:
+            found, body = super().get(key, start, length, etag)
+            return found, Short(body, self.requests["get"])
+
+    service = Shortening(LIMITS, chunk=100)
+    service.fill("k", data=DATA)
+    store = ObjectStore(service, retry=patient)
+    assert content(store, store.stat("k")) == DATA
+    assert sorted(closed) == [1, 2, 3]
+
+
+def test_what_cannot_be_read_is_said_before_a_request() -> None:
+    service, entry, _ = stored()
+    store = ObjectStore(service, begin="other", retry=patient)
+    refused(ErrorKind.VANISHED, lambda: content(store, entry))
+    refused(ErrorKind.NOT_FOUND, lambda: store.fetch("k", 10))
+    refused(ErrorKind.CHANGED, lambda: content(ObjectStore(service), Entry("k", DIRECTORY)))
+    assert list(ObjectStore(service).read(entry, 5, 0)) == []
+    assert service.requests == {}
+
+
+def test_a_hidden_marker_is_not_fetched() -> None:
+    service, _, store = stored()
+    service.fill("d/", data=b"")
+    refused(ErrorKind.NOT_FOUND, lambda: store.fetch(path_of("d/"), 10))
+    assert service.open_bodies == 0
+    assert ObjectStore(service, markers=True).fetch(path_of("d/"), 10) is not None
+
+
+def test_small_objects_take_one_request() -> None:
+    service, entry, store = stored(part_size=2048, parallel=4)
+    assert content(store, entry) == DATA
+    assert service.requests == {"get": 1}
+
+
+def test_a_reader_that_stops_leaves_nothing_open() -> None:
+    for part in (256, 1 << 20):
+        service, entry, store = stored(part_size=part, parallel=2)
+        blocks = store.read(entry)
+        next(blocks)
+        blocks.close()  # type: ignore[attr-defined]
+        assert service.open_bodies == 0
+
+
+@pytest.mark.parametrize("part", [256, 1 << 20])
+@pytest.mark.parametrize("into", [None, 300])
+def test_a_wrong_digest_is_seen_before_the_last_piece(part: int, into: int | None) -> None:
+    service, entry, store = stored(part_size=part)
+    service.wrong_md5.add("k")
+    pool = None if into is None else Buffers(into, 1)
+    got = bytearray()
+
+    def receive() -> None:
+        for block in store.read(entry, into=pool):
+            got.extend(block)
+            if pool is not None:
+                pool.give(block)
+
+    refused(ErrorKind.CHECKSUM, receive)
+    assert len(got) < len(DATA)
+    if pool is not None:
+        assert len(pool.take()) == 300
+    assert b"".join(store.read(entry, 1)) == DATA[1:]
+    assert content(ObjectStore(service, verify=False, part_size=part), entry) == DATA
+    refused(ErrorKind.CHECKSUM, lambda: store.fetch("k", 1 << 20))
+
+
+def test_an_archived_object_says_what_to_do() -> None:
+    service, entry, store = stored()
+    service.archived.add("k")
+    with pytest.raises(DunlinError) as error:
+        content(store, entry)
+    assert error.value.kind is ErrorKind.DENIED
+    assert error.value.hint
+
+
+def test_a_fetch_is_one_request_also_of_what_is_too_large() -> None:
+    service, entry, store = stored()
+    assert store.fetch("k", len(DATA)) == (entry, DATA)
+    assert service.requests == {"get": 1}
+    assert store.fetch("k", len(DATA) - 1) is None
+    assert service.requests == {"get": 2}
+    assert service.open_bodies == 0
+
+
+def test_a_fetch_goes_on_where_it_broke_off() -> None:
+    service, entry, store = stored()
+    service.breaks = [300]
+    assert store.fetch("k", 1 << 20) == (entry, DATA)
+    assert [call[2:] for call in service.calls] == [(0, None), (300, 1748)]
+
+
+def test_a_service_that_sends_too_much_is_not_believed() -> None:
+    class Generous(FakeService):
+        def get(self, key: str, start: int = 0, length: int | None = None, etag: str = "") -> Any:
+            found, body = super().get(key, start, None, etag)
+            return found, body
+
+    service = Generous(LIMITS)
+    service.fill("k", data=DATA)
+    store = ObjectStore(service)
+    refused(ErrorKind.IO, lambda: list(store.read(store.stat("k"), 0, 10)))

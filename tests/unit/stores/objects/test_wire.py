@@ -1,0 +1,225 @@
+"""The HTTP client: framing, reuse of connections, and what a broken answer becomes."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from urllib3.util import wait_for_read
+
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.stores.objects.wire import Client
+from tests.servers.process import free_port
+from tests.unit.stores.objects.scripted import HANG_UP, Scripted, answer, scripted
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def kind_of(client: Client, target: str = "/x") -> ErrorKind:
+    with pytest.raises(DunlinError) as caught:
+        client.ask("GET", target, {})
+    return caught.value.kind
+
+
+def test_a_request_goes_out_as_it_was_given() -> None:
+    with scripted(answer(200, b"yes", ETag='"v"')) as server:
+        client = Client(server.url)
+        found = client.ask("PUT", "/b/../a//%2F?x=%20", {"x-amz-date": "now"}, memoryview(b"body"))
+        client.close()
+    assert (found.status, found.headers["etag"], found.body) == (200, '"v"', b"yes")
+    asked = server.asked[0]
+    assert (asked.method, asked.target, asked.body) == ("PUT", "/b/../a//%2F?x=%20", b"body")
+    assert asked.headers["content-length"] == "4"
+    assert asked.headers["host"] == server.url.removeprefix("http://")
+
+
+def test_a_large_body_arrives_whole() -> None:
+    data = bytes(range(256)) * 4096
+    with scripted(answer(200)) as server:
+        client = Client(server.url)
+        client.ask("PUT", "/x", {}, data)
+        client.close()
+    assert server.asked[0].body == data
+
+
+def test_an_empty_put_says_its_length() -> None:
+    with scripted(answer(200)) as server:
+        client = Client(server.url)
+        client.ask("PUT", "/x", {})
+        client.close()
+    assert server.asked[0].headers["content-length"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("raw", "body"),
+    [
+        (CHUNKED + b"3;x=y\r\nabc\r\n2\r\nde\r\n0\r\ntrailer: x\r\n\r\n", b"abcde"),
+        (b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nall of it", b"all of it"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + answer(200, b"later"), b"later"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+    ],
+)
+def test_every_framing_is_read(raw: bytes, body: bytes) -> None:
+    with scripted(raw) as server:
+        client = Client(server.url)
+        assert client.ask("GET", "/x", {}).body == body
+        client.close()
+
+
+def test_the_answer_to_head_has_no_body_whatever_it_says() -> None:
+    with scripted(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n", answer(200, b"next")) as server:
+        client = Client(server.url)
+        assert client.ask("HEAD", "/x", {}).headers["content-length"] == "7"
+        assert client.ask("GET", "/x", {}).body == b"next"
+        client.close()
+    assert [asked.connection for asked in server.asked] == [1, 1]
+
+
+def test_a_connection_is_used_again_only_after_an_answer_was_read_to_its_end() -> None:
+    with scripted(*[answer(200, b"x" * 600_000)] * 3) as server:
+        client = Client(server.url)
+        _, pieces = client.stream("GET", "/1", {})
+        assert len(b"".join(pieces)) == 600_000
+        _, pieces = client.stream("GET", "/2", {})
+        next(pieces)
+        pieces.close()
+        assert list(pieces) == []
+        client.ask("GET", "/3", {})
+        client.close()
+    assert [asked.connection for asked in server.asked] == [1, 1, 2]
+
+
+def test_a_connection_that_the_server_has_ended_is_not_used() -> None:
+    with scripted(answer(200), answer(200)) as server:
+        server.ended_after = 1
+        client = Client(server.url)
+        client.ask("GET", "/1", {})
+        # The end is on its way: wait for it as the client will see it.
+        connection = client._resting[0]
+        assert wait_for_read(connection._socket, 5)
+        client.ask("GET", "/2", {})
+        client.close()
+    assert [asked.connection for asked in server.asked] == [1, 2]
+
+
+def test_no_more_connections_are_kept_than_were_asked_for() -> None:
+    with scripted(*[answer(200, b"x" * 600_000)] * 3) as server:
+        client = Client(server.url, connections=1)
+        replies = [client.stream("GET", "/x", {})[1] for _ in range(3)]
+        for pieces in replies:
+            assert len(b"".join(pieces)) == 600_000
+        assert len(client._resting) == 1
+        client.close()
+        assert len(client._resting) == 0
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        HANG_UP,
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-le",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabcde\r\n",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\nnot a number\r\n",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\nno colon here\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9\r\n\r\nconnection: close",
+    ],
+)
+def test_what_is_broken_is_a_network_error(raw: bytes) -> None:
+    with scripted(raw) as server:
+        assert kind_of(Client(server.url)) is ErrorKind.NETWORK
+
+
+def test_nobody_there_is_a_network_error() -> None:
+    assert kind_of(Client(f"http://127.0.0.1:{free_port()}")) is ErrorKind.NETWORK
+
+
+def test_a_name_that_is_not_known_is_a_network_error() -> None:
+    assert kind_of(Client("http://no-such-host.invalid")) is ErrorKind.NETWORK
+
+
+def test_silence_is_a_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}", idle=0.05)
+        assert kind_of(client) is ErrorKind.TIMEOUT
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Key and certificate of 127.0.0.1, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(1), now + timedelta(1))
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    made = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    path = tmp_path / "pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(secret + made.public_bytes(Encoding.PEM))
+    return path
+
+
+def secured(certificate: Path, server: Scripted) -> str:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    server.context = context
+    return server.url.replace("http:", "https:")
+
+
+def test_tls_with_a_certificate_that_is_trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with scripted(answer(200, b"x" * 600_000), answer(200, b"two")) as server:
+        client = Client(secured(certificate, server))
+        assert client.ask("GET", "/1", {}).body == b"x" * 600_000
+        assert client.ask("PUT", "/2", {}, b"y" * 600_000).body == b"two"
+        client.close()
+    assert server.asked[1].body == b"y" * 600_000
+    assert [asked.connection for asked in server.asked] == [1, 1]
+
+
+def test_tls_with_a_certificate_of_nobody(certificate: Path) -> None:
+    with scripted(answer(200)) as server:
+        with pytest.raises(DunlinError) as caught:
+            Client(secured(certificate, server)).ask("GET", "/1", {})
+        assert (caught.value.kind, caught.value.hint) == (ErrorKind.AUTH, "check the certificate")
+    assert server.asked == []
+
+
+def test_no_line_end_gets_into_a_header() -> None:
+    with scripted() as server:
+        client = Client(server.url)
+        with pytest.raises(DunlinError) as caught:
+            client.ask("GET", "/x", {"a": "b\r\nx-amz-acl: public-read"})
+        assert caught.value.kind is ErrorKind.INTERNAL
+    assert server.asked == []
+
+
+def test_the_answer_of_a_server_that_does_not_want_the_body_is_read() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def refuse() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(answer(403, b"<Error/>", connection="close"))
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(1 << 20):
+                pass
+
+    thread = threading.Thread(target=refuse)
+    thread.start()
+    with listener:
+        client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        assert client.ask("PUT", "/x", {}, b"x" * 4_000_000).status == 403
+    thread.join(5)
