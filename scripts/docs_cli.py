@@ -27,9 +27,11 @@ def lines() -> Iterator[str]:
     yield f"This page is made from the program: {AGAIN} after changing an option."
     yield ""
     yield "Every option has a variable that gives its value when the command line does not; switches have a `--no-`"
-    yield "form of every name, which wins over the environment. In a variable, the empty value means *off*, and for"
-    yield "`--workers`, `--movers` and `--threads` 0 means *automatic*. Variables of options that may be given several"
-    yield "times hold one value per line. What the exit codes mean is in [exit codes](../exit-codes.md)."
+    yield "form of every name, which wins over the environment. In a variable, the empty value means *off*, and where"
+    yield "a number may be *automatic*, 0 says so. Variables of options that may be given several times hold one value"
+    yield "per line. Credentials have forms for one side: `--source-account-key`, `--dest-account-key`. What wins over"
+    yield "what, and the keys of a file, are in [configuration](../configuration.md); what the exit codes mean is in"
+    yield "[exit codes](../exit-codes.md)."
     yield ""
     context = click.Context(main, info_name="dunlin")
     for name in COMMANDS:

@@ -1,13 +1,16 @@
-"""Make or mend the checkout's Python environment: `environment.py CHECKOUT ENVIRONMENT SET`.
+"""Make or mend the checkout's Python environment: `environment.py CHECKOUT ENVIRONMENT SET...`.
 
 Called by environment.sh when the environment is not ready, with a Python that has nothing installed.
 
 * One at a time: an flock on `.dunlin-lock` in the environment, which a killed holder cannot keep. Who had to
   wait finds the work done.
 * Whole or not at all: `.dunlin-unfinished` stands in the environment while packages are installed. Whoever
-  finds it starts from nothing, because pip cannot tell a half-written package from a whole one.
+  finds it starts from nothing, because pip cannot tell a half-written package from a whole one. What an extra
+  needs is fetched before that: without a network, the environment stays what it was.
 * Only what the constraints name, with the hashes they name; nothing is resolved.
-* `src` is put on the path by a .pth file, so that neither a build back end nor a copy is needed.
+* `src` is put on the path by a .pth file, so that neither a build back end nor a copy is needed, and compiled:
+  who may run it but not write there would compile it at every start.
+* Extras that were added once are kept up to date with the rest.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ from pathlib import Path
 from typing import NoReturn
 
 LOCK, UNFINISHED, LOG = ".dunlin-lock", ".dunlin-unfinished", ".dunlin-setup.log"
-SECONDS = {"core": 15, "dev": 30}
+SECONDS = {"core": 15, "dev": 60, "cloud": 20, "watch": 5}
 """How long a set-up takes on two cores with a warm connection; said to the person who waits."""
+EXTRAS = {"cloud": "the login to object stores", "watch": "watching a directory"}
+"""What the packages of each extra are for."""
 
 
 def fail(what: str) -> NoReturn:
@@ -55,14 +60,18 @@ def clear(venv: Path) -> None:
             path.unlink()
 
 
-def run(venv: Path, *command: str | Path) -> None:
+def run(venv: Path, *command: str | Path, purpose: str = "the Python environment could not be set up") -> None:
     """Run a step, its output into the log; end with the log's last line when it fails."""
     with open(venv / LOG, "ab") as log:
+        begin = log.tell()
         code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False).returncode
     if code:
-        lines = (venv / LOG).read_text(errors="replace").splitlines()
+        lines = (venv / LOG).read_bytes()[begin:].decode(errors="replace").splitlines()
         errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no output"]
-        fail(f"the Python environment could not be set up: {errors[-1].strip()} (all of it in {venv / LOG})")
+        reason = errors[-1].strip()
+        if any("(from versions: none)" in line for line in errors):  # what pip says when it reached nobody
+            reason = f"{reason.removeprefix('ERROR: ')}; is there a network?"
+        fail(f"{purpose}: {reason} (all of it in {venv / LOG})")
 
 
 def works(venv: Path) -> bool:
@@ -73,35 +82,79 @@ def works(venv: Path) -> bool:
     return subprocess.run([python, "-I", "-c", "import pip"], stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
-def make(root: Path, venv: Path, name: str) -> None:
-    """Bring the environment to the state that the constraints `name` describe, and stamp it."""
-    fresh = (venv / UNFINISHED).exists() or not works(venv)
+def make(root: Path, venv: Path, names: list[str], fresh: bool) -> None:
+    """Bring the environment to the state that the constraints `names` describe, and stamp it."""
     begun = time.time()
-    doing = "setting up its own Python environment in" if fresh else "bringing up to date the Python environment in"
-    print(f"dunlin: {doing} {shown(venv)} (once, about {SECONDS[name]} s)", file=sys.stderr, flush=True)
-    (venv / UNFINISHED).touch()
+    say(venv, names, fresh)
     if fresh:
+        (venv / UNFINISHED).touch()
         clear(venv)
         (venv / UNFINISHED).touch()
         # The versioned name: `python3` may be another Python after an upgrade, this one is gone or the same.
         base = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
         run(venv, base, "-I", "-m", "venv", venv)
-    python = venv / "bin" / "python"
-    constraints = root / "constraints" / f"{name}.txt"
-    options = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--require-hashes"]
-    run(venv, python, "-I", "-m", "pip", "install", *options, "-r", constraints)
+    for name in names:
+        if name in EXTRAS and not fresh and not (venv / f".dunlin-{name}").exists():
+            add(root, venv, name)
+        else:
+            install(root, venv, name)
+    (venv / UNFINISHED).touch()
     packages = next((venv / "lib").glob("python3*/site-packages"))
     (packages / "dunlin-checkout.pth").write_text(f"{root / 'src'}\n")
-    # dev holds all of core at the same versions, and what was ready for the other set may not be so now.
-    done = ("core", "dev") if name == "dev" else ("core",)
-    for other in ("core", "dev"):
-        file = venv / f".dunlin-{other}"
-        file.unlink(missing_ok=True)
-        if other in done:
-            file.write_text(stamp(root, other) + "\n")
-            newest = max(begun, (root / "constraints" / f"{other}.txt").stat().st_mtime)
-            os.utime(file, (newest, newest))
+    compile_sources(root, venv)
+    # dev holds all the others at the same versions, and what was ready for it may not be so now.
+    done = ["core", *EXTRAS, "dev"] if "dev" in names else names
+    (venv / ".dunlin-dev").unlink(missing_ok=True)
+    for name in done:
+        file = venv / f".dunlin-{name}"
+        file.write_text(stamp(root, name) + "\n")
+        newest = max(begun, (root / "constraints" / f"{name}.txt").stat().st_mtime)
+        os.utime(file, (newest, newest))
     (venv / UNFINISHED).unlink()
+
+
+def say(venv: Path, names: list[str], fresh: bool) -> None:
+    """One line to the person who waits."""
+    if fresh:
+        doing = "setting up its own Python environment in"
+    elif set(names) <= set(EXTRAS) and not any((venv / f".dunlin-{name}").exists() for name in names):
+        doing = f"adding what {' and '.join(EXTRAS[name] for name in names)} needs to the Python environment in"
+    else:
+        doing = "bringing up to date the Python environment in"
+    seconds = sum(SECONDS[name] for name in names)
+    print(f"dunlin: {doing} {shown(venv)} (once, about {seconds} s)", file=sys.stderr, flush=True)
+
+
+def pip(venv: Path, *words: str) -> list[str | Path]:
+    """The environment's pip, without questions and without packages that nobody named."""
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"]
+    return [venv / "bin" / "python", "-I", "-m", "pip", *words, *quiet]
+
+
+def install(root: Path, venv: Path, name: str) -> None:
+    """Install the packages of a set."""
+    (venv / UNFINISHED).touch()
+    run(venv, *pip(venv, "install", "--require-hashes"), "-r", root / "constraints" / f"{name}.txt")
+
+
+def add(root: Path, venv: Path, name: str) -> None:
+    """Install the packages of an extra, none of them the core's: fetched first, so that a failure breaks nothing."""
+    failing = f"what {EXTRAS[name]} needs could not be added"
+    wheels = venv / f".dunlin-wheels-{name}"
+    shutil.rmtree(wheels, ignore_errors=True)
+    constraints = root / "constraints" / f"{name}.txt"
+    # `wheel` and not `download`, which would leave sources to be built, with tools to be fetched, for later.
+    run(venv, *pip(venv, "wheel", "--require-hashes"), "-w", wheels, "-r", constraints, purpose=failing)
+    (venv / UNFINISHED).touch()
+    run(venv, *pip(venv, "install", "--no-index"), *sorted(wheels.glob("*.whl")), purpose=failing)
+    shutil.rmtree(wheels)
+
+
+def compile_sources(root: Path, venv: Path) -> None:
+    """Compile src, where it may be written to; a file that cannot be compiled is found by who imports it."""
+    command = [venv / "bin" / "python", "-I", "-m", "compileall", "-qq", root / "src"]
+    if os.access(root / "src", os.W_OK):
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
 
 
 def shown(venv: Path) -> str:
@@ -117,7 +170,14 @@ def ours(venv: Path) -> bool:
     return (venv / "pyvenv.cfg").exists() or (venv / UNFINISHED).exists() or not any(venv.iterdir())
 
 
-def main(root: Path, venv: Path, name: str) -> None:
+def wanted(venv: Path, names: list[str]) -> list[str]:
+    """What the environment is to hold: `names`, and the extras that were added before."""
+    if "dev" in names:
+        return names
+    return names + [name for name in EXTRAS if name not in names and (venv / f".dunlin-{name}").exists()]
+
+
+def main(root: Path, venv: Path, names: list[str]) -> None:
     if "\n" in f"{root}{venv}":
         fail("cannot run from a path that holds a line break")
     try:
@@ -130,14 +190,17 @@ def main(root: Path, venv: Path, name: str) -> None:
         except BlockingIOError:
             print(f"dunlin: waiting for another set-up of {shown(venv)}", file=sys.stderr, flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        if not ready(root, venv, name):
-            make(root, venv, name)
+        names = wanted(venv, names)
+        fresh = (venv / UNFINISHED).exists() or not works(venv)
+        lacking = names if fresh else [name for name in names if not ready(root, venv, name)]
+        if lacking:
+            make(root, venv, lacking, fresh)
     except OSError as error:
         fail(f"cannot set up a Python environment in {venv}: {error.strerror}; DUNLIN_VENV=PATH names another place")
 
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), Path(sys.argv[2]).absolute(), sys.argv[3])
+        main(Path(sys.argv[1]), Path(sys.argv[2]).absolute(), sys.argv[3:])
     except KeyboardInterrupt:
         sys.exit(130)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.servers.fixtures import azurite, gcs, moto_s3, rclone_s3  # noqa: F401 - fixtures for whoever asks for one
+
 # Two noisy cores: a slow example says nothing. The same examples every time, so that a red run can be repeated;
 # HYPOTHESIS_PROFILE=search looks for new ones.
 settings.register_profile(
@@ -38,7 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def nobody_elses_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No configuration file or variable of the person who runs the tests takes part in them."""
-    for name in [name for name in os.environ if name.startswith("DUNLIN_")]:
+    others = ("DUNLIN_", "GETBLOBZ_", "SYNC4LOONG_", "AZURE_", "AWS_", "GOOGLE_", "IDENTITY_", "STORAGE_EMULATOR_HOST")
+    for name in [name for name in os.environ if name.upper().startswith(others)]:
         monkeypatch.delenv(name)
     empty = tmp_path_factory.getbasetemp() / "home"
     for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):

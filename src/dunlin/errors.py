@@ -6,6 +6,7 @@
       .kind        ErrorKind: what callers may act on
       .reason      the cause in words ("Permission denied")
       .hint        what the person at the terminal can do about it, or ""
+      .retry_after seconds that the server wants to be left alone, or None
       .__cause__   the foreign exception, where there was one
 
 Kinds, and what becomes of them:
@@ -116,6 +117,7 @@ class DunlinError(Exception):
         self.kind = kind
         self.reason = reason
         self.hint = hint
+        self.retry_after: float | None = None
 
     def __str__(self) -> str:
         line = f"cannot {self.operation}"

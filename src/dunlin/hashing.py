@@ -29,18 +29,25 @@ Order
     (blake3 is a tree inside, but its library gives no way to join subtrees computed apart.)
 
 Values are digests as `bytes`, in the byte order in which their standard prints them; crc64 is big-endian.
+`blake2b` is `hashlib`'s own. It is here for whoever needs a short digest at the start of every run: `hashlib` loads
+OpenSSL first, which takes as long as to look through some hundred files, so it waits for an algorithm that needs it.
+
 Sources: RFC 1321 (md5), FIPS 180-4 (sha1, sha256), RFC 7693 (blake2b), the BLAKE3 paper, the XXH3
 specification of xxHash 0.8, NVM Express NVM Command Set specification 1.0 (CRC-64/NVME).
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 from collections.abc import Callable
 from typing import Protocol, cast
 
 from dunlin.errors import DunlinError, ErrorKind, usage
+
+try:
+    from _blake2 import blake2b as blake2b
+except ImportError:  # Python's own name for it is not promised
+    from hashlib import blake2b as blake2b
 
 Data = bytes | bytearray | memoryview
 """What can be hashed: contiguous bytes."""
@@ -106,6 +113,8 @@ def new(name: str) -> Hasher | None:
         case "crc64":
             return _Crc64()
         case _:
+            import hashlib
+
             return cast(Hasher, hashlib.new(name, usedforsecurity=False))
 
 
@@ -131,9 +140,11 @@ def one_shot(name: str) -> Callable[[Data], bytes] | None:
             crc = _crc64()
             return lambda data: crc(data).to_bytes(8, "big")
         case "blake2b":
-            make = hashlib.blake2b
+            make = blake2b
             return lambda data: make(data).digest()
         case _:
+            import hashlib
+
             openssl = getattr(hashlib, name)
             return lambda data: openssl(data, usedforsecurity=False).digest()
 

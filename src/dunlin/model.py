@@ -50,6 +50,10 @@ DIRECTORY_BITS = int(stat.S_IFDIR)
 FILE_BITS = int(stat.S_IFREG)
 
 
+BARE_DIRECTORY: Facts = (DIRECTORY_BITS, 0, None, None, None, None, 1, 0, 0, None, 0)
+"""The facts of a directory that exists only in the names of what lies in it: it has no times, mode or owner."""
+
+
 class Entry(NamedTuple):
     """One listed name: its path below the location's root, and its facts."""
 

@@ -21,9 +21,10 @@ yielded by the merge (there are few of them, and looking at them needs more than
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dunlin.model import (
+    CTIME,
     DIRECTORY_BITS,
     FILE_BITS,
     GID,
@@ -45,8 +46,10 @@ from dunlin.model import (
 
 COMPARE = ("size+mtime", "size", "mtime", "checksum")
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+SECOND = 1_000_000_000
+"""ns: services tell the time of an upload in whole seconds, the rest cut off."""
+
+class Policy(NamedTuple):
     """What the person asked for, as far as it decides about names.
 
     Attributes:
@@ -63,6 +66,7 @@ class Policy:
         attributes: extended attributes or ACLs are kept, so equal facts do not mean equal metadata.
         delete: names only at the destination are extras (else they are left unmentioned).
         clear: a non-empty directory that stands where a file belongs may be removed.
+        partial: one side is an object store: some of its facts may be unknown (None).
     """
 
     compare: str = "size+mtime"
@@ -81,6 +85,7 @@ class Policy:
     attributes: bool = False
     delete: bool = False
     clear: bool = False
+    partial: bool = False
 
     def wants(self, kind: int) -> bool:
         """Whether names of this kind (type bits) take part at all."""
@@ -106,7 +111,7 @@ def same(policy: Policy) -> Same:
 
 def same_facts(policy: Policy) -> Same:
     """Whether two regular files are in sync by their facts: content by the compare rule, and kept metadata."""
-    if policy.compare == "size+mtime" and policy.window == 0 and policy.groups is None:
+    if policy.compare == "size+mtime" and policy.window == 0 and policy.groups is None and not policy.partial:
         # The three usual cases compare slices in C: this runs once for every file of every run.
         if policy.perms and policy.owner and policy.group:
             return lambda a, b: a[:5] == b[:5] and a[MODE] & TYPE_BITS == FILE_BITS
@@ -136,14 +141,22 @@ def same_content(policy: Policy, source: Facts, target: Facts) -> bool:
 
 
 def same_time(policy: Policy, source: Facts, target: Facts) -> bool:
-    """Whether two mtimes are equal within the window; a store without mtimes agrees with any."""
-    if source[MTIME] is None or target[MTIME] is None:
+    """Whether two mtimes are equal within the window.
+
+    A destination whose mtime is unknown agrees if it was written after the source's last change; a source whose
+    mtime is unknown agrees with any.
+    """
+    if source[MTIME] is None:
         return True
+    if target[MTIME] is None:
+        return bool(target[CTIME] is None or source[MTIME] < target[CTIME] + max(policy.window, SECOND))
     return bool(abs(source[MTIME] - target[MTIME]) <= policy.window)
 
 
 def same_meta(policy: Policy, source: Facts, target: Facts) -> bool:
-    """Whether mode, owner and group agree as far as the policy keeps them."""
+    """Whether mode, owner and group agree as far as the policy keeps them and both sides know them."""
+    if source[UID] is None or target[UID] is None:
+        return True
     if policy.perms and (source[MODE] ^ target[MODE]) & PERMISSION_BITS:
         return False
     if policy.owner and source[UID] != target[UID]:
@@ -219,6 +232,12 @@ def decide_content(policy: Policy, source: Facts, target: Facts | None) -> tuple
         return Action.COPY, ""
     if same_content(policy, source, target):
         return (Action.VERIFY if policy.compare == "checksum" else Action.META), ""
-    if policy.update and target[MTIME] > source[MTIME] + policy.window:
+    if policy.update and _newer(policy, source, target):
         return Action.SKIP, "newer"
     return Action.COPY, ""
+
+
+def _newer(policy: Policy, source: Facts, target: Facts) -> bool:
+    """Whether the destination is newer; where its mtime is unknown, by the time at which it was written."""
+    there = target[MTIME] if target[MTIME] is not None else target[CTIME]
+    return bool(source[MTIME] is not None and there is not None and there > source[MTIME] + policy.window)

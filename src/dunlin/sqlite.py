@@ -27,8 +27,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -73,8 +73,7 @@ _NETWORK = frozenset(
 _LOCAL_FUSE = frozenset({"fuse.overlayfs", "fuse.fuse-overlayfs", "fuse.gocryptfs", "fuse.encfs"})
 
 
-@dataclass(frozen=True, slots=True)
-class Schema:
+class Schema(NamedTuple):
     """What a file of ours must look like.
 
     Attributes:
@@ -91,7 +90,7 @@ class Schema:
     application_id: int
     version: int
     create: Callable[[], str]
-    migrations: Mapping[int, Callable[[], str]] = field(default_factory=dict)
+    migrations: Mapping[int, Callable[[], str]] = MappingProxyType({})
 
 
 _KINDS: dict[type[apsw.Error], ErrorKind] = {

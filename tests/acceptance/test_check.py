@@ -106,6 +106,45 @@ def test_links(pair: tuple[Path, Path]) -> None:
     assert lines == {"differ link"}
 
 
+def test_names_of_one_file(pair: tuple[Path, Path]) -> None:
+    """With -H names that are one file at the source and not at the destination differ; without it nothing changes."""
+    for side in pair:
+        (side / "sub/b2").unlink(missing_ok=True)
+        os.link(side / "sub/b", side / "sub/b2")
+        os.link(side / "a", side / "sub/a2")
+    source, destination = pair
+    make(source, {"x": b"x"})
+    make(destination, {"x": b"x", "y": b"x"})
+    os.link(source / "x", source / "y")
+    os.link(source / "x", source / "z")
+    lines, stats = check(pair, "-aH", expect=3)
+    assert lines == {"differ y (no hard link of x)", "missing z"}
+    assert differences(stats) == (8, 1, 1, 0, 0, 0)
+    lines, stats = check(pair, "-a", expect=3)
+    assert lines == {"missing z"}
+    assert differences(stats) == (9, 0, 1, 0, 0, 0)
+    dunlin("sync", "-aH", "--state-db=none", *pair, cwd=source.parent, expect=0)
+    lines, stats = check(pair, "-aH", "--compare=checksum", expect=0)
+    assert differences(stats) == (10, 0, 0, 0, 0, 0)
+    # What differs in content is told once.
+    (destination / "sub/a2").unlink()
+    make(destination, {"sub/a2": b"other"})
+    lines, stats = check(pair, "-aH", expect=3)
+    assert lines == {"differ sub/a2"}
+    assert differences(stats)[:2] == (9, 1)
+
+
+def test_links_of_several_names(pair: tuple[Path, Path]) -> None:
+    for side in pair:
+        os.link(side / "link", side / "link2", follow_symlinks=False)
+    check(pair, "-aH", expect=0)
+    (pair[1] / "link2").unlink()
+    os.symlink("sub/b", pair[1] / "link2")
+    lines, _ = check(pair, "-aH", expect=3)
+    assert lines == {"differ link2 (no hard link of link)"}
+    check(pair, "-a", expect=0)
+
+
 @root
 def test_special_files(pair: tuple[Path, Path]) -> None:
     source, destination = pair

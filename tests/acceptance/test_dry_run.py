@@ -90,12 +90,12 @@ def test_summary_and_json(pair: tuple[Path, Path]) -> None:
     before = snapshot(source.parent)
     arguments = ("sync", "-n", "-a", "--delete-extras", source, destination)
     summary = dunlin(*arguments, cwd=source.parent, expect=0).stdout.splitlines()
-    assert any(line.startswith("would copy ") and "delete 4" in line for line in summary)
+    assert any(line.startswith("would copy ") and "delete 5" in line for line in summary)
     done = dunlin(*arguments, "--json", cwd=source.parent, expect=0)
     told = json.loads(done.stdout)
     assert told["mode"] == "plan"
     assert told["run"] is None
-    assert (told["stats"]["extra_files"], told["stats"]["extra_directories"]) == (3, 1)
+    assert (told["stats"]["extra_files"], told["stats"]["extra_directories"]) == (3, 2)
     assert "delete extra-dir/f" in done.stderr
     assert snapshot(source.parent) == before
 

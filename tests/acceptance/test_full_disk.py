@@ -233,13 +233,16 @@ def test_read_only_mount(pair: Pair) -> None:
 
 
 @pytest.mark.fuse
-def test_becomes_read_only_while_it_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("count", "where"), [(30, "b/*"), (40, ".dunlin-*/f03?")], ids=["file by file", "all at once"]
+)
+def test_becomes_read_only_while_it_runs(tmp_path: Path, count: int, where: str) -> None:
     """As ext4 does after an error of the disk: the run had begun, and now nothing can be written any more."""
     pair = Pair.make(tmp_path)
-    small(pair, 40, 100_000)
+    small(pair, count, 100_000)
     backing = tmp_path / "backing"
     backing.mkdir()
-    with mounted(backing, pair.target, errors={"write:b/*": errno.EROFS}):
+    with mounted(backing, pair.target, errors={f"write:{where}": errno.EROFS}):
         words = fails(pair, says="Read-only file system")
         assert "make it writable" in words
     pair.target.rmdir()

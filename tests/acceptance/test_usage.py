@@ -12,13 +12,13 @@ import pytest
 from tests.acceptance.program import UNPRIVILEGED, command, dunlin, environment
 from tests.acceptance.trees import make, names
 
-COMMANDS = ("sync", "check", "status", "control", "version")
+COMMANDS = ("sync", "check", "status", "control", "init", "config", "version")
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["sync"], ["SOURCE and DESTINATION are missing", "dunlin sync SOURCE DESTINATION"]),
+        (["check"], ["SOURCE and DESTINATION are missing", "dunlin check SOURCE DESTINATION"]),
         (["sync", "source"], ["DESTINATION is missing"]),
         (["sync", "source", "b", "c"], ["more than SOURCE and DESTINATION: c"]),
         (["sync", "", "d"], ["SOURCE is empty"]),

@@ -386,6 +386,7 @@ def test_the_fingerprint_follows_what_selects() -> None:
     prints = [selection.fingerprint() for selection in different]
     assert len(set(prints)) == len(prints)
     assert Selection().fingerprint() == "2713684d86aa1ddb20acaa17c86b183e"  # kept in state files: must never change
+    assert Selection()._digest() == Selection().fingerprint()  # written out and computed
     assert (
         Selection(newer_than=1, ages=("7d", "")).fingerprint() == Selection(newer_than=2, ages=("7d", "")).fingerprint()
     )

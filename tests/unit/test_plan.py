@@ -19,7 +19,7 @@ from dunlin.model import (
     Kind,
     Row,
 )
-from dunlin.plan import COMPARE, Policy, decide, decide_content, same, same_content, same_facts, same_meta
+from dunlin.plan import COMPARE, SECOND, Policy, decide, decide_content, same, same_content, same_facts, same_meta
 
 KEEP_ALL: dict[str, Any] = {"perms": True, "owner": True, "group": True}
 
@@ -30,11 +30,12 @@ def entry(
     mtime: int | None = 100,
     *,
     mode: int = 0o644,
-    uid: int = 0,
-    gid: int = 0,
+    uid: int | None = 0,
+    gid: int | None = 0,
     nlink: int = 1,
+    ctime: int | None = 0,
 ) -> Facts:
-    return (int(kind) | mode, size, mtime, uid, gid, 0, nlink, 1, 2, 0, 0)
+    return (int(kind) | mode, size, mtime, uid, gid, ctime, nlink, 1, 2, 0, 0)
 
 
 FILE = entry()
@@ -92,7 +93,14 @@ DECISIONS: list[tuple[Facts | None, Facts | None, dict[str, Any], list[tuple[Act
     (FILE, entry(mtime=101), {"window": 1}, [(Action.META, False, "")]),
     (FILE, entry(mtime=102), {"window": 1}, [(Action.COPY, False, "")]),
     (FILE, entry(mtime=98), {"window": 1}, [(Action.COPY, False, "")]),
-    (FILE, entry(mtime=None), {}, [(Action.META, False, "")]),
+    # a destination whose mtime is unknown agrees if it was written after the source's last change
+    (FILE, entry(mtime=None, ctime=None), {}, [(Action.META, False, "")]),
+    (FILE, entry(mtime=None, ctime=100), {}, [(Action.META, False, "")]),
+    (entry(mtime=2 * SECOND), entry(mtime=None, ctime=SECOND), {}, [(Action.COPY, False, "")]),
+    (entry(mtime=2 * SECOND - 1), entry(mtime=None, ctime=SECOND), {}, [(Action.META, False, "")]),
+    (entry(mtime=2 * SECOND), entry(mtime=None, ctime=SECOND), {"window": SECOND + 1}, [(Action.META, False, "")]),
+    (entry(size=5), entry(mtime=None, ctime=101), {"update": True}, [(Action.SKIP, False, "newer")]),
+    (entry(size=5), entry(mtime=None, ctime=100), {"update": True}, [(Action.COPY, False, "")]),
     (FILE, entry(mode=0o600), {"perms": True}, [(Action.META, False, "")]),
     # size
     (FILE, entry(mtime=7), {"compare": "size"}, [(Action.META, False, "")]),
@@ -286,7 +294,7 @@ def test_every_row_is_in_exactly_one_operation(
 @given(entries, entries, policies)
 def test_same_agrees_with_decide(source: Facts, target: Facts, policy: Policy) -> None:
     accepted = same(policy)(source, target)
-    action, clear, _ = one(source, target, **{name: getattr(policy, name) for name in Policy.__slots__})[0]
+    action, clear, _ = one(source, target, **{name: getattr(policy, name) for name in Policy._fields})[0]
     if not accepted:
         return  # `test_every_row_is_in_exactly_one_operation` shows that it is not dropped
     # A pair that is only counted would have been given metadata that it has, or been left alone.
@@ -321,3 +329,12 @@ def test_wants() -> None:
     none = Policy()
     assert all(every.wants(kind) for kind in Kind)
     assert [kind for kind in Kind if none.wants(kind)] == [Kind.DIRECTORY, Kind.FILE]
+
+
+@pytest.mark.parametrize("partial", [entry(mode=0o777, uid=None, gid=None), entry(mode=0, uid=None)])
+def test_what_an_object_does_not_tell_is_no_difference(partial: Facts):
+    policy = Policy(partial=True, **KEEP_ALL)
+    assert same_meta(policy, FILE, partial)
+    assert same_meta(policy, partial, FILE)
+    assert same_facts(policy)(FILE, partial)
+    assert not same_facts(policy)(FILE, entry(mtime=101, uid=None))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from dunlin import config
+from dunlin.config.settings import Settings, settings
+from dunlin.config.words import closest as closest
 from dunlin.errors import DunlinError, printable, translate
 
 EXIT_CODES = (
@@ -25,6 +26,9 @@ EXIT_CODES = (
     (130, "interrupted by a signal or `dunlin control stop`"),
 )
 """The exit codes of every command; where several apply: 1, 2, 130, 25, 23, 3, 24, in that order."""
+
+SYNCING = ("sync", "check")
+"""The commands that the section `sync` of a file is for."""
 
 SETTINGS = {"max_content_width": 100, "help_option_names": ["--help"]}
 
@@ -47,7 +51,7 @@ class Option(click.Option):
     Attributes:
         section: the heading of the help under which it stands.
         shown: its names in the help; `aliases` work too and are listed in docs/reference/cli.md only.
-        flag: the name that `config.variable_name` turns into its variable.
+        flag: the name that `config.variable_name` turns into its variable, and that `config.schema` knows.
     """
 
     def __init__(
@@ -63,8 +67,8 @@ class Option(click.Option):
     ) -> None:
         """Args:
         shown: names, separated by spaces, the long one last: ``"-l --links"``.
-        off: the value that an empty variable stands for; None: as if the variable were unset.
-        automatic: 0 in the variable stands for the default.
+        off: the value that "" in a variable or a file stands for; None: the default.
+        automatic: 0 there stands for the default.
         attributes: as for `click.Option`. Switches (``is_flag``) get a ``--no-`` form of every name.
         """
         self.section = section
@@ -82,17 +86,31 @@ class Option(click.Option):
         identifier = self.flag.lstrip("-").replace("-", "_")
         super().__init__([attributes.pop("into", identifier), *names], help=help, **attributes)
 
-    def value_from_envvar(self, ctx: click.Context) -> Any:
-        text = config.variable(self.flag)
-        if text == "":
-            text = self._off
-        if text is None or (self._automatic and text.strip() == "0"):
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
+        if self.name not in opts:
+            found = settings_of(ctx).find(self.flag, self.aliases)
+            # `sync.json` in a file is not for `status`.
+            if found is not None and (ctx.command.name in SYNCING or not found.key.startswith("sync.")):
+                ctx.meta.setdefault("dunlin.origins", {})[self.flag] = found
+                layer = ParameterSource.ENVIRONMENT if found.layer == "environment" else ParameterSource.DEFAULT_MAP
+                return self._said(found.value), layer
+        return super().consume_value(ctx, opts)
+
+    def _said(self, value: Any) -> Any:
+        """A value of the environment or the file as click takes it; None stands for the default."""
+        if value == "" and isinstance(value, str):
+            value = self._off
+        if value is None or (self._automatic and str(value).strip() == "0"):
             return None
-        return text.splitlines() if self.multiple else text
+        if self.multiple:
+            return value if isinstance(value, list) else str(value).splitlines()
+        return value if isinstance(value, bool) else str(value)
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
-        if ctx is not None and ctx.get_parameter_source(self.name or "") is click.core.ParameterSource.ENVIRONMENT:
-            return config.variable_name(self.flag)
+        given = (ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
+        if ctx is not None and ctx.get_parameter_source(self.name or "") in given:
+            key: str = ctx.meta["dunlin.origins"][self.flag].key
+            return key
         return self.flag
 
     def record(self) -> tuple[str, str]:
@@ -157,12 +175,6 @@ def write_ending(formatter: click.HelpFormatter, example: str) -> None:
         formatter.write_dl([(str(code), what) for code, what in EXIT_CODES])
 
 
-def closest(word: str, known: Iterable[str]) -> str:
-    """``did you mean "sync"?`` for a word that is not known, or ""."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.65)
-    return f"did you mean {found[0]}?" if found else ""
-
-
 def echo(text: str) -> None:
     """A line of the result on standard output. Raises NO_SPACE and its like when it cannot be written."""
     try:
@@ -194,12 +206,41 @@ def log_level_option(section: str = "Output") -> Option:
     )
 
 
-def state_option(section: str = "Where") -> Option:
+def settings_of(ctx: click.Context) -> Settings:
+    """What holds below the command line: with the file where the command has ``--config``, else the environment."""
+    found: Settings | None = ctx.meta.get("dunlin.settings")
+    if found is None:
+        found = ctx.meta["dunlin.settings"] = Settings()
+    return found
+
+
+def config_option(section: str = "Configuration") -> Option:
+    """``--config``. The file is read before any other option is looked at."""
+
+    def read(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        # An entry of `jobs` is read with the same command line, and the settings for it are there already.
+        if not ctx.resilient_parsing and "dunlin.job" not in ctx.meta:
+            ctx.meta["dunlin.settings"] = settings(value)
+
+    return Option(
+        "--config",
+        "The configuration file, or none. Default: dunlin.yaml, dunlin.yml or dunlin.toml in the current directory, "
+        "else config.yaml (.yml, .toml) in the user's configuration directory.",
+        section=section,
+        off="none",
+        metavar="FILE",
+        is_eager=True,
+        expose_value=False,
+        callback=read,
+    )
+
+
+def state_option() -> Option:
     """``--state-db`` of the commands that only read it."""
     return Option(
         "--state-db",
         "The state file. Default: .sync-state.db in the current directory, else the user's state directory.",
-        section=section,
+        section="Where",
         aliases=["--database"],
         metavar="FILE",
     )

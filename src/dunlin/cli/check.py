@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dunlin.cli import parameters
-from dunlin.cli.base import Command, Option, state_option
+from dunlin.cli.base import Command, Option, config_option
 
 HELP = """
 Compare SOURCE and DESTINATION without moving anything.
@@ -25,9 +25,10 @@ dunlin check --compare checksum --json /mnt/old /mnt/new
 @click.pass_context
 def check(ctx: click.Context, /, **values: Any) -> int:
     """Parse, call, print, exit code."""
-    from dunlin.cli.conduct import asked, conduct
+    from dunlin.cli.asking import asked
+    from dunlin.cli.conduct import conduct_all
 
-    return conduct(*asked(ctx, parameters.FILTERS))
+    return conduct_all(asked(ctx, parameters.FILTERS))
 
 
 def _options() -> list[click.Parameter]:
@@ -36,6 +37,7 @@ def _options() -> list[click.Parameter]:
     )  # fmt: skip
     return [
         *parameters.places(),
+        *parameters.container_options(),
         *parameters.metadata_options(),
         *parameters.compare_options(),
         one_way,
@@ -43,9 +45,9 @@ def _options() -> list[click.Parameter]:
         parameters.bandwidth_option(),
         *parameters.crew_options(),
         parameters.checksum_option("The hash that --compare checksum compares by. Default: blake3."),
-        state_option(parameters.STATE),
-        parameters.lock_option(),
         *parameters.output_options(),
+        config_option(parameters.CONFIGURATION),
+        *parameters.credential_options(),
     ]
 
 

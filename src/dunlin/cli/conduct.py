@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
-import click
-
-from dunlin import __version__, config
-from dunlin.cli.options import rules_of, sync_options
+from dunlin import __version__
+from dunlin.cli.asking import Asked
 from dunlin.cli.outlet import Outlet, Telling
 from dunlin.cli.signals import Signals
 from dunlin.cli.summary import machine, people
@@ -21,34 +19,33 @@ from dunlin.pace.sizes import format_duration
 from dunlin.pace.stop import Stop
 from dunlin.report import Event, Fan, Level
 
-
-def asked(ctx: click.Context, filters: tuple[str, ...]) -> tuple[SyncOptions, Telling]:
-    """What the command line asks for. Raises USAGE and CONFIG."""
-    options = sync_options(
-        ctx.params,
-        rules_of(ctx, filters),
-        command=ctx.info_name or "sync",
-        now=time.time_ns(),
-        user_state=config.user_state_dir(),
-        runtime=config.runtime_dir(),
-    )
-    names = ("as_json", "quiet", "verbose", "progress", "log_level", "log_format")
-    telling = Telling(**{name: _plain(ctx.params.get(name), name) for name in names})
-    return options, telling
+SEVERITY = (1, 2, 130, 25, 23, 3, 24, 0)
+"""Exit codes, the most severe first."""
 
 
-def _plain(value: Any, name: str) -> Any:
-    if name in ("progress", "log_format"):
-        return value
-    return (value or "info") if name == "log_level" else bool(value)
+def conduct_all(asked: Asked) -> int:
+    """Do all that is asked, one run after the other; returns the exit code that is the most severe."""
+    code = 0
+    for number, options in enumerate(asked.runs):
+        ended = conduct(options, asked.telling, asked.notes if number == 0 else ())
+        code = min(code, ended, key=SEVERITY.index)
+        if ended == 130:
+            break
+    return code
 
 
-def conduct(options: SyncOptions, telling: Telling) -> int:
-    """Do it, tell about it; returns the exit code."""
+def conduct(options: SyncOptions, telling: Telling, notes: Sequence[str] = ()) -> int:
+    """Do it, tell about it; returns the exit code. `notes`: warnings to begin with."""
     from dunlin.jobs.sync import run
 
+    if options.watch is not None:
+        from dunlin.cli.extras import prepare_watch
+
+        prepare_watch(options.source)
     stop = Stop()
     outlet = Outlet(telling, stop, ends=options.mode != "sync")
+    for note in notes:
+        outlet.log.event(Event(Level.WARN, "configuration", note))
     _advise(options, outlet)
     report = Fan(outlet.reports())
     leave = outlet.view.restore if outlet.view else lambda: None
@@ -61,7 +58,9 @@ def conduct(options: SyncOptions, telling: Telling) -> int:
             result = run(options, stop, report)
     except DunlinError as error:
         outlet.close()
-        if not telling.as_json:
+        from dunlin.cli.extras import addable
+
+        if not telling.as_json or addable(error):
             raise
         outlet.say(f"dunlin: {error}")
         result = _failed(error, time.monotonic() - begun)

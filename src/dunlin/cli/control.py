@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dunlin.cli.base import Command, Option, closest, echo, log_level_option, state_option
+from dunlin.cli.base import Command, Option, closest, config_option, echo, log_level_option, state_option
 from dunlin.cli.parameters import whole
 from dunlin.errors import DunlinError, ErrorKind, printable, usage
 
@@ -115,6 +115,7 @@ command = Command(
         Option("--run", "The run's number, where several are running.", section="Where", type=whole(1),
                metavar="ID"),
         state_option(),
+        config_option("Where"),
         log_level_option(),
     ],
 )  # fmt: skip

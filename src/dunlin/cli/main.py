@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import os
@@ -22,6 +23,8 @@ COMMANDS = {
     "check": "compare SOURCE and DESTINATION without moving anything",
     "status": "show runs, totals, pending and failed files",
     "control": "pause, resume, stop or slow down a run",
+    "init": "write a commented configuration file",
+    "config": "show the configuration that holds, and where it came from",
     "version": "show the versions of dunlin and of what it stands on",
 }
 """Commands with their one-line help; `dunlin.cli.NAME.command` is loaded when it is used."""
@@ -90,7 +93,8 @@ class Program(click.Group):
             code = 1
             drop_output()
         except BaseException as error:
-            code = complain(error, _wants_traceback(words))
+            again = _begin_again(error)
+            code = complain(error, _wants_traceback(words)) if again is None else again
         try:
             sys.stdout.flush()
         except BrokenPipeError:
@@ -99,6 +103,8 @@ class Program(click.Group):
         except OSError as error:
             drop_output()
             code = complain(translate(error, "write the output", ""), traceback=False)
+        if args is None:
+            gc.freeze()  # the process ends: to look for cycles among all that was imported would take 10 ms
         sys.exit(code or 0)
 
 
@@ -119,6 +125,21 @@ def _open_standard_streams() -> None:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _begin_again(error: BaseException) -> int | None:
+    """The command once more, with a package that it lacked; None when that is not what went wrong."""
+    if not isinstance(error, DunlinError | ImportError):
+        return None
+    from dunlin.cli import extras
+
+    return extras.begin_again(error)
+
+
+def _extra_of(error: ImportError) -> str:
+    from dunlin.cli import extras
+
+    return extras.missing(error)
 
 
 def complain(error: BaseException, traceback: bool) -> int:
@@ -143,6 +164,8 @@ def complain(error: BaseException, traceback: bool) -> int:
         line, code = error.format_message(), 1
     elif isinstance(error, (KeyboardInterrupt, click.Abort)):
         line, code = "interrupted", 130
+    elif isinstance(error, ImportError) and (extra := _extra_of(error)):
+        line, code = f"{error.name} is not installed; install it with: pip install 'dunlin[{extra}]'", 1
     else:
         words = " ".join(str(error).split())
         line = f"a fault of dunlin itself: {type(error).__name__}: {words}"

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from dunlin.report import Event
 
@@ -25,7 +26,7 @@ MOVED = ("copied_files", "hard_links", "verified_files", "failed_files", "vanish
 """Counts of files that are no longer pending."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Moving:
     """A large file being moved. `rate`: bytes per second, smoothed; None until two pictures were taken."""
 
@@ -67,8 +68,7 @@ class Moving:
         return max(0.0, (self.total - self.done) / self.rate)
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """The run at one moment. Rates per second; `left` in seconds, None when it cannot be told.
 
     `moved_bytes` holds the part of large files that is done, `pending_bytes` does not.
@@ -90,23 +90,19 @@ class Picture:
         return bool(self.gauges.get("scan_complete"))
 
 
-@dataclass(slots=True)
 class Meter:
     """Collects counts, gauges and tasks. `clock` gives seconds; only differences matter."""
 
-    clock: Callable[[], float]
-    counts: Counter[str] = field(default_factory=Counter)
-    gauges: dict[str, float] = field(default_factory=dict)
-    skipped: Counter[str] = field(default_factory=Counter)
-    failures: list[str] = field(default_factory=list)
-    moving: list[Moving] = field(default_factory=list)
-    started: float = 0.0
-    _samples: deque[tuple[float, int, int]] = field(default_factory=deque)
-    _most: int = 0
-
-    def __post_init__(self) -> None:
-        self.started = self.clock()
-        self._samples.append((self.started, 0, 0))
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.counts: Counter[str] = Counter()
+        self.gauges: dict[str, float] = {}
+        self.skipped: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self.moving: list[Moving] = []
+        self.started = clock()
+        self._samples = deque([(self.started, 0, 0)])
+        self._most = 0
 
     def event(self, event: Event) -> None:
         """Remember what the summary will tell: why names were skipped, the first failures."""

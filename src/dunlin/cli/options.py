@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from dunlin.errors import printable, usage
 from dunlin.filters import Selection, parse_rules, read_files
-from dunlin.jobs.options import Crew, Log, SyncOptions
+from dunlin.jobs.options import Crew, Limits, Log, SyncOptions, Watch
 from dunlin.pace.schedule import Schedule
 from dunlin.pace.sizes import parse_age
 from dunlin.plan import Policy
+from dunlin.stores.login import Login
 from dunlin.transfer import Options as Transfer
 
 Values = Mapping[str, Any]
 """What click found, by the names of the parameters; None where nothing was given."""
+
+
+class Where(NamedTuple):
+    """A pair as `SyncOptions` takes it; see there."""
+
+    source: str
+    destination: str
+    begin: str = ""
+    login_source: Login = Login()
+    login_target: Login = Login()
 
 
 def pair(places: Sequence[str], command: str) -> tuple[str, str]:
@@ -34,9 +45,14 @@ def pair(places: Sequence[str], command: str) -> tuple[str, str]:
     for place, name in ((source, "SOURCE"), (destination, "DESTINATION")):
         if not place.strip():
             raise usage(f"{name} is empty", "is a variable of the shell unset?")
+    differ(source, destination)
+    return source, destination
+
+
+def differ(source: str, destination: str) -> None:
+    """Raises USAGE when both are one place."""
     if _plain(source) == _plain(destination):
         raise usage(f"SOURCE and DESTINATION are the same: {printable(source)}")
-    return source, destination
 
 
 def _plain(place: str) -> str:
@@ -162,6 +178,7 @@ def sync_options(
     values: Values,
     rules: Iterable[tuple[str, str]] = (),
     *,
+    where: Where | None = None,
     command: str = "sync",
     now: int = 0,
     user_state: str = "",
@@ -172,23 +189,26 @@ def sync_options(
     Args:
         values: by parameter; `places` holds SOURCE and DESTINATION.
         rules: (option, value) of the filters in the order of the command line.
+        where: the pair; None: SOURCE and DESTINATION as they are, without a login.
         command: "sync" or "check".
         now: ns since 1970, for ages.
         user_state, runtime: directories for state and locks (`config`).
 
     Raises USAGE or CONFIG.
     """
-    source, destination = pair(values.get("places") or (), command)
+    where = where or Where(*pair(values.get("places") or (), command))
     check = command == "check"
     if values.get("delete_excluded") and not values.get("delete_extras"):
         raise usage("--delete-excluded deletes nothing by itself", "give --delete-extras too")
     if values.get("trust_state") and values.get("state_db") == "none":
         raise usage("--trust-state needs a state, and --state-db none keeps none")
+    if values.get("watch") and values.get("dry_run"):
+        raise usage("--watch repeats a run, and a dry run is made once", "leave one of them out")
     mode = "check" if check else "plan" if values.get("dry_run") else "sync"
     wait = values.get("lock_wait")
     return SyncOptions(
-        source,
-        destination,
+        where.source,
+        where.destination,
         mode=mode,
         policy=policy(values, delete=not values.get("one_way") if check else bool(values.get("delete_extras"))),
         selection=selection(values, rules, now),
@@ -213,6 +233,22 @@ def sync_options(
         accept_source=bool(values.get("accept_source")),
         backup_dir=values.get("backup_dir"),
         lock_wait=10.0 if wait is None else wait,
+        login_source=where.login_source,
+        login_target=where.login_target,
+        begin=where.begin,
+        batch_size=values.get("batch_size") or 0,
+        watch=Watch(values.get("watch_interval") or Watch().interval) if values.get("watch") else None,
+        verify=_first(values.get("verify_checksums"), True),
+        limits=_limits(values),
+    )
+
+
+def _limits(values: Values) -> Limits:
+    return Limits(
+        memory_bytes=(values.get("max_memory_mb") or 0) << 20,
+        cpu_percent=values.get("max_cpu_percent") or 0,
+        auto_throttle=values.get("auto_throttle"),
+        throttle_threshold=values.get("throttle_threshold") or Limits().throttle_threshold,
     )
 
 
@@ -271,10 +307,10 @@ def _takes_value(option: click.Option) -> bool:
 
 
 def rules_of(ctx: click.Context, wanted: Sequence[str]) -> list[tuple[str, str]]:
-    """The filter rules of a command line in their order; those of the environment come behind them."""
+    """The filter rules of a command line in their order; behind them those of the environment or the file."""
     written = ordered(ctx.meta["dunlin.arguments"], ctx.command.params, wanted)
-    environment = click.core.ParameterSource.ENVIRONMENT
+    below = (click.core.ParameterSource.ENVIRONMENT, click.core.ParameterSource.DEFAULT_MAP)
     for name in wanted:
-        if ctx.get_parameter_source(name) is environment:
+        if ctx.get_parameter_source(name) in below:
             written += [(name, value) for value in ctx.params[name]]
     return written

@@ -15,8 +15,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import IO
+from typing import IO, NamedTuple
 
 from dunlin import config
 from dunlin.cli.progress import LINE, REDRAW, LiveView, Progress, log_line
@@ -34,8 +33,7 @@ FIRST = 0.3
 LEVELS = {"debug": Level.DEBUG, "info": Level.INFO, "warn": Level.WARN, "error": Level.ERROR}
 
 
-@dataclass(frozen=True, slots=True)
-class Telling:
+class Telling(NamedTuple):
     """How much is told, and how.
 
     Attributes:
@@ -238,7 +236,7 @@ def plan_line(event: Event) -> str:
     reason = str(event.fields.get("reason", ""))
     if verb == "rename to":
         return f"rename {printable(reason)} to {printable(path)}"
-    return f"{verb} {printable(path)}" + (f" ({reason})" if verb == "skip" and reason else "")
+    return f"{verb} {printable(path)}" + (f" ({printable(reason)})" if verb in ("skip", "differ") and reason else "")
 
 
 def _is_terminal(stream: IO[str]) -> bool:

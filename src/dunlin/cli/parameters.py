@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from dunlin.cli.base import Option, log_level_option, parsed
+from dunlin.config.credentials import CREDENTIALS, SIDES, side_flag
 
 COMPARE = ("size+mtime", "size", "mtime", "checksum")
 ALGORITHMS = ("blake3", "sha256", "blake2b", "sha1", "md5", "xxh3", "crc64", "none")
@@ -23,7 +24,16 @@ MIRROR = "Mirror"
 SPEED = "Speed"
 WHOLE = "Integrity"
 STATE = "State and resuming"
+WATCH = "Watching"
 OUTPUT = "Output"
+CONTAINERS = "Azure containers, in place of SOURCE and DESTINATION"
+_FORMS = "each also as --source-... and --dest-...; a secret may be @FILE"
+LOGINS = {
+    "azure": f"Login to Azure Blob ({_FORMS})",
+    "s3": f"Login to S3 ({_FORMS})",
+    "gcs": f"Login to Google Cloud Storage ({_FORMS})",
+}
+CONFIGURATION = "Configuration"
 
 FILTERS = ("include", "exclude", "include_from", "exclude_from", "filter_from")
 
@@ -53,6 +63,23 @@ def _block(text: str) -> Any:
     return size
 
 
+def _interval(text: str) -> Any:
+    seconds = _duration(text)
+    if seconds < 1:
+        raise click.BadParameter(f"{text!r} is less than a second")
+    return seconds
+
+
+def share(text: str) -> float:
+    """The type of a number above 0 and up to 1."""
+    from dunlin.config import schema
+
+    try:
+        return schema.share(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     """The type of a whole number within limits."""
 
@@ -67,6 +94,7 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
 
 LEAST_BLOCK = 4096
 SIZE, BLOCK, SECONDS, RATE = parsed(_size), parsed(_block), parsed(_duration), parsed(_schedule)
+INTERVAL = parsed(_interval)
 
 
 def _switch(shown: str, help: str, section: str, *aliases: str, **attributes: Any) -> Option:
@@ -84,7 +112,7 @@ def metadata_options() -> list[Option]:
         _switch("-D", "As --devices --specials.", WHAT, into="devices_specials"),
         _switch("--devices", "Copy device files.", WHAT),
         _switch("--specials", "Copy sockets and FIFOs.", WHAT),
-        _switch("-H --hard-links", "Keep hard links: names of one file stay names of one file.", WHAT),
+        _switch("-H --hard-links", "Names of one file stay names of one file, which `check` compares, too.", WHAT),
         _switch("-X --xattrs", "Keep extended attributes.", WHAT),
         _switch("-A --acls", "Keep access control lists; implies -p.", WHAT),
     ]
@@ -206,11 +234,28 @@ def crew_options() -> list[Option]:
     ]
 
 
+def limit_options() -> list[Option]:
+    """What the run may take of the machine and of a listing."""
+
+    def number(shown: str, help: str, least: int, most: int) -> Option:
+        return Option(shown, help, section=SPEED, automatic=True, type=whole(least, most), metavar="N")
+
+    return [
+        number("--batch-size", "The most names asked of an object store in one request. Default: automatic.", 1, 5000),
+        number("--max-memory-mb", "The most memory of all processes together, MiB. Default: automatic.", 64, 1 << 24),
+        number("--max-cpu-percent", "The most of all processors together. Default: automatic.", 1, 100),
+        _switch("--auto-throttle", "Slow down while the machine is busy. Default: by the machine's size.", SPEED),
+        Option("--throttle-threshold", "The load above which --auto-throttle begins, 0 to 1. Default: 0.8.",
+               section=SPEED, type=share, metavar="SHARE"),
+    ]  # fmt: skip
+
+
 def speed_options() -> list[Option]:
     """How fast, with how many hands and how much memory."""
     return [
         bandwidth_option(),
         *crew_options(),
+        *limit_options(),
         _switch("--scan-first", "List everything before anything is moved.", SPEED),
         Option("--block-size", "The most bytes read at once; less where that is faster. Default: 5M.",
                section=SPEED, type=BLOCK, metavar="SIZE"),
@@ -218,7 +263,7 @@ def speed_options() -> list[Option]:
                "The most blocks between reading and writing a file, within --disk-buffer-mb. Default: 20.",
                section=SPEED, type=whole(1, 10_000), metavar="N"),
         Option("--disk-buffer-mb", "Memory for all blocks in flight, MiB. Default: 64.", section=SPEED,
-               type=whole(1, 1 << 20), metavar="N"),
+               automatic=True, type=whole(1, 1 << 20), metavar="N"),
         Option("--mover-start", "How mover processes are made. Default: automatic.", section=SPEED,
                type=click.Choice(["fork", "spawn"]), hidden=True),
     ]  # fmt: skip
@@ -238,6 +283,8 @@ def integrity_options() -> list[Option]:
             "The hash computed on the way and kept in state and log: blake3 (default), sha256, blake2b, sha1, md5, "
             "xxh3, crc64 or none."
         ),
+        _switch("--verify-checksums", "Compare what was moved with the checksum that the store states. Default: yes.",
+                WHOLE),
         _switch("--in-place", "Write into the existing file, without a temporary one: an interrupted run leaves it "
                 "damaged.", WHOLE, "--inplace"),
         Option("--fsync", "none, checkpoint (default: the destination is flushed in the background), or file.",
@@ -257,22 +304,79 @@ def state_options() -> list[Option]:
             section=STATE, aliases=["--database"], off="none", metavar="FILE",
         ),
         _switch("--rescan", "List everything again instead of continuing an interrupted run.", STATE),
-        lock_option(),
+        Option(
+            "--lock-wait", "How long to wait for another run on the same destination. Default: 10s.", section=STATE,
+            type=SECONDS, metavar="TIME",
+        ),
     ]  # fmt: skip
 
 
-def lock_option() -> Option:
-    """``--lock-wait``."""
-    return Option(
-        "--lock-wait", "How long to wait for another run on the same destination. Default: 10s.", section=STATE,
-        type=SECONDS, metavar="TIME",
-    )  # fmt: skip
+def watch_options() -> list[Option]:
+    """Repeating the run."""
+    return [
+        _switch("--watch", "Go on looking for what is new until stopped.", WATCH),
+        Option("--watch-interval", "How long to wait between two looks: 90s, 2m. Default: 5m.", section=WATCH,
+               type=INTERVAL, metavar="TIME"),
+    ]  # fmt: skip
+
+
+def container_options() -> list[Option]:
+    """The short way to name a pair of containers and a directory."""
+    return [
+        Option("--container", "Sync this container of Azure Blob; may be given several times.", section=CONTAINERS,
+               multiple=True, metavar="NAME"),
+        Option("--output-path", "Where its blobs go, under their whole names; with several containers, each below "
+               "its own name. Default: ./data.", section=CONTAINERS, metavar="DIR"),
+        Option("--prefix", "Only blobs whose names begin with this; a plain string.", section=CONTAINERS,
+               metavar="TEXT"),
+    ]  # fmt: skip
+
+
+_CREDENTIAL_HELP = {
+    "--connection-string": ("The storage account's connection string.", "TEXT"),
+    "--account-name": ("The storage account; without a key or the like, the default chain of logins is tried.", "NAME"),
+    "--account-key": ("A key of the account.", "KEY"),
+    "--sas-token": ("A shared access signature.", "TOKEN"),
+    "--use-managed-identity": ("Log in as the identity of this machine; --client-id picks one of several.", ""),
+    "--tenant-id": ("The tenant of a service principal.", "ID"),
+    "--client-id": ("The application of a service principal.", "ID"),
+    "--client-secret": ("The secret of a service principal.", "SECRET"),
+    "--use-workload-identity": ("Log in by the token that Kubernetes gives this pod.", ""),
+    "--use-azure-cli": ("Log in as whoever used `az login`.", ""),
+    "--azure-endpoint": ("The blob service's URL, for other clouds and emulators.", "URL"),
+    "--s3-endpoint": ("The URL of a server that speaks S3. Default: AWS.", "URL"),
+    "--s3-region": ("The region.", "NAME"),
+    "--s3-profile": ("A profile of the AWS configuration files.", "NAME"),
+    "--s3-access-key-id": ("The id of an access key.", "ID"),
+    "--s3-secret-access-key": ("Its secret.", "SECRET"),
+    "--s3-session-token": ("Its session token, where it is a temporary one.", "TOKEN"),
+    "--s3-role-arn": ("The role to assume after logging in.", "ARN"),
+    "--s3-anonymous": ("Do not log in: a public bucket.", ""),
+    "--gcs-service-account": ("The JSON file with a service account's key.", "FILE"),
+    "--gcs-endpoint": ("The service's URL, for emulators.", "URL"),
+    "--gcs-project": ("The project that is billed.", "ID"),
+    "--gcs-anonymous": ("Do not log in: a public bucket.", ""),
+}
+
+
+def credential_options() -> list[Option]:
+    """Everything that lets us into a store: for both sides, and hidden from the help for each of them."""
+    made = []
+    for each in CREDENTIALS:
+        if not each.flag:
+            continue
+        help, metavar = _CREDENTIAL_HELP[each.flag]
+        for flag in (each.flag, *(side_flag(each.flag, side) for side in SIDES)):
+            kind: dict[str, Any] = {"is_flag": True} if each.switch else {"metavar": metavar}
+            made.append(Option(flag, help, section=LOGINS[each.store], hidden=flag != each.flag, **kind))
+    return made
 
 
 def output_options() -> list[Option]:
     """What is told, and where."""
     return [
-        Option("-v --verbose", "Name every file that is copied, deleted or skipped.", section=OUTPUT, is_flag=True),
+        Option("-v --verbose", "Name what is copied, made, linked, given metadata, deleted or skipped.",
+               section=OUTPUT, is_flag=True),
         Option("-q --quiet", "Tell warnings and errors only.", section=OUTPUT, is_flag=True, aliases=["--silent"]),
         _switch("-P --progress", "Show a live view. Default: in a terminal; elsewhere a line every 30 seconds.",
                 OUTPUT),
@@ -290,8 +394,8 @@ def output_options() -> list[Option]:
 def audit_options() -> list[Option]:
     """The audit log."""
     return [
-        Option("--log-file", "The audit log: one line per file with outcome, hash, size and time. Appended to.",
-               section=OUTPUT, aliases=["--audit-log"], metavar="FILE"),
+        Option("--log-file", "The audit log: one line per name that was not in sync, with outcome, hash, size and "
+               "time. Appended to.", section=OUTPUT, aliases=["--audit-log"], metavar="FILE"),
         Option("--log-file-format", "text (default) or json.", section=OUTPUT,
                type=click.Choice(["text", "json"]), metavar="FORMAT"),
         Option("--log-file-size", "Rotate the audit log above this size; 0: never. Default: 100M.", section=OUTPUT,

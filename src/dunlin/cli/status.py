@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dunlin.cli.base import Command, Option, echo, log_level_option, state_option
+from dunlin.cli.base import Command, Option, config_option, echo, log_level_option, state_option
 
 if TYPE_CHECKING:
     from dunlin.state import Failed, PairStatus, Run, State
@@ -178,6 +178,7 @@ command = Command(
     callback=status,
     params=[
         state_option(),
+        config_option("Where"),
         Option("--failed", "List all failed files with their reasons.", section="Output", is_flag=True),
         Option("--json", "Print a JSON object.", section="Output", into="as_json", is_flag=True),
         log_level_option(),

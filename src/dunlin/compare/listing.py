@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import heapq
 import marshal
-import tempfile
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import IO
@@ -136,6 +135,8 @@ class Side:
             yield keyed
 
     def _sorted(self) -> Iterator[list[Keyed]]:
+        import tempfile
+
         with tempfile.TemporaryFile(prefix="dunlin-sort-") as spill:
             runs = [_spill(spill, self._keyed(batch)) for batch in _regroup(self.batches(), self._run)]
             streams = [_unspill(spill, offsets) for offsets in runs]

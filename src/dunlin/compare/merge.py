@@ -27,7 +27,12 @@ _name = itemgetter(0)
 
 
 def merge(
-    source: Side, target: Side, same: Same, collate: Collate | None = None, matched: bool = False
+    source: Side,
+    target: Side,
+    same: Same,
+    collate: Collate | None = None,
+    matched: bool = False,
+    apart: bool = False,
 ) -> Iterator[Difference]:
     """Compare the two sides of one directory and yield what differs, window by window.
 
@@ -36,12 +41,13 @@ def merge(
         same: whether a pair of regular files is in sync (`plan.same`); such pairs are only counted.
         collate: as given to the sides.
         matched: also list the pairs in sync, for a directory that is not on record yet.
+        apart: both sides can hold a file and a directory of one name, as object stores do.
     """
     if target.empty and not source.single and collate is None:
-        yield from _one_sided(source, same)
+        yield from _one_sided(source, same, apart)
         return
     if source.single and target.single:
-        difference = compare_window(source.first, target.first, same, collate, matched)
+        difference = compare_window(source.first, target.first, same, collate, matched, apart)
         difference.last = True
         yield difference
         return
@@ -61,14 +67,14 @@ def merge(
             assert boundary is not None
             left, held_source = _hold_back(left, boundary)
             right, held_target = _hold_back(right, boundary)
-        difference = compare_window([k[1:] for k in left], [k[1:] for k in right], same, collate, matched)
+        difference = compare_window([k[1:] for k in left], [k[1:] for k in right], same, collate, matched, apart)
         difference.last = last
         yield difference
         if last:
             return
 
 
-def _one_sided(source: Side, same: Same) -> Iterator[Difference]:
+def _one_sided(source: Side, same: Same, apart: bool) -> Iterator[Difference]:
     """Where there is nothing to compare with no order is needed, and the first names can be dealt with at once.
 
     A directory that the listing names twice comes once; for a file, doing it twice does no harm.
@@ -80,9 +86,13 @@ def _one_sided(source: Side, same: Same) -> Iterator[Difference]:
         following = next(batches, None)
         inner = {name for name, what in batch if what[MODE] & TYPE_BITS == DIRECTORY_BITS}
         if not directories.isdisjoint(inner):
-            batch = [named for named in batch if named[0] not in directories]
+            batch = [
+                (name, what)
+                for name, what in batch
+                if name not in directories or (apart and what[MODE] & TYPE_BITS != DIRECTORY_BITS)
+            ]
         directories |= inner
-        difference = compare_window(batch, [], same)
+        difference = compare_window(batch, [], same, apart=apart)
         difference.last = following is None
         yield difference
         if following is None:
@@ -105,10 +115,13 @@ def compare_window(
     same: Same,
     collate: Collate | None = None,
     matched: bool = False,
+    apart: bool = False,
 ) -> Difference:
     """Compare two complete sets of names; rows come out sorted by name."""
     if collate is not None:
         return _compare_collated(source, target, same, collate, matched)
+    if apart:
+        return _compare_apart(source, target, same, matched)
     left = dict(source)
     right = dict(target)
     difference = Difference()
@@ -136,6 +149,27 @@ def compare_window(
     else:
         rows += [(name, facts, None) for name, facts in left.items()]
     _sort(rows)
+    return difference
+
+
+def _compare_apart(source: list[Named], target: list[Named], same: Same, matched: bool) -> Difference:
+    """As `compare_window`, where a file and a directory of one name are two: the directory's key ends in ``/``."""
+    left, right = [
+        {name + "/" if what[MODE] & TYPE_BITS == DIRECTORY_BITS else name: (name, what) for name, what in side}
+        for side in (source, target)
+    ]
+    difference = Difference()
+    for key, (name, facts) in left.items():
+        there = right.get(key)
+        if there is not None and same(facts, there[1]):
+            difference.equal += 1
+            difference.equal_bytes += facts[SIZE]
+            if matched:
+                difference.matched.append((name, facts))
+        else:
+            difference.rows.append((name, facts, there[1] if there is not None else None))
+    difference.rows += [(name, None, facts) for key, (name, facts) in right.items() if key not in left]
+    _sort(difference.rows)
     return difference
 
 

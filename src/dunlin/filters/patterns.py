@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _Token = tuple[str, str]
 _CLASSES = {
@@ -32,8 +32,7 @@ _CLASSES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(NamedTuple):
     """What a pattern matches: `cuts` are (regex of "" or "dir/dir/", or None for any; regex of the name)."""
 
     cuts: tuple[tuple[str | None, str], ...]

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from dunlin.errors import printable
 from dunlin.filters.rules import Compiled, Matcher, Rule, checked
 from dunlin.model import FILE_BITS, MODE, MTIME, SIZE, TYPE_BITS, Facts, join
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Why `path` takes part or not: the `rule` that decided, if one did, and the whole reason in words."""
 
     takes_part: bool
     rule: Rule | None
     reason: str
+
+
+_OF_EVERYTHING = "2713684d86aa1ddb20acaa17c86b183e"
+"""`Selection()._digest()`, written out: most runs select nothing in particular, and `hashlib` is slow to load."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,11 @@ class Selection:
 
     @cached_property
     def _fingerprint(self) -> str:
+        return _OF_EVERYTHING if self == Selection() else self._digest()
+
+    def _digest(self) -> str:
+        import hashlib
+
         digest = hashlib.sha256(b"selection 1\0")
 
         def add(word: str, value: object) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dunlin import transfer
 from dunlin.filters import Selection
 from dunlin.model import Stats
 from dunlin.pace.schedule import Schedule
 from dunlin.plan import Policy
+from dunlin.stores.login import Login
 
 
-@dataclass(frozen=True, slots=True)
-class Crew:
+class Crew(NamedTuple):
     """Who works. 0 = automatic.
 
     Attributes:
@@ -29,8 +29,7 @@ class Crew:
     start: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(NamedTuple):
     """The audit log and the report file.
 
     Attributes:
@@ -49,8 +48,29 @@ class Log:
     names: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SyncOptions:
+class Watch(NamedTuple):
+    """The run is repeated until it is stopped. `interval`: seconds between the end of one look and the next."""
+
+    interval: float = 300.0
+
+
+class Limits(NamedTuple):
+    """What the run may take of the machine.
+
+    Attributes:
+        memory_bytes: most resident memory of all processes together; 0: automatic.
+        cpu_percent: most of the whole machine's processors, 1 to 100; 0: by the class of the machine.
+        auto_throttle: slow down when the machine is busy; None: by the class of the machine.
+        throttle_threshold: load above which that begins, as a share of the whole.
+    """
+
+    memory_bytes: int = 0
+    cpu_percent: int = 0
+    auto_throttle: bool | None = None
+    throttle_threshold: float = 0.8
+
+
+class SyncOptions(NamedTuple):
     """One sync, dry run or check of a pair.
 
     Attributes:
@@ -68,16 +88,23 @@ class SyncOptions:
         accept_source: the source may lie on another file system than at the last run.
         backup_dir: what is overwritten or deleted moves there; relative to the destination.
         lock_wait: seconds to wait for another run on the same destination.
+        login_source, login_target: what the stores need to be let in; empty for local places.
+        begin: only names of the source's store that begin with this plain string, slashes included, take part
+            (`--prefix`); "": all. They keep their whole names at the destination.
+        batch_size: most names asked of a store in one request; 0: as many as it gives.
+        watch: repeat the run; None: one run.
+        verify: compare what was moved with the checksum that the store states.
+        limits: what the run may take of the machine.
     """
 
     source: str
     destination: str
     mode: str = "sync"
-    policy: Policy = field(default_factory=Policy)
-    selection: Selection = field(default_factory=Selection)
-    transfer: transfer.Options = field(default_factory=transfer.Options)
-    crew: Crew = field(default_factory=Crew)
-    log: Log = field(default_factory=Log)
+    policy: Policy = Policy()
+    selection: Selection = Selection()
+    transfer: transfer.Options = transfer.Options()
+    crew: Crew = Crew()
+    log: Log = Log()
     bandwidth: Schedule | None = None
     state_db: str | None = None
     user_state: str = ""
@@ -90,10 +117,16 @@ class SyncOptions:
     accept_source: bool = False
     backup_dir: str | None = None
     lock_wait: float = 10.0
+    login_source: Login = Login()
+    login_target: Login = Login()
+    begin: str = ""
+    batch_size: int = 0
+    watch: Watch | None = None
+    verify: bool = True
+    limits: Limits = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """How a run ended.
 
     Attributes:

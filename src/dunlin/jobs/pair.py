@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass, replace
 
 from dunlin.errors import DunlinError, ErrorKind, printable, translate, usage
+from dunlin.hashing import blake2b
 from dunlin.jobs.options import SyncOptions
 from dunlin.plan import Policy
 from dunlin.stores.base import Caps, MakesDirs, Store, power
 from dunlin.stores.local.writing import WriteOptions
-from dunlin.stores.open import canonical_url, local_path, open_store
+from dunlin.stores.open import Far, canonical_url, is_far, local_path, open_store
 from dunlin.stores.probe import probe_case
-from dunlin.workers.context import TEMPORARY
+from dunlin.workers.leftover import sweep
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class PairOfStores:
     """Both stores, opened, and how they lie to each other.
 
@@ -28,6 +28,8 @@ class PairOfStores:
         skip_source, skip_target: paths that never take part (one side lies in the other, the backup directory).
         caps: what the destination can hold; case and Unicode form of names were tried out.
         backup, backup_prefix: as in `workers.setup.Setup`.
+        source_place, target_place: what each store is opened by, in any process.
+        source_far, target_far: what each is told when it is an object store, else None.
     """
 
     source: str
@@ -41,6 +43,10 @@ class PairOfStores:
     roots: frozenset[tuple[int, int]] = frozenset()
     backup: str = ""
     backup_prefix: str = ""
+    source_place: str = ""
+    target_place: str = ""
+    source_far: Far | None = None
+    target_far: Far | None = None
 
 
 def open_pair(options: SyncOptions, token: str = "0") -> PairOfStores:
@@ -50,14 +56,21 @@ def open_pair(options: SyncOptions, token: str = "0") -> PairOfStores:
 
     Raises USAGE, NOT_FOUND, DENIED, READ_ONLY: everything that makes a run pointless from the start.
     """
-    source_url, target_url = canonical_url(options.source), canonical_url(options.destination)
+    source_url = canonical_url(options.source, options.login_source)
+    target_url = canonical_url(options.destination, options.login_target)
     if source_url == target_url:
         raise usage(f"source and destination are the same place: {options.source}")
-    source, target = open_store(source_url), open_store(target_url, options=WriteOptions(run_id=token))
+    source_far, target_far = _told(options)
+    source_place = options.source if source_far else source_url
+    target_place = options.destination if target_far else target_url
+    source = open_store(source_place, far=source_far)
+    target = open_store(target_place, options=WriteOptions(run_id=token), far=target_far)
     try:
         _check_source(source, options.source)
         exists = _check_target(target, options)
         pair = PairOfStores(source_url, target_url, source, target, target.caps, exists)
+        pair.source_place, pair.target_place = source_place, target_place
+        pair.source_far, pair.target_far = source_far, target_far
         _nesting(pair)
         if options.backup_dir:
             _backup(pair, options.backup_dir, make=options.mode == "sync")
@@ -68,17 +81,30 @@ def open_pair(options: SyncOptions, token: str = "0") -> PairOfStores:
         raise
 
 
+def _told(options: SyncOptions) -> tuple[Far | None, Far | None]:
+    """What the two sides are told, as far as they are object stores."""
+    source, target = is_far(options.source), is_far(options.destination)
+    # Between object stores a directory marker is an object like any other; files have no place for it.
+    common = Far(markers=source and target, verify=options.verify, page=options.batch_size)
+    return (
+        common._replace(login=options.login_source, begin=options.begin) if source else None,
+        common._replace(login=options.login_target) if target else None,
+    )
+
+
 def probe_target(pair: PairOfStores, shown: str, token: str, dead: frozenset[str]) -> None:
     """Find out what the destination does with names, and at the same time whether it can be written to at all.
 
-    The caller has the lock. `dead`: tokens of runs cut short, whose temporary files in the root are removed, for a
-    continued run need not come there. Raises READ_ONLY, NO_SPACE and what else writing raises.
+    The caller has the lock. `dead`: tokens of runs cut short, whose temporary files and stages in the root are
+    removed, for a continued run need not come there. Raises READ_ONLY, NO_SPACE and what else writing raises.
     """
     target = pair.target_store
+    if target.caps.far:
+        return  # it folds no names, leaves no temporary files behind, and says at the first write what it refuses
     try:
         if dead:
-            left = [name for batch in target.list("") for name, _ in batch if _is_left(name, dead)]
-            target.delete(left)
+            # What somebody else owns stays; whether we can write here at all, the probe finds out.
+            sweep(target, "", lambda run, _: run in dead)
         case, form = probe_case(target, token)
         pair.caps = replace(target.caps, case_sensitive=case, preserves_form=form)
     except DunlinError as error:
@@ -89,20 +115,19 @@ def probe_target(pair: PairOfStores, shown: str, token: str, dead: frozenset[str
         raise error from None
 
 
-def _is_left(name: str, dead: frozenset[str]) -> bool:
-    match = TEMPORARY.fullmatch(name)
-    return match is not None and match[1] in dead
-
-
 def _check_source(source: Store, shown: str) -> None:
     try:
         source.stat("")
-        path = local_path(source.url)
+        if source.caps.far:
+            return
+        path = _local(source)
         if path is not None:
             os.scandir(path).close()
     except DunlinError as error:
+        if source.caps.far:
+            raise
         if error.kind is ErrorKind.NOT_FOUND:
-            path = local_path(source.url)
+            path = _local(source)
             if path is not None and os.path.lexists(path) and not os.path.isdir(path):
                 raise usage(
                     f"the source {shown} is a file; dunlin syncs directories", "name its directory, and use --include"
@@ -119,7 +144,7 @@ def _check_source(source: Store, shown: str) -> None:
 
 def is_empty(store: Store) -> bool:
     """Whether nothing stands at the root, asked as cheaply as can be."""
-    path = local_path(store.url)
+    path = _local(store)
     if path is None:
         return next(iter(store.list("")), None) is None
     try:
@@ -134,9 +159,9 @@ def _check_target(target: Store, options: SyncOptions) -> bool:
         target.stat("")
         return True
     except DunlinError as error:
-        if error.kind is not ErrorKind.NOT_FOUND:
+        if error.kind is not ErrorKind.NOT_FOUND or target.caps.far:
             raise
-    path = local_path(target.url)
+    path = _local(target)
     if path is not None and os.path.lexists(path):
         raise DunlinError("write to", options.destination, ErrorKind.USAGE, "it is a file", "name a directory")
     if options.mode == "check":
@@ -175,6 +200,11 @@ def _nesting(pair: PairOfStores) -> None:
     outer = _below(source, target)
     if outer:
         pair.skip_target = frozenset({outer})
+
+
+def _local(store: Store) -> str | None:
+    """The path of a local store; None for another."""
+    return None if store.caps.far else local_path(store.url)
 
 
 def _identity(path: str) -> tuple[int, int] | None:
@@ -229,14 +259,14 @@ def resolve_policy(policy: Policy, source: Caps, target: Caps) -> Policy:
     compare = policy.compare
     if target.mtime_precision is None and compare in ("size+mtime", "mtime"):
         compare = "size"
-    return replace(
-        policy,
+    return policy._replace(
         compare=compare,
         owner=policy.owner and root and target.owners,
         group=policy.group and target.owners,
         groups=None if root else frozenset({os.getegid(), *os.getgroups()}),
         perms=policy.perms and target.modes,
         window=max(policy.window, precision if precision > 1 else 0),
+        partial=source.far or target.far,
     )
 
 
@@ -244,7 +274,7 @@ def selection_hash(options: SyncOptions) -> str:
     """A fingerprint of the options that select and name files: when it changes, the frontier is void."""
     policy = options.policy
     parts = (options.selection.fingerprint(), policy.links, policy.specials, policy.devices, policy.delete)
-    return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
+    return blake2b(repr(parts).encode(), digest_size=12).hexdigest()
 
 
 def root_identity(url: str) -> str:

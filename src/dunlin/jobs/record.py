@@ -70,6 +70,11 @@ class FileRecord:
                 yield "deleted", str(fields["path"]), None, None, None, None, ""
             elif event == "file.skipped":
                 yield "skipped", str(fields["path"]), None, None, None, None, str(fields["reason"])
+            elif event in ("file.created", "file.metadata"):
+                yield event.partition(".")[2], str(fields["path"]), None, None, None, None, ""
+        for _, is_new, row in outcome.joined:
+            if is_new:
+                yield "linked", join(directory, row[0]), self._checksum, row[8], row[1], None, ""
 
     def close(self) -> None:
         """Close both files."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import os
 import time
 from dataclasses import replace
 from datetime import datetime
 
 from dunlin.errors import DunlinError, ErrorKind
+from dunlin.hashing import blake2b
 from dunlin.jobs.options import Result, SyncOptions
 from dunlin.jobs.pair import (
     PairOfStores,
@@ -35,13 +35,17 @@ from dunlin.transfer.outcome import Outcome
 from dunlin.workers import endgame
 from dunlin.workers.checkpoint import Checkpointer
 from dunlin.workers.context import Rules
-from dunlin.workers.coordinator import Coordinator, Queued
+from dunlin.workers.coordinator import Coordinator
+from dunlin.workers.frontier import Queued
 from dunlin.workers.lock import RunLock
 from dunlin.workers.pool import Pool
 from dunlin.workers.setup import Setup, build
 
 THREADS = 16
 """Most threads per mover when nobody says otherwise; they are grown only while waiting dominates."""
+
+FAR_FILES = 32
+"""Files under way in the whole run when a store is far away and nobody says otherwise."""
 
 SIGN = 5.0
 """Seconds between two signs of life in the state: the counts so far, for `dunlin status`."""
@@ -178,12 +182,18 @@ class _Run:
         crew.crawl()
         refused = ""
         if self.options.mode == "sync" and not crew.stopping:
-            endgame.join_links(crew)
-            if self.options.policy.delete and not crew.stopping:
+            # Names that a directory blocks are there only after the deletes, and must be there to be joined.
+            early = crew.rules.policy.hard_links and bool(self.state.blocked(self.row.id, 1))
+            refused = self._delete(run) if early else ""
+            if not crew.stopping:
+                endgame.join_links(crew)
+            if self.options.policy.delete and not (early or crew.stopping):
                 refused = self._delete(run)
             endgame.dress_touched(crew)
+        elif self.options.mode == "check" and not crew.stopping:
+            endgame.join_links(crew)
         elif self.options.mode == "plan" and self.options.policy.delete and not crew.stopping:
-            refused = self._refusal(run, crew.stats.extra_files, crew.stats.extra_directories)
+            refused, _ = self._refusal(run, crew.stats.extra_files, crew.stats.extra_directories)
         status = "completed"
         if crew.fatal is not None:
             status = "failed"
@@ -205,20 +215,26 @@ class _Run:
         self.crew.add(outcome)
 
     def _delete(self, run: Run) -> str:
-        """Delete the extras unless something speaks against it; returns what `_refusal` says."""
+        """Delete the extras unless something speaks against it; returns the word of `_refusal`."""
         crew, state = self.crew, self.state
-        refused = self._refusal(run, *state.count_extras(self.row.id))
+        refused, reason = self._refusal(run, *state.count_extras(self.row.id))
         if refused:
+            endgame.leave_blocked(crew, f"nothing is deleted in this run: {reason}")
             return refused
         identity = root_identity(self.pair.source)
         if identity:
             state.set_root(self.row.id, identity)
         endgame.delete_extras(crew)
-        state.clear_extras(self.row.id)
+        endgame.place_blocked(crew)
+        if not crew.stopping:
+            state.clear_extras(self.row.id)
         return ""
 
-    def _refusal(self, run: Run, files: int, directories: int) -> str:
-        """Tell why so many extras are not deleted: "limit" when they are too many, "unsafe", or "" if they may go."""
+    def _refusal(self, run: Run, files: int, directories: int) -> tuple[str, str]:
+        """Tell why so many extras are not deleted: "limit" when they are too many, "unsafe", or "" if they may go.
+
+        Also in words.
+        """
         crew = self.crew
         identity = root_identity(self.pair.source)
         changed = bool(self.row.root and identity and self.row.root != identity and not self.options.accept_source)
@@ -236,7 +252,7 @@ class _Run:
             message = f"{files} files and {directories} directories are not deleted: {reason}"
             fields = {"files": files, "directories": directories}
             self.report.event(Event(Level.WARN, "delete.disabled", message, fields))
-        return "limit" if too_many else "unsafe" if reason else ""
+        return ("limit" if too_many else "unsafe" if reason else ""), reason
 
     def _errors_of_chain(self, run: Run) -> int:
         """Errors at the source in the interrupted runs that this one continues."""
@@ -278,14 +294,12 @@ class _Run:
     def _crew(self, run: Run) -> Coordinator:
         options, pair = self.options, self.pair
         policy = resolve_policy(options.policy, pair.source_store.caps, pair.caps)
-        policy = replace(
-            policy,
+        policy = policy._replace(
             force=policy.force or options.force_resync,
-            hard_links=policy.hard_links and options.mode == "sync",
+            hard_links=policy.hard_links and options.mode != "plan",
             attributes=options.transfer.xattrs or options.transfer.acls,
         )
-        moving = replace(
-            options.transfer,
+        moving = options.transfer._replace(
             perms=policy.perms,
             owner=policy.owner,
             group=policy.group,
@@ -293,7 +307,6 @@ class _Run:
             hard_links=policy.hard_links,
             clear=policy.delete,
             window=policy.window,
-            clear_most=endgame.delete_limit(options.max_delete, self.row.known_files),
             protected=None if options.delete_excluded or options.selection.everything else options.selection,
         )
         rules = Rules(
@@ -312,14 +325,19 @@ class _Run:
         )
         movers, threads = crew_size(options)
         setup = Setup(
-            pair.source,
-            pair.target,
+            pair.source_place,
+            pair.target_place,
             moving,
             rules,
             backup=pair.backup,
             backup_prefix=pair.backup_prefix,
             budget=moving.buffer_bytes // max(1, movers),
             target_caps=pair.caps,
+            source_far=pair.source_far,
+            target_far=pair.target_far,
+            hands=max(1, (options.crew.workers or FAR_FILES) // movers),
+            known=self.state.database.path,
+            pair=self.row.id,
         )
         local = pair.source.startswith("file:") and pair.target.startswith("file:")
         start = options.crew.start or ("fork" if local else "spawn")
@@ -451,8 +469,8 @@ def _exit_code(stats: Stats, fatal: DunlinError | None, status: str, refused: st
 
 def _rules(options: SyncOptions) -> str:
     """A fingerprint of what decides about files: what an interrupted run finished under other rules is not finished."""
-    deciding = (replace(options.policy, delete=False), options.transfer.xattr_space)
-    return hashlib.blake2b(repr(deciding).encode(), digest_size=8).hexdigest()
+    deciding = (options.policy._replace(delete=False), options.transfer.xattr_space)
+    return blake2b(repr(deciding).encode(), digest_size=8).hexdigest()
 
 
 def _public(options: SyncOptions) -> dict[str, object]:

@@ -52,10 +52,10 @@ SLICE = 0.1
 MIN_BLOCK = 16 * 1024
 PAGE = 4096
 _STATE = struct.Struct("=7q")
-_SIZE = 72
+_SIZE = 64
 _SECOND = 1_000_000_000
 # The words of the state; BUSY: there is a limit or a pause. STOPPED stands behind the state.
-BUSY, RATE, SINCE, BASE, TAIL, PAUSED, GRANTED, STOPPED, SPENT = range(9)
+BUSY, RATE, SINCE, BASE, TAIL, PAUSED, GRANTED, STOPPED = range(8)
 
 _threads = threading.Lock()
 
@@ -181,14 +181,6 @@ class Bucket:
                         return
                     wait = min(due / state[RATE] / _SECOND, SLICE)
             self._sleep(wait)
-
-    def spend(self, n: int, most: int) -> bool:
-        """Take `n` of a run's allowance of `most` for all processes together; False, and nothing taken, if too many."""
-        with self._locked():
-            if self._words[SPENT] + n > most:
-                return False
-            self._words[SPENT] += n
-            return True
 
     def set_rate(self, rate: int) -> None:
         """Limit to `rate` bytes per second from now on; 0 = no limit. Whoever waits is served accordingly."""

@@ -83,7 +83,7 @@ def retry(
         except DunlinError as error:
             if error.kind not in policy.kinds or attempt >= policy.attempts:
                 raise
-            wait = max(policy.wait(attempt, (chance or _chance)()), getattr(error, "retry_after", None) or 0.0)
+            wait = max(policy.wait(attempt, (chance or _chance)()), error.retry_after or 0.0)
             if policy.deadline is not None and clock() + wait > began + policy.deadline:
                 raise
             if on_retry is not None:

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from dunlin.errors import usage
 from dunlin.pace.sizes import parse_rate
@@ -27,8 +27,7 @@ _ENTRY = re.compile(r"(?:([a-z]+)-)?([0-9]{1,2}):([0-9]{2}),(.+)")
 _HINT = 'write "20M", "08:00,5M 19:00,off" or "Mon-08:00,5M Sat-00:00,off"'
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(NamedTuple):
     """A timetable. `entries` are (minute of the week, bytes per second; 0 = no limit), sorted; Monday 00:00 is 0."""
 
     entries: tuple[tuple[int, int], ...]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 
 class Level(enum.IntEnum):
@@ -19,8 +19,7 @@ class Level(enum.IntEnum):
     FATAL = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One piece of news: a stable `name` for machines, a `message` for people, and details.
 
     `name` is dotted and in lower case: ``file.copied``, ``file.failed``, ``run.resumed``,
@@ -30,7 +29,7 @@ class Event:
     level: Level
     name: str
     message: str
-    fields: dict[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = MappingProxyType({})
 
 
 class Task(Protocol):

@@ -1,4 +1,4 @@
-"""The audit log: one line per file, whatever became of it (``--log-file``).
+"""The audit log: one line per name that was not in sync, whatever became of it (``--log-file``).
 
     text   time=2026-01-31T12:00:00.000000Z run=7 op=3 outcome=copied source="/a/x" destination="/b/x"
            hash=blake3:9f… size=4096 seconds=0.001 error=""          (on one line)
@@ -18,19 +18,18 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from json.encoder import encode_basestring, encode_basestring_ascii
+from typing import NamedTuple
 
 from dunlin.errors import translate
 from dunlin.report import Event, Level, Report
 
 AuditRow = tuple[str, str, str | None, bytes | None, int | None, float | None, str]
-"""outcome (copied, updated, skipped, failed, deleted, …), path below both roots, hash algorithm, hash, bytes,
-seconds, error or ""."""
+"""outcome (copied, created, linked, metadata, deleted, skipped, vanished, failed), path below both roots, hash
+algorithm, hash, bytes, seconds, error or ""."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuditOptions:
+class AuditOptions(NamedTuple):
     """How the log is kept. `format`: "text" or "json". `max_bytes`: rotate above that size, 0 never.
 
     `keep`: how many rotated files stay (``log.1`` is the newest).

@@ -58,6 +58,11 @@ class Frontier:
         with self._database.transaction():
             return [row[0] for row in self._database.query_many(self._sql["directory_add"], rows)]
 
+    def is_of_run(self, run: int, path: str) -> bool:
+        """Whether the run has a directory of that path already, queued or further."""
+        row = (self._pair(run), run, encode_name(path))
+        return self._database.one(self._sql["directory_of_run"], row) is not None
+
     def next_directories(
         self, run: int, limit: int, exclude: Collection[int] = (), newest: bool = False
     ) -> list[Queued]:

@@ -7,6 +7,7 @@ parents (a BLOB sorts after TEXT, and below a BLOB there are only BLOBs, so that
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,12 +17,20 @@ from dunlin.state.codec import MIN, Name, decode_name, encode_name, signed
 PAGE = 1000
 
 
+class Top(enum.IntEnum):
+    """What the source has in the place of an extra; the values are stored."""
+
+    BELOW = 0  # not even its parent
+    NOTHING = 1  # its parent, but nothing of that name
+    OTHER = 2  # something else of that name, which a directory stands in the way of
+
+
 class Extra(NamedTuple):
-    """A name at the destination that the source lacks. `top`: its parent exists at the source."""
+    """A name at the destination that the source lacks, or has as something else than a directory."""
 
     path: str
     is_directory: bool
-    top: bool
+    top: Top
 
 
 class LinkGroup(NamedTuple):
@@ -44,9 +53,9 @@ class Later:
         self._database = database
         self._sql = sql
 
-    def add_extras(self, pair: int, extras: Sequence[tuple[str, bool, bool]]) -> None:
-        """Remember names to be deleted, given as (path, is a directory, top of its subtree)."""
-        rows = [(pair, encode_name(path), is_directory, top) for path, is_directory, top in extras]
+    def add_extras(self, pair: int, extras: Sequence[tuple[str, bool, int]]) -> None:
+        """Remember names to be deleted, given as (path, is a directory, `Top`)."""
+        rows = [(pair, encode_name(path), is_directory, int(top)) for path, is_directory, top in extras]
         with self._database.transaction():
             self._database.many(self._sql["extra_put"], rows)
 
@@ -56,7 +65,15 @@ class Later:
             rows = self._database.query(self._sql["extra_first"], (pair, limit))
         else:
             rows = self._database.query(self._sql["extra_page"], (pair, encode_name(after), limit))
-        return [Extra(decode_name(path), bool(is_directory), bool(top)) for path, is_directory, top in rows]
+        return [Extra(decode_name(path), bool(is_directory), Top(top)) for path, is_directory, top in rows]
+
+    def blocked(self, pair: int, limit: int = PAGE, after: str | None = None) -> list[str]:
+        """Up to `limit` paths with `Top.OTHER`, falling; `after` is the last path of the page before."""
+        if after is None:
+            rows = self._database.query(self._sql["blocked_first"], (pair, limit))
+        else:
+            rows = self._database.query(self._sql["blocked_page"], (pair, encode_name(after), limit))
+        return [decode_name(path) for (path,) in rows]
 
     def count_extras(self, pair: int) -> tuple[int, int]:
         """How many (files, directories) are to be deleted."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 DEFAULT_NAME = ".sync-state.db"
 FALLBACK_NAME = "sync-state.db"
 SIDECARS = ("", "-wal", "-shm", "-journal")
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(NamedTuple):
     """Where the state is. `path`: None for a private temporary file. `note`: one line for the user, or ""."""
 
     path: str | None

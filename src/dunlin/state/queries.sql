@@ -142,6 +142,9 @@ SELECT count(*) FROM directory WHERE run = ? AND status = 1
 SELECT EXISTS (SELECT 1 FROM directory WHERE run = ?1 AND status = 0)
     OR EXISTS (SELECT 1 FROM directory WHERE run = ?1 AND status = 1)
 
+-- name: directory_of_run
+SELECT 1 FROM directory WHERE pair = ?1 AND path = ?3 AND run = ?2
+
 -- name: directory_failed
 SELECT id, path FROM directory WHERE run = ?1 AND status = 3 AND id > ?2 ORDER BY id LIMIT ?3
 
@@ -251,6 +254,13 @@ SELECT path, is_directory, top FROM extra WHERE pair = ?1 ORDER BY path DESC LIM
 
 -- name: extra_page
 SELECT path, is_directory, top FROM extra WHERE pair = ?1 AND path < ?2 ORDER BY path DESC LIMIT ?3
+
+-- name: blocked_first
+-- read at most twice in a run, as often as there are pages of it: no index is worth its rows
+SELECT path FROM extra WHERE pair = ?1 AND top = 2 ORDER BY path DESC LIMIT ?2
+
+-- name: blocked_page
+SELECT path FROM extra WHERE pair = ?1 AND path < ?2 AND top = 2 ORDER BY path DESC LIMIT ?3
 
 -- name: extra_count
 SELECT count(*), coalesce(sum(is_directory), 0) FROM extra WHERE pair = ?

@@ -100,7 +100,8 @@ CREATE TABLE extra (
     pair INTEGER NOT NULL,
     path NOT NULL,
     is_directory INTEGER NOT NULL,
-    top INTEGER NOT NULL,               -- the topmost of a subtree that the source lacks
+    top INTEGER NOT NULL,               -- 0 in a directory that the source lacks  1 the topmost of such a subtree
+                                        -- 2 a directory where the source has something else, which comes after it
     PRIMARY KEY (pair, path)
 ) WITHOUT ROWID;
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.sqlite import Database
@@ -14,8 +14,7 @@ RUNS = 10
 FAILED = 100
 
 
-@dataclass(frozen=True, slots=True)
-class PairStatus:
+class PairStatus(NamedTuple):
     """One pair at a glance. `runs`: newest first, at most 10. `last_success`: ns, None when there was none.
 
     `failed` lists at most 100 files; `failed_by_category` counts all of them by the error types

@@ -78,6 +78,7 @@ class State:
         self.finished, self.digests, self.directory_path = frontier.finished, frontier.digests, frontier.directory_path
         self.failed_directories, self.subdirectories = frontier.failed_directories, frontier.subdirectories
         self.forget_gone, self.scanned_directories = frontier.forget_gone, frontier.scanned_directories
+        self.is_of_run = frontier.is_of_run
 
         files = Files(database, self._sql, self.now)
         self.put_files, self.put_synced, self.is_empty = files.put_files, files.put_synced, files.is_empty
@@ -87,7 +88,7 @@ class State:
 
         later = Later(database, self._sql)
         self.add_extras, self.extras, self.count_extras = later.add_extras, later.extras, later.count_extras
-        self.drop_extras, self.clear_extras = later.drop_extras, later.clear_extras
+        self.drop_extras, self.clear_extras, self.blocked = later.drop_extras, later.clear_extras, later.blocked
         self.add_links, self.link_groups, self.clear_links = later.add_links, later.link_groups, later.clear_links
 
         news = News(database, self._sql, self.now)

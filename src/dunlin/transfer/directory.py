@@ -1,28 +1,27 @@
 """Carrying out the operations of one directory, in an order that is safe at every instant.
 
     1. renames       names that the destination spells otherwise
-    2. clearing      what stands where another kind belongs
+    2. clearing      what stands where another kind belongs; a directory that is not empty waits, like extras
     3. directories   made, so that their own units can start
     4. files         small ones in one batch; larger ones, and whatever the batch leaves, one by one
     5. links, FIFOs, devices
     6. metadata      of names whose content is in sync
 
-Extras and hard links are only put on record: they wait for all transfers of the run. The
-directory's own times and mode are set by the caller, last, because each step above changes them.
+Extras and hard links are only put on record: they wait for all transfers of the run. So does a name
+where a directory stands that is not empty: what is in that goes with the extras, if they may go, and
+the name is made after them. The directory's own times and mode are set by the caller, last, because
+each step above changes them.
 
 One bad file is news, not the end: its error goes into the outcome and the next one is begun.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from dunlin import hashing
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import (
-    CTIME,
     DIRECTORY_BITS,
     GID,
     MODE,
@@ -36,40 +35,38 @@ from dunlin.model import (
     Action,
     Entry,
     Facts,
-    Kind,
     Operation,
     Row,
     join,
 )
 from dunlin.report import Level
 from dunlin.stores.base import (
-    Body,
     CopiesBatch,
-    Data,
-    HasSpace,
-    KnowsBirths,
     MakesDirs,
     MakesLinks,
     Moves,
     SetsMeta,
     power,
 )
-from dunlin.stores.local import quick
 from dunlin.transfer import keep
-from dunlin.transfer.outcome import Copied, Outcome, Presence
-from dunlin.transfer.site import STREAM, Site
-from dunlin.transfer.stream import digest_of, stream_file
+from dunlin.transfer.content import as_copied, births, copy_file, take_over, wait, xattrs_of
+from dunlin.transfer.outcome import Outcome, Presence
+from dunlin.transfer.site import Site
+from dunlin.transfer.stream import digest_of
 
 T = TypeVar("T")
 
 
-def carry_out(site: Site, directory: str, operations: Sequence[Operation], outcome: Outcome) -> None:
+def carry_out(
+    site: Site, directory: str, operations: Sequence[Operation], outcome: Outcome, fresh: bool = False
+) -> None:
     """Do what the plan wants in one directory and put on record what became of each name.
 
     Args:
         directory: path below both roots; it exists at the destination.
         operations: those of one window; VERIFY, COPY and META rows are done here, whatever their size.
         outcome: filled in.
+        fresh: this run has just made the directory, and no other unit works in it.
     """
     for action, step in _STEPS:
         for operation in operations:
@@ -80,7 +77,10 @@ def carry_out(site: Site, directory: str, operations: Sequence[Operation], outco
                         (row[0], row[1], None) for row in operation.rows if _clear(site, directory, row, outcome)
                     ]
                     operation = Operation(action, rows, reason=operation.reason)
-                step(site, directory, operation, outcome)
+                if fresh and action is Action.COPY:
+                    _copy(site, directory, operation, outcome, fresh)
+                else:
+                    step(site, directory, operation, outcome)
 
 
 def _each(
@@ -105,7 +105,7 @@ def _rename(site: Site, directory: str, operation: Operation, outcome: Outcome) 
 
 
 def _clear(site: Site, directory: str, row: Row, outcome: Outcome) -> bool:
-    """Make way for a name of another kind; False when it could not be done, which is on record then."""
+    """Make way for a name of another kind; False when it has to wait or could not be done, which is on record then."""
     path = join(directory, row[0])
     target = row[2]
     assert target is not None
@@ -115,33 +115,25 @@ def _clear(site: Site, directory: str, row: Row, outcome: Outcome) -> bool:
                 keep.keep(site, path)
             else:
                 site.target.delete([path])
-        elif site.options.clear:
-            _clear_directory(site, path, outcome)
-        else:
-            site.target.delete([path])
+        elif not _remove_empty(site, path):
+            keep.check_clear(site, path)
+            outcome.blocked.append(row[0])
+            return False
     except DunlinError as error:
-        if error.kind is ErrorKind.EXISTS and not error.hint:
-            error = keep.not_empty(path)
         outcome.fail(row[0], error)
         return False
     return True
 
 
-def _clear_directory(site: Site, path: str, outcome: Outcome) -> None:
-    gone = keep.to_clear(site, path)
-    most = site.options.clear_most
-    if most is not None and not site.bucket.spend(len(gone), most):
-        reason = f"clearing the way for all files of this run would delete more than --max-delete {most} names"
-        raise DunlinError("replace", path, ErrorKind.EXISTS, reason, "remove it, or give another limit")
-    if site.backup is not None:
-        keep.keep(site, path)
-    else:
-        keep.remove_tree(site.target, path, Outcome())
-    files = [entry.path for entry in gone if entry.kind is not Kind.DIRECTORY]
-    outcome.counts["deleted_files"] += len(files)
-    outcome.counts["deleted_directories"] += 1 + len(gone) - len(files)
-    for file in files:
-        outcome.tell(Level.INFO, "file.deleted", file, path=file)
+def _remove_empty(site: Site, path: str) -> bool:
+    """Remove a directory with nothing in it; False when there is something."""
+    try:
+        site.target.delete([path])
+    except DunlinError as error:
+        if error.kind is not ErrorKind.EXISTS:
+            raise
+        return False
+    return True
 
 
 def _directories(site: Site, directory: str, operation: Operation, outcome: Outcome) -> None:
@@ -152,8 +144,9 @@ def _directories(site: Site, directory: str, operation: Operation, outcome: Outc
         assert source is not None
         there = target is not None and target[MODE] & TYPE_BITS == DIRECTORY_BITS
         if not there and dirs is not None:
-            mode = source[MODE] & PERMISSION_BITS if site.options.perms else None
-            if dirs.make_directory(join(directory, name), mode, source[MODE]):
+            known = source[UID] is not None  # else the source has no modes
+            mode = source[MODE] & PERMISSION_BITS if site.options.perms and known else None
+            if dirs.make_directory(join(directory, name), mode, source[MODE] if known else None):
                 outcome.counts["created_directories"] += 1
             else:
                 there = True
@@ -162,15 +155,15 @@ def _directories(site: Site, directory: str, operation: Operation, outcome: Outc
     _each(operation.rows, outcome, do, "failed_directories")
 
 
-def _copy(site: Site, directory: str, operation: Operation, outcome: Outcome) -> None:
+def _copy(site: Site, directory: str, operation: Operation, outcome: Outcome, fresh: bool = False) -> None:
     rows = operation.rows
     if site.backup is not None:
         rows = [row for row in rows if row[2] is None or _keep(site, directory, row, outcome)]
     batch = power(site.target, CopiesBatch)
     if batch is not None and not (site.options.sparse or site.options.xattr_space):
-        result = batch.copy_batch(site.source, directory, directory, rows, site.batch, site.bucket, site.worker)
+        result = batch.copy_batch(site.source, directory, directory, rows, site.batch, site.bucket, site.worker, fresh)
         if result is not None:
-            _take_over(result.rows, rows, outcome)
+            take_over(result.rows, rows, outcome)
             outcome.refused.update(result.refused)
             for name, error, attempts in result.failed:
                 outcome.fail(name, error, attempts)
@@ -182,16 +175,34 @@ def _copy(site: Site, directory: str, operation: Operation, outcome: Outcome) ->
             if result.fatal is not None:
                 outcome.end(result.fatal)
             rows = result.large
-    _each(rows, outcome, lambda row: copy_file(site, directory, row, outcome))
+    if site.hands is not None and len(rows) > 1:
+        _copy_many(site, directory, rows, outcome)
+    else:
+        _each(rows, outcome, lambda row: copy_file(site, directory, row, outcome))
 
 
-def _take_over(copied: list[Copied], rows: Sequence[Row], outcome: Outcome) -> None:
-    outcome.copied += copied
-    outcome.counts["copied_files"] += len(copied)
-    outcome.counts["copied_bytes"] += sum(row[1] for row in copied)
-    if any(row[2] is not None for row in rows):
-        there = {row[0] for row in rows if row[2] is not None}
-        outcome.counts["updated_files"] += sum(1 for row in copied if row[0] in there)
+def _copy_many(site: Site, directory: str, rows: Sequence[Row], outcome: Outcome) -> None:
+    """Copy files to or from a store that is far away, many at a time."""
+    assert site.hands is not None
+    assert site.gate is not None
+    gate = site.gate
+
+    def carry(row: Row) -> Outcome:
+        part = Outcome()
+        if outcome.fatal is not None:
+            wait(row, part)
+            return part
+        try:
+            with gate:
+                copy_file(site, directory, row, part)
+        except DunlinError as error:
+            if error.kind is not ErrorKind.INTERRUPTED:
+                raise
+            wait(row, part)
+        return part
+
+    for part in site.hands.each(rows, carry):
+        outcome.absorb(part)
 
 
 def _keep(site: Site, directory: str, row: Row, outcome: Outcome) -> bool:
@@ -203,127 +214,6 @@ def _keep(site: Site, directory: str, row: Row, outcome: Outcome) -> bool:
     return True
 
 
-def copy_file(site: Site, directory: str, row: Row, outcome: Outcome) -> None:
-    """Copy one regular file, trying again when it changed while it was read; what becomes of it is put on record.
-
-    What a stop, or an error that ends the run, left undone waits: it is pending, not failed.
-    """
-    if site.bucket.stopped:
-        _wait(row, outcome)
-        return
-    path = join(directory, row[0])
-    attempt = 1
-    while True:
-        try:
-            entry = still_there(site, path)
-            digest = _move_content(site, entry, row[2])
-            break
-        except DunlinError as error:
-            if error.fatal:
-                _wait(row, outcome)
-                if error.kind is not ErrorKind.INTERRUPTED:
-                    outcome.end(error)
-                return
-            if not error.retryable or attempt >= site.options.attempts:
-                outcome.fail(row[0], error, attempt)
-                return
-            attempt += 1
-            outcome.tell(
-                Level.WARN,
-                "file.retry",
-                f"{path}: {error.reason or error.kind.value}; attempt {attempt}/{site.options.attempts}",
-                path=path,
-                attempt=attempt,
-            )
-    born = births(site, directory, [row[0]])[0]
-    _take_over([as_copied(row[0], entry.facts, digest, born)], [row], outcome)
-
-
-def _wait(row: Row, outcome: Outcome) -> None:
-    if row[1] is not None:  # else it is one more name of an inode, which is joined again
-        outcome.waiting.append((row[0], row[1], int(Action.COPY), row[2] is not None))
-
-
-def still_there(site: Site, path: str) -> Entry:
-    """The file as it is now. Raises VANISHED when the source has it no more (the destination may say NOT_FOUND)."""
-    try:
-        return site.source.stat(path)
-    except DunlinError as error:
-        if error.kind is ErrorKind.NOT_FOUND:
-            raise DunlinError("read", path, ErrorKind.VANISHED, error.reason) from error
-        raise
-
-
-def _move_content(site: Site, entry: Entry, there: Facts | None) -> bytes | None:
-    options = site.options
-    meta = options.meta(entry.facts, _xattrs(site, entry.path))
-    if meta.mode is None and there is None and entry.facts[MODE] is not None:
-        # A new file without -p: what the umask leaves of the source's permissions, as for small files.
-        meta = replace(meta, mode=entry.facts[MODE] & 0o777 & ~quick.umask())
-    if options.in_place:
-        _make_way(site, entry.path)
-    if entry.size > STREAM:
-        _need_space(site, entry)
-        with site.share() as share:
-            return stream_file(
-                site.source, site.target, entry, entry.path, meta, options, share, site.bucket, site.report
-            ).digest
-    data = memoryview(b"".join(bytes(chunk) for chunk in site.source.read(entry)))
-    one_shot = hashing.one_shot(options.checksum)
-    digest = one_shot(data) if one_shot else None
-    site.target.write(entry.path, Body(len(data), lambda start: _paced(site, data[start:])), meta=meta)
-    return digest
-
-
-def _make_way(site: Site, path: str) -> None:
-    """In place nothing is renamed over a FIFO or device that stands there, and none is written into: it goes first."""
-    try:
-        kind = site.target.stat(path).kind
-    except DunlinError as error:
-        if error.kind is not ErrorKind.NOT_FOUND:
-            raise
-        return
-    if kind not in (Kind.FILE, Kind.DIRECTORY):
-        site.target.delete([path])
-
-
-def _paced(site: Site, data: memoryview) -> Iterator[Data]:
-    step = site.bucket.block_for(len(data)) or 1
-    for at in range(0, len(data), step):
-        piece = data[at : at + step]
-        site.bucket.take(len(piece))
-        yield piece
-
-
-def _need_space(site: Site, entry: Entry) -> None:
-    """Before a large file: fail at once instead of after hours, if it cannot fit. A sparse file may be smaller."""
-    space = power(site.target, HasSpace)
-    if space is not None and not site.options.sparse and entry.size > (free := space.free_space()):
-        raise DunlinError(
-            "write", entry.path, ErrorKind.NO_SPACE, f"it has {entry.size} bytes and {free} are free at the destination"
-        )
-
-
-def _xattrs(site: Site, path: str) -> dict[str, bytes] | None:
-    space = site.options.xattr_space
-    reader = power(site.source, SetsMeta) if space else None
-    return reader.get_xattrs(path, space) if reader is not None else None
-
-
-def as_copied(name: str, what: Facts, digest: bytes | None = None, birth: int | None = None) -> Copied:
-    """The row that state records for a file with these facts at the source."""
-    return (name, what[SIZE], what[MTIME], what[CTIME], birth, what[MODE], what[UID], what[GID], digest)
-
-
-def births(site: Site, directory: str, names: Sequence[str]) -> list[int | None]:
-    """When files of the source were made, for the record: no listing says it, and it costs a call per name."""
-    store = power(site.source, KnowsBirths)
-    try:
-        return store.birth_times(directory, names) if store is not None else [None] * len(names)
-    except DunlinError:
-        return [None] * len(names)
-
-
 def _links(site: Site, directory: str, operation: Operation, outcome: Outcome) -> None:
     source = _need(site.source, MakesLinks, "read links from")
     target = _need(site.target, MakesLinks, "make links at")
@@ -333,7 +223,7 @@ def _links(site: Site, directory: str, operation: Operation, outcome: Outcome) -
         facts = row[1]
         assert facts is not None
         text = source.read_link(path)
-        xattrs = _xattrs(site, path)
+        xattrs = xattrs_of(site, path)
         there = row[2] is not None and row[2][MODE] & TYPE_BITS == facts[MODE] & TYPE_BITS
         if there and target.read_link(path) == text and dressed(site, row, links=True) and _marked(site, path, xattrs):
             outcome.counts["equal_files"] += 1
@@ -342,6 +232,7 @@ def _links(site: Site, directory: str, operation: Operation, outcome: Outcome) -
             keep.keep(site, path)
         target.make_link(path, text, site.options.meta(facts, xattrs))
         outcome.counts["created_links"] += 1
+        outcome.tell(Level.INFO, "file.created", path, path=path)
 
     _each(operation.rows, outcome, do)
 
@@ -354,7 +245,7 @@ def _specials(site: Site, directory: str, operation: Operation, outcome: Outcome
         facts, old = row[1], row[2]
         assert facts is not None
         alike = old is not None and not (old[MODE] ^ facts[MODE]) & TYPE_BITS and old[RDEV] == facts[RDEV]
-        xattrs = _xattrs(site, path)
+        xattrs = xattrs_of(site, path)
         if alike and dressed(site, row) and _marked(site, path, xattrs):
             outcome.counts["equal_files"] += 1
         elif alike:
@@ -364,6 +255,7 @@ def _specials(site: Site, directory: str, operation: Operation, outcome: Outcome
                 keep.keep(site, path)
             target.make_special(path, facts[MODE], facts[RDEV], site.options.meta(facts, xattrs))
             outcome.counts["created_specials"] += 1
+            outcome.tell(Level.INFO, "file.created", path, path=path)
 
     _each(operation.rows, outcome, do)
 
@@ -394,7 +286,7 @@ def _meta(site: Site, directory: str, operation: Operation, outcome: Outcome) ->
         facts = row[1]
         assert facts is not None
         path = join(directory, row[0])
-        if site.options.xattr_space and dressed(site, row) and _marked(site, path, _xattrs(site, path)):
+        if site.options.xattr_space and dressed(site, row) and _marked(site, path, xattrs_of(site, path)):
             outcome.counts["equal_files"] += 1
             outcome.counts["equal_bytes"] += facts[SIZE]
         else:
@@ -407,8 +299,9 @@ def _meta(site: Site, directory: str, operation: Operation, outcome: Outcome) ->
 def _set_meta(site: Site, path: str, facts: Facts, outcome: Outcome) -> None:
     setter = power(site.target, SetsMeta)
     if setter is not None:
-        setter.set_meta(path, site.options.meta(facts, _xattrs(site, path)))
+        setter.set_meta(path, site.options.meta(facts, xattrs_of(site, path)))
         outcome.counts["metadata_entries"] += 1
+        outcome.tell(Level.INFO, "file.metadata", path, path=path)
 
 
 def dress_directory(site: Site, path: str, source: Facts, target: Facts | None, outcome: Outcome) -> None:
@@ -419,7 +312,7 @@ def dress_directory(site: Site, path: str, source: Facts, target: Facts | None, 
     setter = power(site.target, SetsMeta)
     if setter is None:
         return
-    xattrs = _xattrs(site, path)
+    xattrs = xattrs_of(site, path)
     if target is not None and dressed(site, row) and xattrs == setter.get_xattrs(path, site.options.xattr_space):
         return
     setter.set_meta(path, site.options.meta(source, xattrs))

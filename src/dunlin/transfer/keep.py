@@ -144,26 +144,26 @@ def not_empty(path: str) -> DunlinError:
     return DunlinError("replace", path, ErrorKind.EXISTS, reason, "--delete-extras lets it be removed")
 
 
-def to_clear(site: Site, path: str) -> list[Entry]:
-    """What goes with the directory `path`, which stands where a file belongs.
+def check_clear(site: Site, path: str) -> None:
+    """Whether all that is in the directory `path`, which stands where a file belongs, may go if extras may.
 
-    Raises EXISTS when that is too much, or when something in it is protected by the filters.
+    Raises EXISTS when nothing is to be deleted at all, or when something in it is protected by the filters.
     """
-    found = []
+    if not site.options.clear:
+        raise not_empty(path)
     selection = site.options.protected
+    if selection is None:
+        return
     for entry in contents(site.target, path):
-        found.append(entry)
-        protected = selection is not None and not takes(selection, entry)
-        most = site.options.clear_most
-        if protected or (most is not None and len(found) > most):
-            reason = "a directory stands where a file belongs, and "
-            reason += (
-                f"the filters protect {printable(entry.path)}"
-                if protected
-                else f"it holds more than --max-delete {most} names"
-            )
-            raise DunlinError("replace", path, ErrorKind.EXISTS, reason, "remove it, or give another limit or filter")
-    return found
+        if not takes(selection, entry):
+            reason = f"a directory stands where a file belongs, and the filters protect {printable(entry.path)}"
+            raise DunlinError("replace", path, ErrorKind.EXISTS, reason, "remove it, or give another filter")
+
+
+def still_blocked(path: str, why: str) -> DunlinError:
+    """The error for a name where a directory still stands after the deletes, or since there were none."""
+    reason = f"a directory that is not empty stands where it belongs, and {why}"
+    return DunlinError("replace", path, ErrorKind.EXISTS, reason)
 
 
 def takes(selection: Selection, entry: Entry) -> bool:

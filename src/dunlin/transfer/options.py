@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dunlin.filters import Selection
 from dunlin.model import ATIME, GID, MODE, MTIME, PERMISSION_BITS, UID, Facts
@@ -11,8 +11,7 @@ from dunlin.stores.base import Meta
 ACL_SPACE = ("system.posix_acl_access", "system.posix_acl_default")
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """How the bytes and the metadata of a run are moved. Sizes in bytes.
 
     Attributes:
@@ -27,8 +26,8 @@ class Options:
         hard_links: files with several names are left to the coordinator.
         attempts: how often a file that is corrupted or changes while it is read is tried.
         window: two mtimes that differ by no more than this many ns are equal.
-        clear: a directory that is not empty may be removed where a file belongs, unless it holds more than
-            `clear_most` names (None: any number), or one that `protected` keeps out of the transfer.
+        clear: a directory that is not empty may be removed where a file belongs, with the extras, unless it holds
+            a name that `protected` keeps out of the transfer.
     """
 
     checksum: str = "blake3"
@@ -48,7 +47,6 @@ class Options:
     attempts: int = 3
     clear: bool = False
     window: int = 0
-    clear_most: int | None = None
     protected: Selection | None = None
 
     @property
@@ -60,7 +58,9 @@ class Options:
         return spaces + ACL_SPACE if self.acls else spaces
 
     def meta(self, facts: Facts, xattrs: dict[str, bytes] | None = None) -> Meta:
-        """The metadata to apply for a source entry with these facts."""
+        """The metadata to apply for a source entry with these facts. An owner of None: it has no POSIX attributes."""
+        if facts[UID] is None:
+            return Meta(mtime=facts[MTIME], atime=facts[ATIME] if facts[ATIME] is not None else facts[MTIME])
         give_group = self.group and (self.groups is None or facts[GID] in self.groups)
         return Meta(
             mode=facts[MODE] & PERMISSION_BITS if self.perms and facts[MODE] is not None else None,

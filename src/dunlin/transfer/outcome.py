@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.model import Facts, Row
+from dunlin.model import Facts, Row, join
 from dunlin.report import Level
 
 Failure = tuple[str, str, str, int]
@@ -16,6 +16,10 @@ Failure = tuple[str, str, str, int]
 
 Copied = tuple[str, int, int, int, int | None, int, int, int, bytes | None]
 """name, size, mtime, ctime, birth, mode, uid, gid, digest: a file that is in sync now."""
+
+Joined = tuple[str, bool, Copied]
+"""A name that is one inode with another at the destination: that one's path, whether it had to be joined just now, and
+its row, which has its path for a name (no digest yet: it is the other one's)."""
 
 READING = frozenset({"read", "list", "look at", "read the link", "read the attributes of"})
 """Operations of stores that only read."""
@@ -47,12 +51,16 @@ class Outcome:
     Attributes:
         counts: by the field names of `model.Stats`.
         copied: files that are in sync now because of this unit.
+        etags: of copied and seen files, where a side is an object store: the source's, else the destination's.
         seen: files that were in sync already and are not yet on record.
         failed, vanished: files that could not be copied; files that were gone.
         waiting: files that are to be copied by another unit.
         linked: files with several names, to be joined after all transfers.
+        joined: names that were, or are, joined.
         subdirectories: (name, `Presence` value).
+        below, below_target: what lies below some of them, as flat listings of the two sides told.
         extras: (name, is a directory) of what only the destination has.
+        blocked: names where the destination has a directory that is not empty, and the source something else.
         news: events, in order.
         refused: kinds of metadata that the destination would not take, with the reason.
         fatal: (kind, operation, where, reason, hint) of the error that must end the run.
@@ -60,18 +68,24 @@ class Outcome:
         digest: fingerprint of the source listing, once all of it is in sync.
         recorded: the listing was found as state had recorded it, so no rows were sent.
         complete: every file of the directory that takes part was sent, by this unit, with a row of its own.
+        again: the listing began anew after a part of it had been sent: what it finds may be known.
         unfinished: the directory's own metadata still has to be set, after its waiting files.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     copied: list[Copied] = field(default_factory=list)
+    etags: dict[str, str] = field(default_factory=dict)
     seen: list[Copied] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
     waiting: list[Waiting] = field(default_factory=list)
     linked: list[Row] = field(default_factory=list)
+    joined: list[Joined] = field(default_factory=list)
     subdirectories: list[tuple[str, int]] = field(default_factory=list)
+    below: dict[str, bytes] = field(default_factory=dict)
+    below_target: dict[str, bytes] = field(default_factory=dict)
     extras: list[tuple[str, bool]] = field(default_factory=list)
+    blocked: list[str] = field(default_factory=list)
     news: list[News] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     fatal: tuple[str, str, str, str, str] | None = None
@@ -79,6 +93,7 @@ class Outcome:
     digest: bytes | None = None
     recorded: bool = False
     complete: bool = False
+    again: bool = False
     unfinished: bool = False
     seconds: float = 0.0
     cpu: float = 0.0
@@ -118,6 +133,30 @@ class Outcome:
     def tell(self, level: Level, name: str, message: str, **fields: Any) -> None:
         """Put an event on record."""
         self.news.append((int(level), name, message, fields))
+
+    def absorb(self, part: Outcome) -> None:
+        """Add what became of some files of the same directory."""
+        self.counts.update(part.counts)
+        self.copied += part.copied
+        self.etags.update(part.etags)
+        self.seen += part.seen
+        self.failed += part.failed
+        self.vanished += part.vanished
+        self.waiting += part.waiting
+        self.news += part.news
+        self.refused.update(part.refused)
+        self.fatal = self.fatal or part.fatal
+
+    def take_in(self, part: Outcome, directory: str) -> None:
+        """Add what became of files of one directory, by their paths. What waits is left out."""
+        self.counts.update(part.counts)
+        self.copied += [(join(directory, row[0]), *row[1:]) for row in part.copied]
+        self.seen += [(join(directory, row[0]), *row[1:]) for row in part.seen]
+        self.failed += [(join(directory, name), *rest) for name, *rest in part.failed]  # type: ignore[misc]
+        self.vanished += [join(directory, name) for name in part.vanished]
+        self.news += part.news
+        self.refused.update(part.refused)
+        self.fatal = self.fatal or part.fatal
 
     def pack(self) -> tuple[Any, ...]:
         """Plain values, in the order of the fields."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from dunlin import hashing
 from dunlin.pace.bucket import Bucket
@@ -14,6 +14,10 @@ from dunlin.stores.base import Store
 from dunlin.stores.local.batch import BatchOptions, new_worker
 from dunlin.transfer.options import Options
 
+if TYPE_CHECKING:  # loaded only where a store is far away
+    from dunlin.pace.gate import Gate
+    from dunlin.transfer.hands import Hands
+
 LEAST = 512 << 10
 """Bytes of buffers that a pipeline gets in any case: two blocks that are still worth a system call."""
 
@@ -21,7 +25,6 @@ STREAM = 8 << 20
 """Bytes: a larger file goes through the pipeline and is a unit of its own."""
 
 
-@dataclass(slots=True)
 class Site:
     """One process's view of a pair.
 
@@ -35,36 +38,51 @@ class Site:
         backup: the store that receives overwritten and deleted files; None: they are gone.
         backup_prefix: the directory below that store's root; when it lies in the destination
             itself, `backup` is the target and files are moved instead of copied.
+        hands: carry many files of a unit at a time, where a store is far away; None: one after the other.
+        gate: how many of them may be under way, as far as a service wishes.
     """
 
-    source: Store
-    target: Store
-    options: Options
-    bucket: Bucket
-    token: str = "0"
-    budget: int = 32 << 20
-    report: Report = field(default_factory=NullReport)
-    backup: Store | None = None
-    backup_prefix: str = ""
-    batch: BatchOptions = field(init=False)
-    _local: threading.local = field(default_factory=threading.local)
-    _lent: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __post_init__(self) -> None:
-        checksum = self.options.checksum
+    def __init__(
+        self,
+        source: Store,
+        target: Store,
+        options: Options,
+        bucket: Bucket,
+        token: str = "0",
+        budget: int = 32 << 20,
+        report: Report | None = None,
+        backup: Store | None = None,
+        backup_prefix: str = "",
+        hands: Hands | None = None,
+        gate: Gate | None = None,
+    ) -> None:
+        self.source = source
+        self.target = target
+        self.options = options
+        self.bucket = bucket
+        self.token = token
+        self.budget = budget
+        self.report: Report = report or NullReport()
+        self.backup = backup
+        self.backup_prefix = backup_prefix
+        self.hands = hands
+        self.gate = gate
+        self._local = threading.local()
+        self._lent = 0
+        self._lock = threading.Lock()
+        checksum = options.checksum
         self.batch = BatchOptions(
-            token=self.token,
+            token=token,
             one_shot=hashing.one_shot(checksum),
             new_hasher=None if checksum == "none" else lambda: hashing.new(checksum),  # type: ignore[arg-type,return-value]
-            perms=self.options.perms,
-            owner=self.options.owner,
-            group=self.options.group,
-            groups=self.options.groups,
-            in_place=self.options.in_place,
-            fsync=self.options.fsync == "file",
+            perms=options.perms,
+            owner=options.owner,
+            group=options.group,
+            groups=options.groups,
+            in_place=options.in_place,
+            fsync=options.fsync == "file",
             limit=STREAM,
-            attempts=self.options.attempts,
+            attempts=options.attempts,
         )
 
     @contextmanager

@@ -19,6 +19,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dunlin import hashing
 from dunlin.errors import DunlinError, ErrorKind
@@ -30,7 +31,7 @@ from dunlin.stores.buffers import Buffers
 from dunlin.transfer.options import Options, pipeline_shape
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Block:
     """One entry of the FIFO.
 
@@ -54,8 +55,7 @@ class Block:
 Item = Block | BaseException
 
 
-@dataclass(slots=True)
-class Streamed:
+class Streamed(NamedTuple):
     """What a streamed file became: the entry at the destination and the digest of its content."""
 
     entry: Entry

@@ -30,7 +30,7 @@ _PAST = "\udcff" * 300
 """A name behind every name: the cursor that skips the rest of a directory."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Open:
     """A directory with files in the window or in flight.
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 from dunlin import plan
+from dunlin.compare.listing import Named
+from dunlin.compare.recorded import source_times, target_times
 from dunlin.filters import Selection
-from dunlin.model import Collate, Same
+from dunlin.hashing import blake2b
+from dunlin.model import CTIME, IDENT, SIZE, Collate, Same, is_file
 from dunlin.stores.base import Caps
 from dunlin.transfer.site import Site
+
+if TYPE_CHECKING:  # loaded only where a store is far away
+    from dunlin.state.files import KnownFile
+    from dunlin.state.known import KnownFiles
 
 TEMPORARY = re.compile(r"\.dunlin-([0-9a-f]{8})([0-9a-f]{0,4})-(?:[0-9a-z]+|prob\S{1,2})\.tmp")
 """Names of temporary files: 8 digits of the run, then the mover. `prob...` is that of `stores.probe`."""
@@ -22,8 +29,7 @@ STALE = 24 * 3600 * 1_000_000_000
 """ns after which a temporary file of an unknown run is removed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """How a run looks and decides; sent to every mover once.
 
     Attributes:
@@ -42,8 +48,8 @@ class Rules:
         dead: the same of runs that are known to be over.
     """
 
-    policy: plan.Policy = field(default_factory=plan.Policy)
-    selection: Selection = field(default_factory=Selection)
+    policy: plan.Policy = plan.Policy()
+    selection: Selection = Selection()
     mode: str = "sync"
     delete_excluded: bool = False
     trust_state: bool = False
@@ -56,34 +62,51 @@ class Rules:
     dead: frozenset[str] = frozenset()
 
 
-@dataclass(slots=True)
 class Context:
     """`Rules` made ready in one process, with the site it works on."""
 
-    site: Site
-    rules: Rules
-    now: Callable[[], int]
-    refused: dict[str, str] = field(default_factory=dict)
-    same: Same = field(init=False)
-    suspect: plan.Policy = field(init=False)
-    collate: Collate | None = field(init=False)
-    seed: bytes = field(init=False)
-    span: int = field(init=False)
-    own_names: frozenset[str] = field(init=False)
-    root_inodes: frozenset[int] = field(init=False)
-    warned: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        policy = self.rules.policy
-        self.same = plan.same(policy)
-        self.suspect = replace(policy, compare="checksum")
-        self.collate = collation(self.site.source.caps, self.site.target.caps)
+    def __init__(
+        self,
+        site: Site,
+        rules: Rules,
+        now: Callable[[], int],
+        refused: dict[str, str] | None = None,
+        known: KnownFiles | None = None,
+    ) -> None:
+        self.site = site
+        self.rules = rules
+        self.now = now
+        self.refused = {} if refused is None else refused
+        self.known = known
+        self.warned: set[str] = set()
+        policy = rules.policy
+        self.same: Same = plan.same(policy)
+        self.suspect = policy._replace(compare="checksum")
         # What a directory's fingerprint also stands for: the rules under which it was found in sync.
-        rules = (replace(policy, delete=False), self.rules.selection.fingerprint(), self.site.options.xattr_space)
-        self.seed = hashlib.blake2b(repr(rules).encode(), digest_size=16).digest()
-        self.span = 6 if policy.attributes else 5
-        self.root_inodes = frozenset(inode for _, inode in self.rules.roots)
-        self.own_names = frozenset(os.path.basename(path) for path in self.rules.own)
+        found = (policy._replace(delete=False), rules.selection.fingerprint(), site.options.xattr_space)
+        self.seed = blake2b(repr(found).encode(), digest_size=16).digest()
+        source, target = site.source.caps, site.target.caps
+        self.span = CTIME + 1 if policy.attributes else CTIME
+        # An object's version is its etag; the mtime that a listing tells of it may be one that the state remembers.
+        self.version = itemgetter(SIZE, CTIME, IDENT) if source.far else itemgetter(slice(0, self.span))
+        self.collate = collation(source, target)
+        self.apart = source.twins and target.twins
+        wide = rules.selection.everything
+        self.flat = {True: source.far and wide, False: target.far and wide}
+        self.root_inodes = frozenset(inode for _, inode in rules.roots)
+        self.own_names = frozenset(os.path.basename(path) for path in rules.own)
+
+
+    def timed(self, directory: str, names: list[Named], is_source: bool) -> list[Named]:
+        """Names of a listing with the times that the state remembers, where the side is an object store."""
+        source, target = self.site.source.caps, self.site.target.caps
+        if not (source if is_source else target).far or not names:
+            return names
+        # The state holds one etag for each file: the source's, if that has etags.
+        known: Mapping[str, KnownFile] = {}
+        if self.known is not None and (is_source or not source.far):
+            known = self.known.rows(directory, [name for name, what in names if is_file(what)])
+        return source_times(names, known) if is_source else target_times(names, known)
 
 
 def collation(source: Caps, target: Caps) -> Collate | None:

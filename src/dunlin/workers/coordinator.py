@@ -17,31 +17,31 @@ That is what makes it safe to fork movers from it at any time.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.model import SIZE, Action, Stats, is_file, join
+from dunlin.model import DEV, IDENT, SIZE, Action, Stats, is_file, join
 from dunlin.pace.bucket import Bucket
 from dunlin.pace.concurrency import Concurrency
 from dunlin.pace.stop import Stop
 from dunlin.plan import decide_content, same_meta
 from dunlin.report import Level, Report
 from dunlin.state.codec import DirectoryStatus
+from dunlin.state.later import Top
 from dunlin.state.store import State
 from dunlin.transfer.outcome import Outcome, Presence, fatal_error
 from dunlin.workers import tasks
 from dunlin.workers.backlog import Backlog, Open
 from dunlin.workers.context import Context
+from dunlin.workers.frontier import Frontier, Queued
+from dunlin.workers.joined import put_joined
 from dunlin.workers.pool import Arrival, Pool
 from dunlin.workers.rows import as_row, put_rows
-from dunlin.workers.tasks import Finish, Move, Record, Scan
+from dunlin.workers.tasks import Finish, Join, Move, Place, Record, Scan
 from dunlin.workers.telling import Telling
+from dunlin.workers.trouble import fault, given_up
 from dunlin.workers.units import run_unit
-
-FRONTIER = 5_000
-"""Directories of the frontier held in memory."""
 
 LAZY_FILES = 300
 LAZY_SECONDS = 0.1
@@ -71,24 +71,13 @@ are begun, so that those that only waited are not blamed again.
 """
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Flight:
     """A unit that is being done."""
 
     task: tasks.Task
     directory: int
     deaths: int = 0
-
-
-@dataclass(slots=True)
-class Queued:
-    """A directory in the in-memory part of the frontier."""
-
-    id: int
-    path: str
-    presence: int
-    digest: bytes | None
-    doubtful: bool
 
 
 class Coordinator:
@@ -137,12 +126,10 @@ class Coordinator:
         self.moved_before = state.moved_bytes(pair)
         self.backlog = Backlog(state, run)
         self.fatal: DunlinError | None = None
-        self.frontier: deque[Queued] = deque()
-        self.frontier_on_disk = False
+        self.frontier = Frontier(state, pair, run)
         self.flights: dict[int, Flight] = {}
         self.scanning = 0
         self.touched: set[str] = set()
-        self._held: set[int] = set()
         self._finishing: dict[int, Open] = {}
         self._next_unit = 0
         self._work_seconds = 0.0
@@ -182,13 +169,13 @@ class Coordinator:
         return self.fatal is not None or self.stop.requested
 
     def _has_work(self) -> bool:
-        return bool(self.frontier or self.frontier_on_disk or self.backlog)
+        return bool(self.frontier or self.backlog)
 
     def _dispatch(self) -> None:
         """Give out units while there is room."""
         while not self.stopping and self.room() > 0:
             if self._may_scan():
-                queued = self._next_directory()
+                queued = self.frontier.next()
                 if queued is not None:
                     self._submit_scan(queued)
                     continue
@@ -196,7 +183,7 @@ class Coordinator:
             if move is not None:
                 self.submit(move[1], move[0])
                 continue
-            queued = self._next_directory()
+            queued = self.frontier.next()
             if queued is None:
                 return
             self._submit_scan(queued)
@@ -219,7 +206,6 @@ class Coordinator:
         return self.scan_first or self._copy_seconds > RUN_AHEAD or self.bucket.rate > 0
 
     def _submit_scan(self, queued: Queued) -> None:
-        self._held.add(queued.id)
         self.scanning += 1
         task = Scan(
             queued.path,
@@ -228,6 +214,8 @@ class Coordinator:
             size=SCAN_BYTES if self.pool.started else FIRST_BYTES,
             digest=queued.digest,
             suspect=queued.doubtful,
+            listing=queued.listing,
+            there=queued.there,
         )
         self.submit(task, queued.id)
 
@@ -275,7 +263,8 @@ class Coordinator:
                 lost.append(_directory(self.flights[arrival.unit].task) or ".")
                 self._retry_lost(arrival)
             elif arrival.kind == "fault":
-                batch.append((arrival.unit, "done", self._fault(arrival)))
+                where = _directory(self.flights[arrival.unit].task)
+                batch.append((arrival.unit, "done", fault(where, *map(str, arrival.body))))
             else:
                 self.telling.progress(arrival)
         if lost:
@@ -291,77 +280,24 @@ class Coordinator:
         name, begun = arrival.body
         deaths = flight.deaths + 1 if begun or not flight.deaths else flight.deaths
         if deaths >= DEATHS or self.stopping:
-            outcome = Outcome()
-            if self.stopping:
-                outcome.end(DunlinError("finish", _directory(flight.task), ErrorKind.INTERRUPTED))
-            else:
-                error = DunlinError(
-                    "finish", _directory(flight.task), ErrorKind.INTERNAL, f"{DEATHS} movers died over it"
-                )
-                outcome.fail("", error, DEATHS, "failed_directories")
+            outcome = given_up(_directory(flight.task), DEATHS, self.stopping)
             self.flights[arrival.unit] = flight
             self._record([(arrival.unit, "done", outcome)])
             return
-        if isinstance(flight.task, Scan):
-            presence = int(Presence.UNKNOWN if flight.task.presence != Presence.TARGET else Presence.TARGET)
-            sweep = (*flight.task.sweep, name)
-            again: tasks.Task = Scan(
-                flight.task.directory, presence, flight.task.files, suspect=flight.task.suspect, sweep=sweep
-            )
-        elif isinstance(flight.task, Move):
-            again = Move(flight.task.directory, flight.task.turns, sweep=True, dead=(*flight.task.dead, name))
-        else:
-            again = flight.task
-        self.submit(again, flight.directory, deaths)
-
-    def _fault(self, arrival: Arrival) -> Outcome:
-        flight = self.flights[arrival.unit]
-        outcome = Outcome()
-        where = _directory(flight.task)
-        error = DunlinError("finish", where, ErrorKind.INTERNAL, str(arrival.body[0]), "this is a fault of dunlin")
-        outcome.fail("", error, count="failed_directories")
-        outcome.tell(Level.DEBUG, "fault", arrival.body[1])
-        return outcome
+        self.submit(tasks.again(flight.task, name), flight.directory, deaths)
 
     # ---- the frontier ----
 
     def begin(self, root: Queued | None) -> None:
         """Start from the root; or, for a continued run (None), from what the state says is left."""
         if root is not None:
-            self.frontier.append(root)
+            self.frontier.put(root)
         else:
-            self.frontier_on_disk = True
+            self.frontier.on_disk = True
             self.backlog.on_disk = True
             self.backlog.resumed = True
         files, size = self.state.pending_totals(self.run) if root is None else (0, 0)
         self.stats.pending_files, self.stats.pending_bytes = files, size
-
-    def _next_directory(self) -> Queued | None:
-        if not self.frontier and self.frontier_on_disk:
-            found = self.state.next_directories(self.run, FRONTIER, self._held, newest=True)
-            self.frontier_on_disk = len(found) == FRONTIER
-            known = self.state.digests(self.pair, [q.path for q in found])
-            for q in found:
-                seen = known.get(q.path)
-                self.frontier.append(
-                    Queued(q.id, q.path, int(q.target), seen.digest if seen else None, bool(seen and seen.doubtful))
-                )
-        if not self.frontier:
-            return None
-        # First in, first out while there is little (every mover finds work soon), then the newest first.
-        return self.frontier.popleft() if len(self.frontier) < FRONTIER // 2 else self.frontier.pop()
-
-    def _add_directories(self, parent: str, found: list[tuple[str, int]]) -> None:
-        paths = [(join(parent, name), presence) for name, presence in found]
-        ids = self.state.add_directories(self.run, paths)
-        known = self.state.digests(self.pair, [path for path, _ in paths])
-        for (path, presence), number in zip(paths, ids, strict=True):
-            if len(self.frontier) >= FRONTIER:
-                self.frontier_on_disk = True
-                continue
-            seen = known.get(path)
-            digest = seen.digest if seen else None
-            self.frontier.append(Queued(number, path, presence, digest, bool(seen and seen.doubtful)))
 
     # ---- taking in outcomes ----
 
@@ -387,12 +323,18 @@ class Coordinator:
         if outcome.complete and self.rules.record:
             self.state.forget_unseen(flight.directory, self.run)
         directory = _directory(task)
+        if outcome.again:
+            outcome.subdirectories = [
+                each for each in outcome.subdirectories if not self.state.is_of_run(self.run, join(directory, each[0]))
+            ]
         if outcome.subdirectories:
-            self._add_directories(directory, outcome.subdirectories)
-        if outcome.extras:
+            self.frontier.add_found(directory, outcome)
+        if outcome.extras or outcome.blocked:
             self._extras(directory, task, outcome)
         if outcome.linked:
             self._links(flight, outcome)
+        if isinstance(task, Join) and self.rules.mode == "sync":
+            put_joined(self.state, self.pair, self.run, outcome, self._checksum)
         self.stats.pending_files += len(outcome.waiting)
         self.stats.pending_bytes += sum(facts[SIZE] for _, facts, _, _ in outcome.waiting)
         if outcome.waiting and not self.stopping:
@@ -409,7 +351,9 @@ class Coordinator:
             elif isinstance(task, Finish):
                 self._finished(flight, outcome)
             elif isinstance(task, Record):
-                self._held.discard(flight.directory)
+                self.frontier.held.discard(flight.directory)
+            elif isinstance(task, Place) and outcome.waiting:
+                self.state.finish_directory(self.run, flight.directory, DirectoryStatus.SCANNED)
         self.telling.outcome(directory, outcome)
         if outcome.fatal is not None and self.fatal is None:
             self._end(fatal_error(outcome.fatal))
@@ -427,12 +371,18 @@ class Coordinator:
             and not (outcome.linked or self.runs_ahead or self.stopping)
         )
 
-    def add(self, outcome: Outcome) -> None:
-        """Count and tell what was found out about names, by paths, outside of any unit."""
+    def add(self, outcome: Outcome, directory: str = "", rows: bool = False) -> None:
+        """Count and tell what was found out about names outside of any unit: by paths, or of one directory.
+
+        `rows`: put it on record, too.
+        """
+        known = self.state.digests(self.pair, [directory]).get(directory) if rows else None
+        if known is not None:
+            self._rows(known.id, outcome)
         self.stats.add(outcome.counts)
         for name, n in outcome.counts.items():
             self.report.count(name, n)
-        self.telling.outcome("", outcome)
+        self.telling.outcome(directory, outcome)
 
     def _end(self, error: DunlinError) -> None:
         if error.kind is ErrorKind.INTERRUPTED:
@@ -476,20 +426,28 @@ class Coordinator:
 
     def _extras(self, directory: str, task: tasks.Task, outcome: Outcome) -> None:
         absent = isinstance(task, Scan) and task.presence == Presence.TARGET
-        directories = [(name, int(Presence.TARGET)) for name, is_directory in outcome.extras if is_directory]
+        # What is in a directory that stands in the way goes on record, and is counted, like any other extras.
+        directories = [name for name, is_directory in outcome.extras if is_directory] + outcome.blocked
         if directories:
-            self._add_directories(directory, directories)
+            self.frontier.add(directory, [(name, int(Presence.TARGET)) for name in directories])
         if self.rules.mode == "sync":
-            self.state.add_extras(
-                self.pair, [(join(directory, name), is_dir, not absent) for name, is_dir in outcome.extras]
-            )
+            top = Top.BELOW if absent else Top.NOTHING
+            extras = [(join(directory, name), is_directory, top) for name, is_directory in outcome.extras]
+            extras += [(join(directory, name), True, Top.OTHER) for name in outcome.blocked]
+            self.state.add_extras(self.pair, extras)
 
     def _links(self, flight: Flight, outcome: Outcome) -> None:
         """Files with several names: the first name of each inode is treated like any file, the others wait."""
         directory = _directory(flight.task)
         rows = [row for row in outcome.linked if row[1] is not None]
-        names = [(facts[7], facts[8], join(directory, name), False) for name, facts, _ in rows if facts]
+        names = [(facts[DEV], facts[IDENT], join(directory, name), False) for name, facts, _ in rows if facts]
         firsts = self.state.add_links(self.pair, names)
+        if self.rules.mode == "check":
+            # Each of these names is in sync; the others of an inode are counted when they are compared with the first.
+            counted = [facts for (_, facts, _), first in zip(rows, firsts, strict=True) if first is None and facts]
+            self._add("equal_files", len(counted))
+            self._add("equal_bytes", sum(facts[SIZE] for facts in counted if is_file(facts)))
+            return
         # The name that is copied stands first in its group, whatever its path: the others are linked to it.
         leaders = [(*name[:3], True) for name, first in zip(names, firsts, strict=True) if first is None]
         self.state.add_links(self.pair, leaders)
@@ -519,7 +477,7 @@ class Coordinator:
         known = self.backlog.open.get(flight.directory)
         if outcome.fatal is not None:
             # Not seen to its end: it stays queued and is listed again, whatever of it is on record.
-            self._held.discard(flight.directory)
+            self.frontier.held.discard(flight.directory)
             return
         if known is not None:
             known.scanning = False
@@ -532,10 +490,10 @@ class Coordinator:
                 self._settle(known, follow)
                 return
             self.state.finish_directory(self.run, flight.directory, DirectoryStatus.SCANNED)
-            self._held.discard(flight.directory)
+            self.frontier.held.discard(flight.directory)
             self._settle(known, follow)
             return
-        self._held.discard(flight.directory)
+        self.frontier.held.discard(flight.directory)
         if self.stopping and not outcome.listed:
             return  # it stays queued and is listed again
         status = DirectoryStatus.FAILED if failed else DirectoryStatus.DONE
@@ -552,7 +510,7 @@ class Coordinator:
         elif known.light and known.id not in self.backlog.open:
             # What was not on record is done; the rest is, and is read back from there.
             self.state.finish_directory(self.run, known.id, DirectoryStatus.SCANNED)
-            self._held.discard(known.id)
+            self.frontier.held.discard(known.id)
 
     def _submit_finish(self, closed: Open) -> None:
         self._finishing[closed.id] = closed
@@ -569,7 +527,7 @@ class Coordinator:
 
     def _finished(self, flight: Flight, outcome: Outcome) -> None:
         closed = self._finishing.pop(flight.directory, None)
-        self._held.discard(flight.directory)
+        self.frontier.held.discard(flight.directory)
         if outcome.fatal is not None or closed is None:
             return
         digest = None if closed.failed or outcome.failed else closed.digest
@@ -590,7 +548,7 @@ class Coordinator:
     def _gauges(self) -> None:
         self.report.gauge("pending_files", self.stats.pending_files)
         self.report.gauge("pending_bytes", self.stats.pending_bytes)
-        complete = not self.frontier and not self.frontier_on_disk and not self.scanning
+        complete = not self.frontier and not self.scanning
         self.report.gauge("scan_complete", float(complete))
         self.report.gauge("threads", self.pool.threads)
         self.report.gauge("total_bytes", self.moved_before + self.stats.copied_bytes)

@@ -8,15 +8,21 @@ Deleting is what a mirror may get wrong only once, so everything speaks against 
   lies beneath);
 * more extras than `max_delete` delete nothing at all;
 * each name, or the topmost absent directory above it, is looked at once more at the source.
+
+What lies in a directory that stands where the source has a file is an extra like any other. Such files
+come after the deletes; where nothing may be deleted they fail.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import groupby
 
-from dunlin.model import Stats
+from dunlin.model import Stats, join
+from dunlin.transfer import keep
+from dunlin.transfer.outcome import Outcome
 from dunlin.workers.coordinator import Coordinator
-from dunlin.workers.tasks import Delete, Finish, Join
+from dunlin.workers.tasks import Delete, Finish, Join, Place
 
 AT_LEAST = 100
 """Deletes that the default of `max_delete` always allows."""
@@ -25,7 +31,7 @@ _PAGE = 1_000
 
 
 def join_links(crew: Coordinator) -> None:
-    """Make the remembered names of each inode names of one inode at the destination."""
+    """Make the remembered names of each inode names of one inode at the destination; `check` only compares them."""
     for group in crew.state.link_groups(crew.pair):
         if crew.stopping:
             return
@@ -73,6 +79,36 @@ def delete_extras(crew: Coordinator) -> None:
             _keep_pace(crew)
         crew.drain()
     crew.drain()
+
+
+def place_blocked(crew: Coordinator) -> None:
+    """Bring the names in sync where directories stood that are deleted now."""
+    for directory, names in _blocked(crew):
+        if crew.stopping:
+            return
+        known = crew.state.digests(crew.pair, [directory]).get(directory)
+        crew.submit(Place(directory, names), known.id if known is not None else 0)
+        crew.touched.add(directory)
+        _keep_pace(crew)
+    crew.drain()
+    crew.crawl()
+
+
+def leave_blocked(crew: Coordinator, why: str) -> None:
+    """Let the names fail where directories stand that may not be deleted."""
+    for directory, names in _blocked(crew):
+        outcome = Outcome()
+        for name in names:
+            outcome.fail(name, keep.still_blocked(join(directory, name), why))
+        crew.add(outcome, directory, rows=True)
+
+
+def _blocked(crew: Coordinator) -> Iterator[tuple[str, tuple[str, ...]]]:
+    after: str | None = None
+    while page := crew.state.blocked(crew.pair, _PAGE, after):
+        after = page[-1]
+        for directory, paths in groupby(page, key=lambda path: path.rpartition("/")[0]):
+            yield directory, tuple(path.rpartition("/")[2] for path in paths)
 
 
 def dress_touched(crew: Coordinator) -> None:

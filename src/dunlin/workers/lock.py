@@ -12,13 +12,13 @@ where no state tells of them.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from dunlin.errors import DunlinError, ErrorKind, translate
+from dunlin.hashing import blake2b
 
 _REMEMBERED = 200
 """Runs cut short one after the other, of which the lock file tells."""
@@ -36,7 +36,7 @@ class RunLock:
 
     def __init__(self, destination: str, directory: str) -> None:
         self.dead: frozenset[str] = frozenset()
-        name = hashlib.blake2b(destination.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
+        name = blake2b(destination.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
         self.path = os.path.join(directory, f"dunlin-{name}.lock")
         self._destination = destination
         try:

@@ -11,25 +11,29 @@ groups: as many ahead as a mover does in `AHEAD_SECONDS`, and what they became c
 
 Movers are forked where no native runtime with threads of its own is loaded, which is always the case
 between local stores, and spawned otherwise, or to replace one that died.
+
+What only movers need (sockets, `mover` itself) is imported when the first one starts: most runs have none.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import pickle
-import selectors
-import socket
-import subprocess
 import sys
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.pace.bucket import Bucket
-from dunlin.workers import mover
 from dunlin.workers.setup import Setup, token
-from dunlin.workers.wire import Wire
+
+if TYPE_CHECKING:
+    import selectors
+    import socket
+    import subprocess
+
+    from dunlin.workers.wire import Wire
 
 AHEAD = (2, 64)
 """Fewest and most units that wait at a mover beyond those its threads work on."""
@@ -41,7 +45,7 @@ AHEAD_SECONDS = 0.12
 """Work that waits at a mover, as far as units are that small."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Mover:
     """The parent's side of one mover."""
 
@@ -55,10 +59,10 @@ class Mover:
 
 
 class Arrival(NamedTuple):
-    """What came from a mover: `kind` is "done", "part", "fault", "task", "end" or "lost".
+    """What came from a mover: `kind` is "done", "part", "fault", "task", "end", "lost" or "gone".
 
-    `unit` is the unit's number (for "task" and "end": the mover's), `body` the rest of the message; for
-    "lost" the unit's mover died, and `body` holds its token and whether the unit was announced as begun.
+    `unit` is the unit's number (for "task", "end" and "gone", which tells that it died: the mover's), `body` the
+    rest of the message; for "lost" it holds the dead mover's token and whether the unit was announced as begun.
     """
 
     kind: str
@@ -85,11 +89,16 @@ class Pool:
         self._keep_open = keep_open
         self._movers: dict[int, Mover] = {}
         self._next = 0
-        self._selector = selectors.DefaultSelector()
         self.threads = 1
         self.deaths = 0
         self._ahead = AHEAD[0]
         self._unit_seconds = AHEAD_SECONDS
+
+    @cached_property
+    def _selector(self) -> selectors.BaseSelector:
+        import selectors
+
+        return selectors.DefaultSelector()
 
     @property
     def started(self) -> bool:
@@ -118,6 +127,12 @@ class Pool:
             self._launch(self._start)
 
     def _launch(self, how: str) -> None:
+        import selectors
+        import socket
+
+        from dunlin.workers import mover
+        from dunlin.workers.wire import Wire
+
         number = self._next
         self._next += 1
         ours, theirs = socket.socketpair()
@@ -137,6 +152,8 @@ class Pool:
         theirs.close()
         wire = Wire(ours)
         if how != "fork":
+            import pickle
+
             data = pickle.dumps(self._setup)
             ours.sendall(len(data).to_bytes(8, "big") + data)
         self._movers[number] = Mover(number, wire, pid, child)
@@ -145,6 +162,8 @@ class Pool:
             wire.send(("threads", self.threads))
 
     def _spawn(self, theirs: socket.socket, number: int) -> subprocess.Popen[bytes]:
+        import subprocess
+
         words = [str(theirs.fileno()), str(self._bucket.fileno()), str(number), str(os.getpid())]
         fds = (theirs.fileno(), self._bucket.fileno(), *self._keep_open)
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -222,7 +241,8 @@ class Pool:
                 raise DunlinError("go on", "", ErrorKind.INTERNAL, reason, "the messages above may say why")
             self._launch("spawn")
         name = token(self._setup.rules, m.number)
-        return [Arrival("lost", unit, (name, unit in m.begun)) for unit in sorted(m.units)]
+        lost = [Arrival("lost", unit, (name, unit in m.begun)) for unit in sorted(m.units)]
+        return [Arrival("gone", m.number, ()), *lost]
 
     def _reap(self, m: Mover) -> None:
         if m.child is not None:
@@ -239,4 +259,5 @@ class Pool:
         for m in self._movers.values():
             self._reap(m)
         self._movers.clear()
-        self._selector.close()
+        if self._next:
+            self._selector.close()

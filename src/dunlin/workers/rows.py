@@ -30,10 +30,14 @@ def put_rows(
         waiting: waiting files get rows (see `docs/decisions/0003-waiting-files.md`).
         fresh: no file of the directory had a row before.
     """
-    if outcome.copied:
+    etags = outcome.etags
+    if outcome.copied and etags:
+        rows = [_file_row(row, FileStatus.SYNCED, checksum, etags.get(row[0])) for row in outcome.copied]
+        state.put_files(run, directory, rows, fresh=fresh)
+    elif outcome.copied:
         state.put_synced(run, directory, outcome.copied, checksum, fresh=fresh)
     if outcome.seen:
-        rows = [_file_row(row, FileStatus.SYNCED, checksum) for row in outcome.seen]
+        rows = [_file_row(row, FileStatus.SYNCED, checksum, etags.get(row[0])) for row in outcome.seen]
         state.put_files(run, directory, rows, written=False)
     if outcome.waiting and waiting:
         rows = [_file_row(as_row(name, facts), FileStatus.PENDING) for name, facts, _, _ in outcome.waiting]
@@ -49,7 +53,9 @@ def put_rows(
         state.forget_missing(directory, [name for name in outcome.vanished if name])
 
 
-def _file_row(row: Copied, status: FileStatus, algorithm: str | None = None) -> tuple[object, ...]:
+def _file_row(
+    row: Copied, status: FileStatus, algorithm: str | None = None, etag: str | None = None
+) -> tuple[object, ...]:
     name, size, mtime, ctime, birth, mode, uid, gid, digest = row
     used = algorithm if digest is not None else None
-    return (name, size, mtime, ctime, birth, mode, uid, gid, None, None, used, digest, int(status), None, None)
+    return (name, size, mtime, ctime, birth, mode, uid, gid, etag, None, used, digest, int(status), None, None)

@@ -11,15 +11,18 @@ is safe.
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import marshal
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from dunlin import plan
 from dunlin.compare import RUN, Side, merge
 from dunlin.compare.listing import Named, OrderError
 from dunlin.errors import DunlinError, ErrorKind
+from dunlin.hashing import blake2b
 from dunlin.model import (
+    BARE_DIRECTORY,
     CTIME,
     DEV,
     DIRECTORY_BITS,
@@ -40,11 +43,14 @@ from dunlin.model import (
     join,
 )
 from dunlin.report import Level
-from dunlin.stores.base import Lists, MakesDirs, Order, power
-from dunlin.transfer.directory import as_copied, births, carry_out, dress_directory
+from dunlin.stores.base import Lists, MakesDirs, Order, Walks, power
+from dunlin.transfer.content import as_copied, births
+from dunlin.transfer.directory import carry_out, dress_directory
 from dunlin.transfer.outcome import Outcome, Presence
 from dunlin.transfer.site import STREAM
+from dunlin.workers import leftover
 from dunlin.workers.context import STALE, TEMPORARY, Context
+from dunlin.workers.flat import Carried, directory_names, unpacked
 from dunlin.workers.tally import tally
 from dunlin.workers.tasks import Scan
 
@@ -56,10 +62,49 @@ Emit = Callable[[Outcome], None]
 
 def scan(context: Context, task: Scan, emit: Emit) -> Outcome:
     """Do one directory; `emit` gets an outcome for every window but the last, which is returned."""
+    told: Counter[str] = Counter()
+
+    def tell(part: Outcome) -> None:
+        told.update(part.counts)
+        emit(part)
+
     try:
-        return _Scan(context, task, emit).run()
+        return _Scan(context, task, tell).run()
     except OrderError:
-        return _Scan(context, task, emit, proven=False).run()
+        return _scan_again(context, task, emit, told)
+
+
+_SEEN = (
+    *("scanned_files", "scanned_directories", "scanned_bytes", "equal_files", "equal_bytes", "skipped_files"),
+    *("extra_files", "extra_directories", "missing_files", "missing_directories", "differing_files", "verified_files"),
+    *("pending_files", "pending_bytes", "vanished_files", "failed_files"),
+)
+"""Counts of names that were looked at, whatever was done about them. Not the errors, which speak against deleting."""
+
+_DONE = ("copied_files", "created_links", "created_specials", "metadata_entries")
+"""Counts of names that are in sync when they are seen for a second time."""
+
+
+def _scan_again(context: Context, task: Scan, emit: Emit, told: Counter[str]) -> Outcome:
+    """Do a directory whose listing turned out not to be in order, after windows with the counts `told` have gone out.
+
+    What was counted then is taken off what is counted now, so that every name counts once.
+    """
+    owed = Counter({name: told[name] for name in _SEEN})
+    owed["equal_files"] += sum(told[name] for name in _DONE)
+    owed["equal_bytes"] += told["copied_bytes"]
+
+    def settle(part: Outcome) -> Outcome:
+        for name in owed:
+            paid = min(owed[name], part.counts[name])
+            owed[name] -= paid
+            part.counts[name] -= paid
+        part.again = bool(told)
+        return part
+
+    second = _Scan(context, task, lambda part: emit(settle(part)), proven=False)
+    second.fresh = second.fresh and not told
+    return settle(second.run())
 
 
 class _Scan:
@@ -81,16 +126,22 @@ class _Scan:
         self.source_failed = False
         self.huge = False
         self.left_alone = False
-        self.hash = hashlib.blake2b(context.seed, digest_size=16)
+        # Its parent's unit has just made it, and no other unit works in it before this one's first outcome.
+        self.fresh = task.presence == Presence.SOURCE
+        self.hash = blake2b(context.seed, digest_size=16)
         self.outcome = Outcome()
+        self.below = {True: Carried(), False: Carried()}  # the source's sub-directories, the destination's
 
     def run(self) -> Outcome:
         """The outcome of the last window; the listings go on into whichever is current."""
         self._run()
+        self._attach(self.outcome)
         return self.outcome
 
     def _run(self) -> None:
         outcome = self.outcome
+        if self.task.sweep and self.rules.mode == "sync":
+            self._sweep_root(outcome)
         source_facts, source = self._open_source(outcome)
         if source is None and self.task.presence != Presence.TARGET:
             return
@@ -110,7 +161,8 @@ class _Scan:
         if self.rules.selection.sized:
             same = self._sized_and(same)
         try:
-            for difference in merge(source or Side(None), target, same, self.context.collate, matched):
+            sides = (source or Side(None), target)
+            for difference in merge(*sides, same, self.context.collate, matched, self.context.apart):
                 self._window(difference, policy, outcome, matched)
                 if outcome.fatal is not None:
                     outcome.digest = None
@@ -130,7 +182,8 @@ class _Scan:
         if self.task.presence == Presence.TARGET:
             return None, None
         try:
-            facts = self.site.source.stat(self.directory).facts
+            bare = not self.site.source.caps.directories
+            facts = BARE_DIRECTORY if bare else self.site.source.stat(self.directory).facts
             side = self._side(self.site.source, self._listing(self.site.source, True))
         except DunlinError as error:
             if error.kind is ErrorKind.NOT_FOUND and self.directory:
@@ -181,7 +234,7 @@ class _Scan:
         skip = rules.skip_source if is_source else rules.skip_target
         inodes = self.context.root_inodes
         try:
-            for batch in store.list(self.directory):
+            for batch in self._listed(store, is_source):
                 names = batch
                 if ".dunlin-" in "/".join([name for name, _ in batch]):
                     names = [named for named in names if not self._temporary(named, is_source)]
@@ -199,12 +252,32 @@ class _Scan:
                     ]
                 if deep:
                     names = [named for named in names if named[1][MODE] & TYPE_BITS != DIRECTORY_BITS]
+                names = self.context.timed(self.directory, names, is_source)
                 if is_source:
                     self._take_in(names)
                 yield names
         except DunlinError:
             self.source_failed = is_source
             raise
+
+    def _listed(self, store: Lists, is_source: bool) -> Iterator[list[Named]]:
+        """The names of the directory: by a flat listing where that saves requests."""
+        travelled = self.task.listing if is_source else self.task.there
+        if travelled is not None:
+            return directory_names(unpacked(travelled), self.below[is_source])
+        # A filter may keep whole subtrees out, which a flat listing would read all the same.
+        walks = power(store, Walks) if self.context.flat[is_source] else None
+        if walks is None:
+            return store.list(self.directory)
+        return directory_names(walks.walk(self.directory), self.below[is_source])
+
+    def _attach(self, outcome: Outcome) -> None:
+        """Give sub-directories what is known of them already."""
+        for name, _ in outcome.subdirectories:
+            for mine, theirs in ((self.below[True], outcome.below), (self.below[False], outcome.below_target)):
+                listing = mine.take(name)
+                if listing is not None:
+                    theirs[name] = listing
 
     def _take_in(self, names: list[Named]) -> None:
         sizes = [what[SIZE] for _, what in names if what[MODE] & TYPE_BITS != DIRECTORY_BITS and self._sized(what)]
@@ -232,7 +305,7 @@ class _Scan:
         ]
 
     def _temporary(self, named: Named, is_source: bool) -> bool:
-        """Whether it is a temporary file of dunlin; at the destination those of dead runs are removed."""
+        """Whether it is a temporary file or a stage of dunlin; at the destination those of dead runs are removed."""
         match = TEMPORARY.fullmatch(named[0])
         if match is None:
             return False
@@ -241,7 +314,7 @@ class _Scan:
             dead = match[1] in self.rules.dead or token in self.task.sweep
             if dead or self.context.now() - named[1][CTIME] > STALE:
                 try:
-                    self.site.target.delete([join(self.directory, named[0])])
+                    leftover.remove(self.site.target, join(self.directory, named[0]), named[1])
                 except DunlinError as error:
                     self.outcome.tell(Level.WARN, "temporary.kept", str(error))
         return True
@@ -275,7 +348,7 @@ class _Scan:
             self.huge = True
             outcome.recorded = self.task.digest == HUGE
             return
-        self.hash.update(fingerprint(source.first, self.context.span))
+        self.hash.update(fingerprint(source.first, self.context.version))
         outcome.digest = self.hash.digest()
         outcome.recorded = outcome.digest == self.task.digest
 
@@ -314,14 +387,17 @@ class _Scan:
             tally(self.context, self.directory, operations, outcome)
         elif operations:
             failed = len(outcome.failed) + len(outcome.vanished)
-            carry_out(self.site, self.directory, self._within_budget(operations, outcome), outcome)
+            carry_out(self.site, self.directory, self._within_budget(operations, outcome), outcome, self.fresh)
             self.failures += len(outcome.failed) + len(outcome.vanished) - failed
+        self.fresh = False
         self.waiting = self.waiting or bool(outcome.waiting)
-        self.incomplete = self.incomplete or bool(outcome.linked)
+        self.incomplete = self.incomplete or bool(outcome.linked or outcome.blocked)
         if matched:
             files = [named for named in difference.matched if named[1][MODE] & TYPE_BITS == FILE_BITS]
             born = births(self.site, self.directory, [name for name, _ in files])
             outcome.seen += [as_copied(*named, None, birth) for named, birth in zip(files, born, strict=True)]
+            if self.site.source.caps.far:
+                outcome.etags.update((name, what[IDENT]) for name, what in files)
 
     def _within_budget(self, operations: list[Operation], outcome: Outcome) -> list[Operation]:
         """What this unit does itself; files beyond its budget, and large ones, are handed back."""
@@ -364,6 +440,7 @@ class _Scan:
     def _flush(self, outcome: Outcome) -> Outcome:
         """Send what a window brought and go on with an empty outcome."""
         outcome.unfinished = True
+        self._attach(outcome)
         self.emit(outcome)
         self.outcome = Outcome()
         return self.outcome
@@ -388,12 +465,34 @@ class _Scan:
             return
         outcome.complete = not (self.left_alone or self.incomplete or self.huge or outcome.recorded)
         outcome.unfinished = self.waiting
+        self._dress_above(outcome)
         if not self.waiting:
             finish(self.context, self.directory, source, outcome)
+
+    # ---- after a kill ----
+
+    def _sweep_root(self, outcome: Outcome) -> None:
+        """Movers died over this unit: their stages lie in the root, which is not listed again."""
+        for error in leftover.sweep(self.site.target, "", lambda run, mover: run + mover in self.task.sweep):
+            outcome.tell(Level.WARN, "temporary.kept", str(error))
+
+    def _dress_above(self, outcome: Outcome) -> None:
+        """The unit may have been cut short between the rename of its stage and the times of the directory above.
+
+        Units that are done again do not know whether the destination has their directory; the others know.
+        """
+        above = self.directory.rpartition("/")[0]
+        if not above or self.task.presence != Presence.UNKNOWN:
+            return
+        with contextlib.suppress(DunlinError):
+            source, target = self.site.source.stat(above).facts, self.site.target.stat(above).facts
+            dress_directory(self.site, above, source, target, outcome)
 
 
 def finish(context: Context, directory: str, source: Facts, outcome: Outcome) -> None:
     """Give the directory its own metadata, now that nothing in it changes any more."""
+    if source[MTIME] is None or not context.site.target.caps.directories:
+        return  # one side has no directories of its own, so there is nothing to give or nobody to take it
     try:
         target = context.site.target.stat(directory).facts
         dress_directory(context.site, directory, source, target, outcome)
@@ -401,10 +500,18 @@ def finish(context: Context, directory: str, source: Facts, outcome: Outcome) ->
         outcome.fail("", error, count="failed_directories")
 
 
-def fingerprint(names: list[Named], span: int = 5) -> bytes:
-    """Bytes that differ when any name, kind, size, mtime, mode or owner in the listing differs.
+def fingerprint(names: list[Named], version: Callable[[Facts], object]) -> bytes:
+    """Bytes that differ when any name, kind, or version of a file in the listing differs.
 
-    `span`: how many facts of each file count; with 6 also the ctime, which shows changed attributes.
+    `version`: the facts of a file that count.
     """
-    known = [(name, what[:1] if what[MODE] & TYPE_BITS == DIRECTORY_BITS else what[:span]) for name, what in names]
-    return marshal.dumps(sorted(known), 2)
+    known = [
+        (name, what[:1] if what[MODE] & TYPE_BITS == DIRECTORY_BITS else version(what)) for name, what in names
+    ]
+    # The names decide the order, and the kind where an object store has a file and a directory of one name.
+    known.sort(key=_name_and_kind)
+    return marshal.dumps(known, 2)
+
+
+def _name_and_kind(known: tuple[str, object]) -> tuple[str, int]:
+    return known[0], len(known[1])  # type: ignore[arg-type]

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from dunlin.pace.bucket import Bucket
 from dunlin.report import Report
 from dunlin.stores.base import Caps
 from dunlin.stores.local.writing import WriteOptions
-from dunlin.stores.open import open_store
+from dunlin.stores.open import Far, open_store
 from dunlin.transfer import Options
 from dunlin.transfer.site import Site
 from dunlin.workers.context import Context, Rules
+
+if TYPE_CHECKING:  # loaded only where a store is far away
+    from dunlin.pace.gate import Gate
+    from dunlin.transfer.hands import Hands
 
 MOVER_DIGITS = 2
 """Hexadecimal digits by which a mover's number follows the run in the names of its temporary files."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
+class Setup(NamedTuple):
     """Everything but the units: plain, so that a spawned process can receive it.
 
     Attributes:
@@ -29,6 +32,9 @@ class Setup:
         options, rules: how to transfer, look and decide.
         budget: bytes of buffers for all pipelines of one mover.
         target_caps: what was found out about the destination.
+        source_far, target_far: what a side is told that is an object store; None for others.
+        hands: files under way at a time in one mover, where a side is an object store.
+        known, pair: the state file, for what it remembers of the pair's objects; "" for nothing.
     """
 
     source: str
@@ -39,6 +45,11 @@ class Setup:
     backup_prefix: str = ""
     budget: int = 32 << 20
     target_caps: Caps | None = None
+    source_far: Far | None = None
+    target_far: Far | None = None
+    hands: int = 16
+    known: str = ""
+    pair: int = 0
 
 
 def token(rules: Rules, number: int) -> str:
@@ -56,13 +67,15 @@ def build(setup: Setup, bucket: Bucket, number: int, report: Report) -> Context:
         sparse=options.sparse,
         limited=lambda: bucket.rate > 0,
     )
-    source = open_store(setup.source)
+    gate, hands = _far_reaching(setup, bucket)
+    source = open_store(setup.source, far=_told(setup.source_far, gate))
     refused: dict[str, str] = {}
     target = open_store(
         setup.target,
         options=write,
         caps=setup.target_caps,
         on_refused=lambda what, error: refused.update({what: error.reason}),
+        far=_told(setup.target_far, gate),
     )
     backup = open_store(setup.backup, options=write) if setup.backup else None
     if setup.backup_prefix:
@@ -77,5 +90,26 @@ def build(setup: Setup, bucket: Bucket, number: int, report: Report) -> Context:
         report=report,
         backup=backup,
         backup_prefix=setup.backup_prefix,
+        hands=hands,
+        gate=gate,
     )
-    return Context(site, setup.rules, time.time_ns, refused)
+    known = None
+    if gate is not None and setup.known:
+        from dunlin.state.known import KnownFiles
+
+        known = KnownFiles(setup.known, setup.pair)
+    return Context(site, setup.rules, time.time_ns, refused, known)
+
+
+def _far_reaching(setup: Setup, bucket: Bucket) -> tuple[Gate | None, Hands | None]:
+    """What carries many files at a time, where a side is an object store."""
+    if setup.source_far is None and setup.target_far is None:
+        return None, None
+    from dunlin.pace.gate import Gate
+    from dunlin.transfer.hands import Hands
+
+    return Gate(setup.hands, lambda: bucket.stopped), Hands(setup.hands)
+
+
+def _told(far: Far | None, gate: Gate | None) -> Far | None:
+    return None if far is None else far._replace(gate=gate)

@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from dunlin import hashing
 from dunlin.errors import DunlinError
-from dunlin.model import DIRECTORY_BITS, MODE, RDEV, SIZE, TYPE_BITS, Action, Entry, Kind, Operation, Row, join
-from dunlin.plan import same_meta
+from dunlin.model import (
+    DEV,
+    DIRECTORY_BITS,
+    IDENT,
+    MODE,
+    NLINK,
+    RDEV,
+    SIZE,
+    TYPE_BITS,
+    Action,
+    Entry,
+    Kind,
+    Operation,
+    Row,
+    is_file,
+    join,
+)
+from dunlin.plan import decide_content, same_meta
 from dunlin.report import Level
 from dunlin.stores.base import MakesLinks, SetsMeta, power
 from dunlin.transfer import keep
@@ -13,6 +29,7 @@ from dunlin.transfer.directory import dressed
 from dunlin.transfer.outcome import Outcome, Presence
 from dunlin.transfer.stream import digest_of
 from dunlin.workers.context import Context
+from dunlin.workers.tasks import Join
 
 _VERBS = {
     Action.COPY: "copy",
@@ -72,10 +89,24 @@ def _one(context: Context, directory: str, operation: Operation, row: Row, outco
         there = target is not None and not operation.clear
         outcome.subdirectories.append((name, int(Presence.BOTH if there else Presence.SOURCE)))
         return
+    policy = context.rules.policy
+    several = source is not None and policy.hard_links and source[NLINK] > 1
+    if action is Action.HARD and source is not None:
+        if is_file(source):
+            action, _ = decide_content(policy, source, target)
+        else:
+            # Whether the link or special file itself agrees is told by an operation of its own.
+            action = Action.LINK if source[MODE] & TYPE_BITS == Kind.LINK else Action.SPECIAL
+            if target is None or not _alike(context, action, path, row):
+                return
     if action is Action.VERIFY and _verified(context, path, row):
         outcome.counts["verified_files"] += 1
         action = Action.META
     if target is not None and not operation.clear and _alike(context, action, path, row):
+        if several:
+            # It counts when all names of the file have been seen.
+            outcome.linked += [row] if operation.action is Action.HARD else []
+            return
         outcome.counts["equal_files"] += 1
         outcome.counts["equal_bytes"] += facts[SIZE] if action is Action.META else 0
         return
@@ -89,6 +120,27 @@ def _one(context: Context, directory: str, operation: Operation, row: Row, outco
         _tell(outcome, "missing" if target is None else "differ", path, facts[SIZE])
 
 
+def compare_links(context: Context, task: Join, outcome: Outcome) -> None:
+    """Tell which names of one file of the source are not one file at the destination; all agree otherwise."""
+    first: tuple[str, tuple[object, object]] | None = None
+    for path in (task.first, *task.others):
+        try:
+            there = context.site.target.stat(path).facts
+        except DunlinError as error:
+            outcome.fail(path, error)
+            continue
+        inode = (there[DEV], there[IDENT])
+        if first is None:
+            first = (path, inode)
+        elif inode == first[1]:
+            outcome.counts["equal_files"] += 1
+            outcome.counts["equal_bytes"] += there[SIZE] if is_file(there) else 0
+        else:
+            outcome.counts["differing_files"] += 1
+            outcome.counts["pending_files"] += 1
+            _tell(outcome, "differ", path, 0, f"no hard link of {first[0]}")
+
+
 def _cleared(context: Context, path: str, outcome: Outcome) -> None:
     """What goes with a directory that stands where a file belongs; raises what would keep it from going."""
     site = context.site
@@ -100,13 +152,19 @@ def _cleared(context: Context, path: str, outcome: Outcome) -> None:
         return
     if not rules.policy.delete:
         return
-    gone = keep.to_clear(site, path) if planned else keep.contents(site.target, path)
-    for entry in gone:
+    if planned:
+        keep.check_clear(site, path)
+    full = False
+    for entry in keep.contents(site.target, path):
+        full = True
         if not (planned or keep.takes(rules.selection, entry)):
             continue
         is_directory = entry.kind is Kind.DIRECTORY
         outcome.counts["extra_directories" if is_directory else "extra_files"] += 1
         _tell(outcome, "delete" if planned else "extra", entry.path, entry.size)
+    if planned and full:
+        # It is deleted with what is in it, and counts like that.
+        outcome.counts["extra_directories"] += 1
 
 
 def _keeps(context: Context, path: str) -> bool:

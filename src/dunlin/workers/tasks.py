@@ -20,6 +20,8 @@ class Scan(NamedTuple):
         digest: fingerprint of the source listing on record; None: not (completely) on record.
         suspect: the content at the destination may be lost (other boot): compare it.
         sweep: tokens of movers that died, whose temporary files are removed.
+        listing, there: what lies below it on the source's and the destination's side, as a flat listing of a
+            directory above it told (`flat`); None: list it.
     """
 
     directory: str
@@ -29,6 +31,8 @@ class Scan(NamedTuple):
     digest: bytes | None = None
     suspect: bool = False
     sweep: tuple[str, ...] = ()
+    listing: bytes | None = None
+    there: bytes | None = None
 
 
 Turn = tuple[str, int, int, bool]
@@ -71,15 +75,32 @@ class Join(NamedTuple):
     others: tuple[str, ...]
 
 
+class Place(NamedTuple):
+    """Bring names in sync where a directory stood until now, which the delete phase has removed."""
+
+    directory: str
+    names: tuple[str, ...]
+
+
 class Record(NamedTuple):
     """List a huge directory at the source once more and put its files on record."""
 
     directory: str
 
 
-Task = Scan | Move | Finish | Delete | Join | Record
+Task = Scan | Move | Finish | Delete | Join | Place | Record
 
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Scan, Move, Finish, Delete, Join, Record)}
+def again(task: Task, token: str) -> Task:
+    """The unit to be done after the mover with that token died over it: it looks at the destination, and sweeps."""
+    if isinstance(task, Scan):
+        presence = int(Presence.UNKNOWN if task.presence != Presence.TARGET else Presence.TARGET)
+        return Scan(task.directory, presence, task.files, suspect=task.suspect, sweep=(*task.sweep, token))
+    if isinstance(task, Move):
+        return Move(task.directory, task.turns, sweep=True, dead=(*task.dead, token))
+    return task
+
+
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Scan, Move, Finish, Delete, Join, Place, Record)}
 
 
 def pack(task: Task) -> tuple[Any, ...]:

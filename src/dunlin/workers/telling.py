@@ -61,7 +61,11 @@ class Telling:
         )
 
     def progress(self, arrival: Arrival) -> None:
-        """How far a mover is with a large file ("task"), or that it is through ("end")."""
+        """How far a mover is with a large file ("task"), that it is through ("end"), or that the mover is "gone"."""
+        if arrival.kind == "gone":
+            for key in [key for key in self._tasks if key[0] == arrival.unit]:
+                self._tasks.pop(key)[0].end()
+            return
         if arrival.kind == "end":
             shown = self._tasks.pop((arrival.unit, arrival.body[0]), None)
             if shown:

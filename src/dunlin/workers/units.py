@@ -6,17 +6,36 @@ import time
 from collections.abc import Callable
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.model import DEV, FILE_BITS, IDENT, MODE, TYPE_BITS, Action, Kind, Operation, Row, facts, is_file, join
-from dunlin.plan import decide_content, same_meta
+from dunlin.model import (
+    DEV,
+    FILE_BITS,
+    IDENT,
+    MODE,
+    TYPE_BITS,
+    Action,
+    Difference,
+    Facts,
+    Kind,
+    Operation,
+    Row,
+    facts,
+    is_directory,
+    is_file,
+    join,
+)
+from dunlin.plan import decide, decide_content, same_meta
 from dunlin.report import Level
 from dunlin.stores.base import MakesLinks, power
 from dunlin.transfer import keep
-from dunlin.transfer.directory import as_copied, births, carry_out, still_there
+from dunlin.transfer.content import as_copied, births, still_there
+from dunlin.transfer.directory import carry_out
 from dunlin.transfer.outcome import Outcome
-from dunlin.workers.context import TEMPORARY, Context
+from dunlin.workers.context import Context
 from dunlin.workers.effort import effort
+from dunlin.workers.leftover import sweep
 from dunlin.workers.scan import Emit, finish, scan
-from dunlin.workers.tasks import Delete, Finish, Join, Move, Record, Scan, Task
+from dunlin.workers.tally import compare_links
+from dunlin.workers.tasks import Delete, Finish, Join, Move, Place, Record, Scan, Task
 
 
 def run_unit(context: Context, task: Task, emit: Emit) -> Outcome:
@@ -96,13 +115,8 @@ def _with_target(context: Context, directory: str, row: Row) -> Row:
 
 def _sweep(context: Context, task: Move, outcome: Outcome) -> None:
     """Remove temporary files that a dead run or mover left in a directory that will not be listed."""
-    try:
-        for batch in context.site.target.list(task.directory):
-            for name, _ in batch:
-                match = TEMPORARY.fullmatch(name)
-                if match and (match[1] in context.rules.dead or match[1] + match[2] in task.dead):
-                    context.site.target.delete([join(task.directory, name)])
-    except DunlinError as error:
+    dead = context.rules.dead
+    for error in sweep(context.site.target, task.directory, lambda run, n: run in dead or run + n in task.dead):
         outcome.tell(Level.WARN, "temporary.kept", str(error))
 
 
@@ -121,15 +135,17 @@ def _delete(context: Context, task: Delete, outcome: Outcome, emit: Emit) -> Non
     site = context.site
     if task.absent and not _is_absent(context, task.directory, outcome):
         return
-    for name, is_directory in task.names:
+    for name, directory in task.names:
+        if directory and not site.target.caps.directories:
+            continue  # it went with the last name in it
         if site.bucket.stopped:
             outcome.end(DunlinError("delete", task.directory, ErrorKind.INTERRUPTED, "the run was stopped"))
             return
         path = join(task.directory, name)
         try:
-            if not task.absent and not _is_absent(context, path, outcome, is_directory):
+            if not task.absent and not _is_absent(context, path, outcome, directory):
                 continue
-            if is_directory:
+            if directory:
                 outcome.counts["deleted_directories"] += sum(site.target.delete([path]))
             else:
                 if site.backup is not None:
@@ -139,34 +155,73 @@ def _delete(context: Context, task: Delete, outcome: Outcome, emit: Emit) -> Non
                     outcome.counts["deleted_files"] += sum(site.target.delete([path]))
                 outcome.tell(Level.INFO, "file.deleted", path, path=path)
         except DunlinError as error:
-            if is_directory and error.kind is ErrorKind.EXISTS:
+            if directory and error.kind is ErrorKind.EXISTS:
                 # Names that the filters protect are still in it.
                 outcome.tell(Level.INFO, "directory.kept", f"{path}: not empty", path=path)
             elif error.kind is not ErrorKind.NOT_FOUND:
                 outcome.fail(name, error)
 
 
-def _is_absent(context: Context, path: str, outcome: Outcome, is_directory: bool = True) -> bool:
-    """The live look: whether the source really has no such name (or one that the filters exclude)."""
+def _is_absent(context: Context, path: str, outcome: Outcome, directory: bool = True) -> bool:
+    """The live look: whether the source really has no such name (or one that the filters exclude).
+
+    A directory is also absent when the source has something else of that name, or in the place of one above it.
+    """
     # What lies in an excluded directory is excluded with it, though no rule may name it.
-    if context.rules.delete_excluded and not context.rules.selection.explain(path, is_directory).takes_part:
+    if context.rules.delete_excluded and not context.rules.selection.explain(path, directory).takes_part:
         return True
     try:
-        context.site.source.stat(path)
+        there = context.site.source.stat(path).facts
     except DunlinError as error:
-        if error.kind is ErrorKind.NOT_FOUND:
+        # A path that leads through a link is refused: the link is what the source has.
+        if error.kind is ErrorKind.NOT_FOUND or (error.kind is ErrorKind.CHANGED and _ends_above(context, path)):
             return True
         outcome.counts["source_errors"] += 1
         raise
+    if directory and not is_directory(there):
+        return True
     outcome.tell(Level.WARN, "delete.refused", f"{path}: the source has it after all, not deleted", path=path)
     return False
 
 
+def _ends_above(context: Context, path: str) -> bool:
+    """Whether the source has something else than a directory in the place of one above `path`."""
+    parts = path.split("/")
+    for n in range(1, len(parts)):
+        try:
+            there = context.site.source.stat("/".join(parts[:n])).facts
+        except DunlinError:
+            return False
+        if not is_directory(there):
+            return True
+    return False
+
+
+def _place(context: Context, task: Place, outcome: Outcome, emit: Emit) -> None:
+    rows: list[Row] = []
+    for name in task.names:
+        path = join(task.directory, name)
+        try:
+            row = _with_target(context, task.directory, (name, still_there(context.site, path).facts, None))
+            if row[2] is not None and is_directory(row[2]):
+                raise keep.still_blocked(path, "what is in it was not deleted")
+        except DunlinError as error:
+            outcome.fail(name, error)
+            continue
+        rows.append(row)
+    carry_out(context.site, task.directory, decide(Difference(rows), context.rules.policy), outcome)
+
+
 def _join(context: Context, task: Join, outcome: Outcome, emit: Emit) -> None:
+    if context.rules.mode == "check":
+        compare_links(context, task, outcome)
+        return
     site = context.site
     links = power(site.target, MakesLinks)
     first: Row | None = None
     for path in (task.first, *task.others):
+        if outcome.fatal is not None:
+            return
         directory, _, name = path.rpartition("/")
         there: Row = (name, None, None)
         try:
@@ -179,12 +234,14 @@ def _join(context: Context, task: Join, outcome: Outcome, emit: Emit) -> None:
                 first = (path, None, there[2]) if there[2] is not None else None
                 continue
             assert first[2] is not None
-            if not _still_one(context, first[0], path):
+            what = _still_one(context, first[0], path)
+            if what is None:
                 # The source has changed since they were found: inode numbers are used again.
                 _copy_of_its_own(context, directory, there, outcome)
                 continue
             if there[2] is not None and there[2][7:9] == first[2][7:9]:
                 outcome.counts["equal_files"] += 1
+                outcome.joined.append((first[0], False, as_copied(path, what)))
                 continue
             if links is None:
                 raise DunlinError("link", path, ErrorKind.UNSUPPORTED)
@@ -192,6 +249,8 @@ def _join(context: Context, task: Join, outcome: Outcome, emit: Emit) -> None:
                 keep.keep(site, path)
             links.make_hard_link(first[0], path)
             outcome.counts["hard_links"] += 1
+            outcome.joined.append((first[0], True, as_copied(path, what)))
+            outcome.tell(Level.INFO, "file.linked", path, path=path)
         except DunlinError as error:
             if error.kind not in (ErrorKind.UNSUPPORTED, ErrorKind.DENIED, ErrorKind.IO):
                 outcome.fail(path, error)
@@ -200,15 +259,15 @@ def _join(context: Context, task: Join, outcome: Outcome, emit: Emit) -> None:
             _copy_of_its_own(context, directory, there, outcome)
 
 
-def _still_one(context: Context, first: str, path: str) -> bool:
-    """Whether the source still has both names for one inode."""
+def _still_one(context: Context, first: str, path: str) -> Facts | None:
+    """The facts of `path` if the source still has both names for one inode."""
     try:
         one, other = (context.site.source.stat(name).facts for name in (first, path))
     except DunlinError as error:
         if error.kind is not ErrorKind.NOT_FOUND:
             raise
-        return False
-    return bool(one[DEV] == other[DEV] and one[IDENT] == other[IDENT])
+        return None
+    return other if one[DEV] == other[DEV] and one[IDENT] == other[IDENT] else None
 
 
 def _copy_of_its_own(context: Context, directory: str, row: Row, outcome: Outcome) -> None:
@@ -228,7 +287,9 @@ def _copy_of_its_own(context: Context, directory: str, row: Row, outcome: Outcom
     if there is not None and action is Action.META and not policy.attributes and same_meta(policy, what, there):
         outcome.counts["equal_files"] += 1
         return
-    carry_out(context.site, directory, [Operation(action, [(name, what, there)])], outcome)
+    part = Outcome()
+    carry_out(context.site, directory, [Operation(action, [(name, what, there)])], part)
+    outcome.take_in(part, directory)
 
 
 def _record(context: Context, task: Record, outcome: Outcome, emit: Emit) -> None:
@@ -250,5 +311,6 @@ _DO: dict[type[Task], Callable[..., None]] = {
     Finish: _finish,
     Delete: _delete,
     Join: _join,
+    Place: _place,
     Record: _record,
 }

@@ -21,7 +21,7 @@ from tests.unit.test_architecture import script
 
 Run = Callable[..., Result]
 
-HEAVY = ("rich", "msgspec", "apsw", "awscrt", "blake3", "xxhash", "psutil")
+HEAVY = ("rich", "msgspec", "apsw", "awscrt", "blake3", "xxhash", "psutil", "yaml", "tomllib", "dunlin.config.schema")
 
 
 def commands() -> list[base.Command]:
@@ -53,7 +53,7 @@ def test_every_option_has_help_and_a_section(command: base.Command) -> None:
         assert option.section != "Other", option.flag
 
 
-@pytest.mark.parametrize("words", [["--version"], ["--help"], ["sync", "--help"], ["status", "--help"]])
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["sync", "--help"], ["status", "--help"], ["sync", "a"]])
 def test_what_is_asked_often_loads_nothing_heavy(words: list[str]) -> None:
     program = (
         "import sys\nfrom dunlin.cli.main import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
@@ -79,7 +79,7 @@ def test_version(dunlin: Run) -> None:
         (["sync", "--bwlimt", "3M"], "did you mean --bwlimit?"),
         (["sync", "-avz", "a", "b"], habits.HABITS["-z"]),
         (["sync", "--transfers", "4", "a", "b"], "use --workers N"),
-        (["sync"], "SOURCE and DESTINATION are missing"),
+        (["check"], "SOURCE and DESTINATION are missing"),
         (["sync", "a"], "DESTINATION is missing"),
         (["sync", "a", "b", "c", "d"], "more than SOURCE and DESTINATION: c d"),
         (["sync", "", "b"], "SOURCE is empty"),

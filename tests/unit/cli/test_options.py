@@ -151,6 +151,17 @@ VALUES = [
     (["--max-size", "1K"], "selection.max_size", 1024),
     (["--max-depth", "2"], "selection.max_depth", 2),
     (["--ignore-case"], "selection.ignore_case", True),
+    (["--batch-size", "5000"], "batch_size", 5000),
+    (["--watch"], "watch.interval", 300.0),
+    (["--watch", "--watch-interval", "2m"], "watch.interval", 120.0),
+    (["--watch-interval", "2m"], "watch", None),
+    (["--no-verify-checksums"], "verify", False),
+    (["--verify-checksums"], "verify", True),
+    (["--max-memory-mb", "256"], "limits.memory_bytes", 256 << 20),
+    (["--max-cpu-percent", "80"], "limits.cpu_percent", 80),
+    (["--auto-throttle"], "limits.auto_throttle", True),
+    (["--no-auto-throttle"], "limits.auto_throttle", False),
+    (["--throttle-threshold", "0.5"], "limits.throttle_threshold", 0.5),
 ]
 
 
@@ -166,6 +177,8 @@ def test_every_long_option_reaches_the_engine_or_the_output() -> None:
     elsewhere |= {"xattrs", "acls", "sparse", "in_place", "compare", "compare_checksum", "size_only", "bwlimit"}
     elsewhere |= {"include", "exclude", "include_from", "exclude_from", "filter_from", "files_from", "min_age"}
     elsewhere |= {"max_age", "dry_run", "update"}
+    elsewhere |= {"container", "output_path", "prefix", "config"}  # test_asking
+    elsewhere |= {option.name for option in parameters.credential_options()}  # test_asking, config/test_logins
     accepted = {"numeric_ids", "times", "recursive", "human_readable"}
     output = {"verbose", "quiet", "progress", "as_json", "log_level", "log_format"}
     for each in sync_command.params:
@@ -252,6 +265,8 @@ ENVIRONMENT = [
     ({"DUNLIN_LINKS": ""}, ["-a"], "policy.links", False),
     ({"DUNLIN_WORKERS": "0"}, [], "crew.workers", 0),
     ({"DUNLIN_WORKERS": "8"}, [], "crew.workers", 8),
+    ({"DUNLIN_PERFORMANCE_MAX_MEMORY_MB": "0"}, [], "limits.memory_bytes", 0),
+    ({"DUNLIN_WATCH_ENABLED": "true", "DUNLIN_WATCH_INTERVAL": "1m"}, [], "watch.interval", 60.0),
     ({"DUNLIN_CHECKSUM": ""}, [], "transfer.checksum", "none"),
     ({"DUNLIN_FSYNC": ""}, [], "transfer.fsync", "none"),
     ({"DUNLIN_STATE_DB": ""}, [], "state_db", "none"),

@@ -288,3 +288,27 @@ def test_a_proven_order_does_not_count_for_a_collated_pair() -> None:
     found = gather(merge(side, Side(None), SAME, fold))
     assert found.clashes == [["B", "b"]]
     assert sorted(row[0] for row in found.rows) == ["A", "a-"]
+
+
+@given(names, names, st.integers(1, 6), st.integers(1, 7), st.booleans())
+def test_object_stores_hold_a_file_and_a_directory_of_one_name(
+    source: list[Named], target: list[Named], run: int, batch: int, proven: bool
+) -> None:
+    def once(side: list[Named]) -> dict[tuple[str, bool], Facts]:
+        return {(name, is_directory(what)): what for name, what in side}
+
+    left, right = once(source), once(target)
+    sides = []
+    for side in (left, right):
+        listed = [(name, what) for (name, _), what in side.items()]
+        if proven:
+            listed.sort(key=key)
+        sides.append(Side(batches(listed, batch), proven=proven, run=run))
+    found = gather(merge(*sides, SAME, apart=True))
+    wanted = [
+        (one[0], left.get(one), right.get(one))
+        for one in left.keys() | right.keys()
+        if one[1] or left.get(one) is None or right.get(one) is None or left[one] != right[one]
+    ]
+    assert sorted(found.rows, key=by_row) == sorted(wanted, key=by_row)
+    assert not found.clashes

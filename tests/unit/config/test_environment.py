@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -28,12 +29,30 @@ def test_state_goes_to_the_state_home_or_below_home(monkeypatch: pytest.MonkeyPa
         assert config.user_state_dir() == "/home/x/.local/state/dunlin"
 
 
+def test_configuration_is_looked_for_in_the_config_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert config.user_config_dir() == str(tmp_path / "dunlin")
+    monkeypatch.setenv("HOME", "/home/x")
+    for ignored in ("", "relative/path"):
+        monkeypatch.setenv("XDG_CONFIG_HOME", ignored)
+        assert config.user_config_dir() == "/home/x/.config/dunlin"
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("APPDATA", "C:/Users/x")
+    assert config.user_config_dir() == os.path.join("C:/Users/x", "dunlin")
+
+
 def test_locks_go_to_the_runtime_directory_that_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)  # a user without /run/user
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert config.runtime_dir() == str(tmp_path)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing"))
     assert config.runtime_dir() == tempfile.gettempdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert config.runtime_dir() == str(tmp_path)
+    for ignored in ("", "relative/path", str(tmp_path / "missing")):
+        monkeypatch.setenv("TMPDIR", ignored)
+        monkeypatch.setattr(tempfile, "tempdir", "/asked")
+        assert config.runtime_dir() == "/asked"
 
 
 def test_a_job_without_the_variable_finds_the_locks_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +49,9 @@ class Places:
             "lock_wait": 0.0,
             "policy": Policy(links=True, perms=True),
         }
-        policy = {name: fields.pop(name) for name in Policy.__slots__ if name in fields}
+        policy = {name: fields.pop(name) for name in Policy._fields if name in fields}
         values.update(fields)
-        values["policy"] = replace(values["policy"], **policy)
+        values["policy"] = values["policy"]._replace(**policy)
         return SyncOptions(**values)
 
     def run(self, *, stop: Stop | None = None, report: Report | None = None, **fields: Any) -> Result:

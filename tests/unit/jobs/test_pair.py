@@ -153,10 +153,21 @@ def test_the_probe_finds_out_about_names_and_removes_what_the_dead_left(places: 
     pair = places.open()
     for token in ("0badc0de01", "c0ffee0001"):
         (places.target / f".dunlin-{token}-1.tmp").write_text("x")
+        (places.target / f".dunlin-{token}-2.tmp").mkdir()
+        (places.target / f".dunlin-{token}-2.tmp" / "f").write_text("x")
     probe_target(pair, "target", "aaaaaaaa", frozenset({"0badc0de"}))
-    assert [path.name for path in places.target.iterdir()] == [".dunlin-c0ffee0001-1.tmp"]
+    left = sorted(path.name for path in places.target.iterdir())
+    assert left == [".dunlin-c0ffee0001-1.tmp", ".dunlin-c0ffee0001-2.tmp"]
     assert pair.caps.case_sensitive
     assert pair.caps.preserves_form
+
+
+def test_what_does_not_go_is_no_reason_not_to_begin(places: Places) -> None:
+    pair = places.open()
+    theirs = places.target / ".dunlin-0badc0de01-2.tmp" / "directory"
+    theirs.mkdir(parents=True)
+    probe_target(pair, "target", "aaaaaaaa", frozenset({"0badc0de"}))
+    assert theirs.is_dir()
 
 
 # ---- policies ----
@@ -175,7 +186,7 @@ def test_others_give_no_file_away_and_only_their_own_groups(monkeypatch: pytest.
     monkeypatch.setattr(os, "getegid", lambda: 1000)
     monkeypatch.setattr(os, "getgroups", lambda: [1000, 27])
     resolved = resolve_policy(ASKED, FULL, FULL)
-    assert resolved == replace(ASKED, owner=False, groups=frozenset({1000, 27}))
+    assert resolved == ASKED._replace(owner=False, groups=frozenset({1000, 27}))
 
 
 @pytest.mark.parametrize("euid", [0, 1000])

@@ -6,7 +6,6 @@ import errno
 import os
 import sqlite3
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -358,6 +357,46 @@ def test_a_huge_directory_that_was_cut_short_is_listed_again(places: Places, mon
             path.unlink()
 
 
+def blocked(places: Places) -> None:
+    """`way` is a file at the source and a full directory at the destination."""
+    places.file("way")
+    (places.target / "way/sub").mkdir(parents=True)
+    for name in ("way/x", "way/sub/y"):
+        (places.target / name).write_text("in the way")
+
+
+def test_what_stands_in_the_way_is_cleared_by_the_run_that_goes_on(filled: Places) -> None:
+    blocked(filled)
+    first = interrupt(filled, delete=True)
+    assert (first.exit_code, first.stats.deleted_files) == (130, 0)
+    second = filled.run(delete=True)
+    assert (second.exit_code, second.continued, second.stats.deleted_files) == (0, True, 2)
+    assert in_sync(filled)
+
+
+def test_what_stands_in_the_way_stays_when_the_next_run_may_not_delete(filled: Places) -> None:
+    blocked(filled)
+    interrupt(filled, delete=True)
+    second = filled.run()
+    assert (second.exit_code, second.continued, second.stats.failed_files) == (23, False, 1)
+    assert (filled.target / "way/sub/y").exists()
+    (event,) = filled.report.named("file.failed")
+    assert "--delete-extras lets it be removed" in event.message
+    assert filled.run(delete=True).exit_code == 0
+    assert in_sync(filled)
+
+
+@pytest.mark.parametrize("count", ["deleted_files", "deleted_directories"])
+def test_a_stop_among_the_deletes_leaves_the_rest_to_the_next_run(filled: Places, count: str) -> None:
+    blocked(filled)
+    stop = Stop()
+    first = filled.run(stop=stop, report=Stopping(stop, 1, count), delete=True)
+    assert first.exit_code == 130
+    assert not (filled.target / "way").is_file()
+    assert filled.run(delete=True).exit_code == 0
+    assert in_sync(filled)
+
+
 def test_what_waits_is_on_record_when_the_run_is_cut_short(filled: Places) -> None:
     stop = Stop()
     first = filled.run(stop=stop, report=Stopping(stop, 1), crew=Crew(scan_first=True))
@@ -569,4 +608,4 @@ def test_crew_size(
     places: Places, monkeypatch: pytest.MonkeyPatch, crew: Crew, cores: int, movers: int, threads: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
-    assert crew_size(replace(places.options(), crew=crew)) == (movers, threads)
+    assert crew_size(places.options()._replace(crew=crew)) == (movers, threads)

@@ -43,6 +43,14 @@ def test_handed_out_directories_stay_queued_until_they_are_finished(state: State
     assert state.finished(run.id)
 
 
+def test_a_directory_is_of_the_run_that_set_it_last(state: State, pair: Pair, run: Run) -> None:
+    state.add_directories(run.id, [("bad\udcff", 0)])
+    assert state.is_of_run(run.id, "bad\udcff")
+    assert not state.is_of_run(run.id, "other")
+    second = state.begin_run(pair, {}, "boot-1", 1)
+    assert not state.is_of_run(second.id, "bad\udcff")
+
+
 def test_digest_is_kept_over_runs_and_void_once_rows_change(state: State, pair: Pair, run: Run) -> None:
     (number,) = state.add_directories(run.id, [("a", 0)])
     state.put_files(run.id, number, [synced("x")])

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from dunlin.report import NullReport
 from dunlin.state import Extra, LinkGroup, Pair, Run, State
+from dunlin.state.later import Top
 
 part = st.sampled_from(["a", "a-b", "a.txt", "b", "é", "\udcff"])
 
@@ -25,11 +26,22 @@ def test_children_come_before_their_parents(paths: set[str], limit: int) -> None
         assert not any(later.startswith(path + "/") for later in found[number + 1 :])
 
 
+def test_what_stands_in_the_way_of_something_else_is_found_again(state: State, pair: Pair) -> None:
+    state.add_extras(pair.id, [(f"d/{n}", True, Top.OTHER) for n in range(3)])
+    state.add_extras(pair.id, [("d/1/x", False, Top.BELOW), ("d/e", True, Top.NOTHING), ("\udcff", True, Top.OTHER)])
+    assert state.count_extras(pair.id) == (1, 5)
+    found = state.blocked(pair.id, 2)
+    assert found == ["\udcff", "d/2"]
+    assert state.blocked(pair.id, 9, found[-1]) == ["d/1", "d/0"]
+    assert state.blocked(pair.id + 1) == []
+    assert [bool(extra.top) for extra in state.extras(pair.id)] == [True, True, True, False, True, True]
+
+
 def test_extras_are_counted_and_dropped(state: State, pair: Pair) -> None:
     state.add_extras(pair.id, [("d", True, True), ("d/x", False, False), ("d/y", False, False)])
     state.add_extras(pair.id, [("d/x", False, False)])
     assert state.count_extras(pair.id) == (2, 1)
-    assert state.extras(pair.id)[-1] == Extra("d", True, True)
+    assert state.extras(pair.id)[-1] == Extra("d", True, Top.NOTHING)
     state.drop_extras(pair.id, ["d/y", "d/x"])
     assert state.count_extras(pair.id) == (0, 1)
     state.clear_extras(pair.id)

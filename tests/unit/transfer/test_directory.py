@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,15 @@ import pytest
 
 from dunlin import plan
 from dunlin.errors import DunlinError, ErrorKind
+from dunlin.filters.read import parse_rules
+from dunlin.filters.selection import Selection
 from dunlin.model import MODE, UID, Action, Difference, Kind, Operation, Row, facts
 from dunlin.pace.bucket import Bucket
 from dunlin.report import Level
 from dunlin.stores.base import Meta
 from dunlin.stores.local.store import LocalStore
 from dunlin.stores.memory import MemoryStore
-from dunlin.transfer import directory
+from dunlin.transfer import content
 from dunlin.transfer.directory import carry_out, dress_directory
 from dunlin.transfer.outcome import Outcome, Presence
 from dunlin.transfer.site import Site
@@ -50,7 +53,7 @@ def test_files_arrive_with_times_and_hash_and_are_counted(site: Make, source: Me
 def test_large_files_go_through_the_pipeline(
     site: Make, source: MemoryStore, target: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory, "STREAM", 10)
+    monkeypatch.setattr(content, "STREAM", 10)
     put(source, "large", b"x" * 11)
     put(source, "small", b"x" * 10)
     where = site()
@@ -121,7 +124,7 @@ def test_a_file_that_changed_once_is_copied_as_it_is_now(site: Make, source: Mem
 def test_a_file_that_grows_or_shrinks_while_it_is_written_is_tried_again(
     site: Make, tmp_path: Path, change: bytes, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory, "STREAM", 4 if large else 8 << 20)
+    monkeypatch.setattr(content, "STREAM", 4 if large else 8 << 20)
     (tmp_path / "s").mkdir()
     (tmp_path / "t").mkdir()
     (tmp_path / "s/f").write_bytes(b"first" * 600_000)
@@ -138,7 +141,7 @@ def test_a_file_that_grows_or_shrinks_while_it_is_written_is_tried_again(
     monkeypatch.setattr(local, "read", reading)
     target = LocalStore(str(tmp_path / "t"))
     outcome = Outcome()
-    directory.copy_file(site(source=local, target=target), "", ("f", local.stat("f").facts, None), outcome)
+    content.copy_file(site(source=local, target=target), "", ("f", local.stat("f").facts, None), outcome)
     assert (tmp_path / "t/f").read_bytes() == change
     assert [p.name for p in (tmp_path / "t").iterdir()] == ["f"]
     assert [news[1] for news in outcome.news] == ["file.retry"]
@@ -240,8 +243,24 @@ def test_a_full_directory_makes_way_only_when_it_may(site: Make, source: MemoryS
     assert (name, kind) == ("x", "exists")
     assert "--delete-extras" in message
     outcome = do(site(clear=True), clear)
-    assert tree(target) == {"x": b"content", "y": b"content"}
-    assert outcome.counts["deleted_files"] == 1
+    assert outcome.failed == []
+    assert outcome.blocked == ["x"]  # it waits until the deletes of the run have passed their guards
+    assert tree(target) == {"x/": None, "x/precious": b"content", "y": b"content"}
+    assert outcome.counts["deleted_files"] == 0
+
+
+def test_a_directory_with_something_protected_does_not_even_wait(
+    site: Make, source: MemoryStore, target: MemoryStore
+) -> None:
+    put(source, "x")
+    target.make_directory("x")
+    put(target, "x/precious.bak")
+    clear = Operation(Action.COPY, [row(source, target, "x")], clear=True)
+    outcome = do(site(clear=True, protected=Selection(rules=parse_rules([("exclude", "*.bak")]))), clear)
+    assert outcome.blocked == []
+    ((name, kind, message, _),) = outcome.failed
+    assert (name, kind) == ("x", "exists")
+    assert "the filters protect x/precious.bak" in message
 
 
 def test_an_empty_directory_and_a_file_make_way(site: Make, source: MemoryStore, target: MemoryStore) -> None:
@@ -341,8 +360,8 @@ def test_equal_attributes_are_no_work(site: Make, source: MemoryStore, target: M
 
 @pytest.mark.parametrize("checksum", ["blake3", "none"])
 def test_verify_copies_only_what_differs(site: Make, source: MemoryStore, target: MemoryStore, checksum: str) -> None:
-    for store, content in ((source, b"aaaa"), (target, b"bbbb")):
-        put(store, "differs", content)
+    for store, data in ((source, b"aaaa"), (target, b"bbbb")):
+        put(store, "differs", data)
         put(store, "same", b"cccc")
         put(store, "late", b"dddd", mtime=AT + (store is target))
     rows = [row(source, target, name) for name in ("differs", "late", "same")]
@@ -356,7 +375,7 @@ def test_verify_copies_only_what_differs(site: Make, source: MemoryStore, target
     assert mtime(target, "late") == AT
     assert outcome.counts["verified_files"] == 3
     assert outcome.counts["equal_files"] == 1
-    assert [news[1] for news in outcome.news] == ["file.differs"]
+    assert [news[1] for news in outcome.news] == ["file.differs", "file.metadata"]
 
 
 def test_extras_hard_links_and_skips_only_go_on_record(site: Make, source: MemoryStore, target: MemoryStore) -> None:
@@ -387,8 +406,7 @@ KEPT: dict[str, object] = {
     "d/f": b"old",
     "d/l": "-> old",
     "d/s": b"was a file",
-    "d/t/": None,
-    "d/t/inner": b"inner",
+    "d/t": "-> elsewhere",
 }
 
 
@@ -406,8 +424,7 @@ class TestBackup:
         source.make_special("d/s", Kind.FIFO | 0o644, 0, Meta())
         put(target, "d/s", b"was a file")
         put(source, "d/t", b"now a file")
-        target.make_directory("d/t")
-        put(target, "d/t/inner", b"inner")
+        target.make_link("d/t", "elsewhere", Meta())
         rows = {name: row(source, target, f"d/{name}") for name in "fnlst"}
         where = site(clear=True, **fields)
         return do(
@@ -481,20 +498,27 @@ def test_dress_directory_looks_at_attributes(site: Make, source: MemoryStore, ta
 def test_a_new_file_without_perms_gets_what_the_umask_leaves_and_an_old_one_keeps_its_mode(
     site: Make,
     source: MemoryStore,
-    target: MemoryStore,
     umask: int,
     wanted: int,
     large: bool,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(directory.quick, "_umask", umask)
-    monkeypatch.setattr(directory, "STREAM", 1 if large else 100)
+    monkeypatch.setattr(content, "STREAM", 1 if large else 100)
+    local = LocalStore(str(tmp_path))
     put(source, "new", mode=0o4775)
     put(source, "old", mode=0o775)
-    put(target, "old", b"", mode=0o640)
-    do(site(), Operation(Action.COPY, [row(source, target, "new"), row(source, target, "old")]))
-    assert target.stat("new").facts[MODE] & 0o7777 == wanted
-    assert target.stat("old").facts[MODE] & 0o7777 == 0o640
+    put(local, "old", b"", mode=0o640)
+    rows: list[Row] = [
+        ("new", source.stat("new").facts, None), ("old", source.stat("old").facts, local.stat("old").facts)
+    ]  # fmt: skip
+    before = os.umask(umask)
+    try:
+        do(site(target=local), Operation(Action.COPY, rows))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new").stat().st_mode & 0o7777 == wanted
+    assert (tmp_path / "old").stat().st_mode & 0o7777 == 0o640
 
 
 def test_a_store_without_a_power_fails_one_name_at_a_time(site: Make, source: MemoryStore) -> None:

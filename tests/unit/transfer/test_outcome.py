@@ -18,16 +18,22 @@ def full() -> Outcome:
     outcome = Outcome(
         counts=Counter(copied_files=2),
         copied=[("a\udcff", 1, 2, 3, None, 4, 5, 6, b"\0")],
+        etags={"a\udcff": "v1"},
         seen=[("b", 1, 2, 3, 4, 4, 5, 6, None)],
         waiting=[("c", what, 1, True)],
         linked=[("d", what, None)],
+        joined=[("d", True, ("dd", 1, 2, 3, None, 4, 5, 6, None))],
         subdirectories=[("e", int(Presence.SOURCE))],
+        below={"e": b"listing"},
+        below_target={"e": b"other"},
         extras=[("f", True)],
+        blocked=["ff"],
         refused={"owner": "no"},
         listed=True,
         digest=b"digest",
         recorded=True,
         complete=True,
+        again=True,
         unfinished=True,
         seconds=1.5,
         cpu=0.5,
@@ -49,6 +55,19 @@ def test_an_outcome_survives_the_pipe(outcome: Outcome) -> None:
 def test_every_field_of_the_full_outcome_is_filled() -> None:
     empty = Outcome()
     assert [name for name in Outcome.__slots__ if getattr(full(), name) == getattr(empty, name)] == []
+
+
+def test_what_became_of_one_directory_is_taken_in_by_path() -> None:
+    outcome, part = Outcome(), full()
+    outcome.take_in(part, "dir")
+    assert [row[0] for row in outcome.copied + outcome.seen] == ["dir/a\udcff", "dir/b"]
+    assert [row[1:] for row in outcome.copied] == [row[1:] for row in part.copied]
+    assert [failure[0] for failure in outcome.failed] == ["dir/g"]
+    assert outcome.vanished == ["dir/h"]
+    assert (outcome.counts, outcome.news, outcome.refused, outcome.fatal) == (
+        part.counts, part.news, part.refused, part.fatal
+    )  # fmt: skip
+    assert outcome.waiting == []
 
 
 def test_a_fatal_error_survives_the_pipe() -> None:

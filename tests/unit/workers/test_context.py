@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from dunlin.filters.selection import Selection
@@ -56,7 +54,7 @@ def test_the_seed_stands_for_what_in_sync_means(world: World) -> None:
 
 def test_a_doubtful_directory_is_compared_by_content_and_otherwise_as_asked(world: World) -> None:
     policy = Policy(perms=True, window=3)
-    assert world.context(policy=policy).suspect == replace(policy, compare="checksum")
+    assert world.context(policy=policy).suspect == policy._replace(compare="checksum")
 
 
 @pytest.mark.parametrize("number", [0, 1, 15, 255])

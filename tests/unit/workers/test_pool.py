@@ -110,6 +110,7 @@ def test_a_mover_that_is_killed_is_replaced_and_its_units_are_told(crew: Crew) -
     assert crew.temporary()[0].startswith(f".dunlin-{RUN}00-")
     os.kill(victim.pid, signal.SIGKILL)
     crew.wait(pool, lambda: len(crew.named("lost")) == 2)
+    assert [arrival.unit for arrival in crew.named("gone")] == [0]
     assert [(arrival.unit, arrival.body[0]) for arrival in crew.named("lost")] == [(1, f"{RUN}00"), (2, f"{RUN}00")]
     assert pool.deaths == 1
     (replacement,) = pool._movers.values()

@@ -10,10 +10,11 @@ from dunlin.errors import DunlinError, ErrorKind
 from dunlin.filters import read
 from dunlin.filters.selection import Selection
 from dunlin.model import MODE, Action
+from dunlin.plan import Policy
 from dunlin.stores.base import Meta
 from dunlin.stores.memory import MemoryStore
 from dunlin.workers import tasks
-from dunlin.workers.tasks import Delete, Finish, Join, Move, Record, Scan
+from dunlin.workers.tasks import Delete, Finish, Join, Move, Place, Record, Scan
 from tests.unit.transfer.trees import AT, put, tree
 from tests.unit.transfer.trees import read as content
 from tests.unit.workers.conftest import World
@@ -34,6 +35,7 @@ def turn(name: str, action: Action = Action.COPY, exists: bool = False, size: in
         Finish("d"),
         Delete("d", (("a", False),), True),
         Join("a", ("b", "c")),
+        Place("d", ("a", "b")),
         Record("d"),
     ],
 )
@@ -189,6 +191,31 @@ class TestDelete:
         assert "d/a" in tree(world.target)
         assert [news[1] for news in outcome.news] == ["delete.refused"]
 
+    def test_a_directory_is_absent_where_the_source_has_something_else(self, world: World) -> None:
+        put(world.source, "file")
+        world.source.make_link("link", "elsewhere", Meta())
+        for name in ("file", "file/sub", "link", "link/sub"):
+            world.target.make_directory(name)
+            put(world.target, f"{name}/x")
+        refused = DunlinError("open the directory", "link/sub", ErrorKind.CHANGED, "a symbolic link")
+        world.source.faults["stat", "link/sub"] = refused
+        for name in ("file", "link"):
+            world.do(Delete(f"{name}/sub", (("x", False),), True))
+            world.do(Delete(name, (("sub", True), ("x", False)), True))
+        outcome = world.do(Delete("", (("file", True), ("link", True)), False))
+        assert tree(world.target) == {}
+        assert outcome.news == []
+
+    def test_a_path_that_changes_below_a_directory_is_no_absence(self, world: World) -> None:
+        world.source.make_directory("d")
+        for name in ("d", "d/sub"):
+            world.target.make_directory(name)
+        put(world.target, "d/sub/x")
+        world.source.faults["stat", "d/sub"] = DunlinError("look at", "d/sub", ErrorKind.CHANGED)
+        outcome = world.do(Delete("d/sub", (("x", False),), True))
+        assert "d/sub/x" in tree(world.target)
+        assert outcome.counts["source_errors"] == 1
+
     @pytest.mark.parametrize("absent", [True, False])
     @pytest.mark.parametrize("kind", [ErrorKind.IO, ErrorKind.DENIED, ErrorKind.TIMEOUT])
     def test_a_source_that_does_not_answer_keeps_everything(self, world: World, absent: bool, kind: ErrorKind) -> None:
@@ -244,6 +271,37 @@ class TestDelete:
         assert "a" in tree(world.target)
 
 
+class TestPlace:
+    def test_what_comes_after_a_directory(self, world: World) -> None:
+        world.source.make_directory("d")
+        put(world.source, "d/file")
+        world.source.make_link("d/link", "file", Meta())
+        world.target.make_directory("d")
+        outcome = world.do(Place("d", ("file", "gone", "link")))
+        assert tree(world.target) == {"d/": None, "d/file": b"content", "d/link": "-> file"}
+        assert [row[0] for row in outcome.copied] == ["file"]
+        assert outcome.vanished == ["gone"]
+
+    def test_a_directory_that_still_stands_fails_its_name_only(self, world: World) -> None:
+        for name in ("a", "b"):
+            put(world.source, name)
+        world.target.make_directory("a")
+        put(world.target, "a/x")
+        outcome = world.do(Place("", ("a", "b")))
+        assert tree(world.target) == {"a/": None, "a/x": b"content", "b": b"content"}
+        ((name, kind, message, _),) = outcome.failed
+        assert (name, kind) == ("a", "exists")
+        assert "what is in it was not deleted" in message
+        assert outcome.counts["source_errors"] == 0
+
+    def test_one_of_several_names_is_left_to_the_coordinator(self, world: World) -> None:
+        put(world.source, "a")
+        world.source.make_hard_link("a", "b")
+        outcome = world.do(Place("", ("b",)), policy=Policy(hard_links=True))
+        assert [row[0] for row in outcome.linked] == ["b"]
+        assert tree(world.target) == {}
+
+
 class TestJoin:
     def linked(self, world: World) -> None:
         put(world.source, "a")
@@ -256,7 +314,40 @@ class TestJoin:
         outcome = world.do(Join("a", ("b", "c")))
         assert {world.target.stat(name).facts[8] for name in "abc"} == {world.target.stat("a").facts[8]}
         assert outcome.counts == {"hard_links": 2}
-        assert world.do(Join("a", ("b", "c"))).counts == {"equal_files": 2}
+        assert [(first, new, row[0], row[1]) for first, new, row in outcome.joined] == [
+            ("a", True, "b", 7),
+            ("a", True, "c", 7),
+        ]
+        assert [news[1:3] for news in outcome.news] == [("file.linked", "b"), ("file.linked", "c")]
+        again = world.do(Join("a", ("b", "c")))
+        assert again.counts == {"equal_files": 2}
+        assert [(new, row[0]) for _, new, row in again.joined] == [(False, "b"), (False, "c")]
+        assert again.news == []
+
+    def test_copies_of_their_own_are_told_by_path(self, world: World) -> None:
+        world.source.make_directory("d")
+        put(world.source, "d/a")
+        outcome = world.do(Join("d/a", ("d/b",)))
+        assert outcome.vanished == ["d/b"]
+        world.target.make_directory("d")
+        put(world.source, "d/b")
+        world.target.faults["write", "d/b"] = DunlinError("write", "d/b", ErrorKind.DENIED)
+        outcome = world.do(Join("d/a", ("d/b",)))
+        assert [row[0] for row in outcome.copied] == []
+        assert [name for name, *_ in outcome.failed] == ["d/b"]
+
+    def test_a_check_tells_which_names_are_not_one(self, world: World) -> None:
+        for name in "abc":
+            put(world.target, name)
+        world.target.make_hard_link("a", "b")
+        outcome = world.do(Join("a", ("b", "c", "gone")), mode="check")
+        assert (outcome.counts["equal_files"], outcome.counts["equal_bytes"]) == (1, 7)
+        assert outcome.counts["differing_files"] == 1
+        assert [(news[3]["verb"], news[3]["path"], news[3]["reason"]) for news in outcome.news] == [
+            ("differ", "c", "no hard link of a")
+        ]
+        assert [name for name, *_ in outcome.failed] == ["gone"]
+        assert world.calls("target").keys() == {"stat"}
 
     def test_a_name_that_holds_something_else_is_replaced(self, world: World) -> None:
         self.linked(world)

@@ -1,8 +1,11 @@
-"""The only reader of the environment: variables that stand for options, and the user's directories.
+"""Variables that stand for options, and the user's directories.
 
     DUNLIN_<FLAG>    the value of an option that the command line does not give: DUNLIN_BLOCK_SIZE=1M is
-                     --block-size 1M. "" means off; for numbers of processes and threads 0 means automatic.
-    XDG_STATE_HOME, XDG_RUNTIME_DIR    XDG Base Directory Specification 0.8: relative values are ignored
+                     --block-size 1M. "" means off; where a number may be found out by the program 0 means automatic.
+    DUNLIN_<SECTION>_<KEY>    the same by the name in the configuration file: DUNLIN_PERFORMANCE_BANDWIDTH_LIMIT
+    getblobz_…, SYNC4LOONG_…  the same, for people who come from there; `settings` tells them the new name
+    XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_RUNTIME_DIR
+                     XDG Base Directory Specification 0.8: relative values are ignored
     NO_COLOR, TERM   no-color.org; terminfo's names of terminals that can move the cursor
 """
 
@@ -10,7 +13,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 
 PREFIX = "DUNLIN_"
 
@@ -23,6 +25,14 @@ def variable_name(flag: str) -> str:
 def variable(flag: str) -> str | None:
     """What the environment says for an option; None when it says nothing."""
     return os.environ.get(variable_name(flag))
+
+
+def user_config_dir() -> str:
+    """The user's directory for configuration files; it need not exist."""
+    if sys.platform == "win32":
+        return os.path.join(os.environ.get("APPDATA") or os.path.expanduser("~"), "dunlin")
+    base = _absolute("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    return os.path.join(base, "dunlin")
 
 
 def user_state_dir() -> str:
@@ -41,9 +51,13 @@ def runtime_dir() -> str:
     places = [_absolute("XDG_RUNTIME_DIR")]
     if hasattr(os, "getuid"):
         places.append(f"/run/user/{os.getuid()}")
+        # What `tempfile` would answer almost anywhere; to import it takes longer than to look through a small tree.
+        places += [_absolute("TMPDIR")] if "TMPDIR" in os.environ else ["/tmp"]
     for place in places:
         if place and os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK):
             return place
+    import tempfile
+
     return tempfile.gettempdir()
 
 

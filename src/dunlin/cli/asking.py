@@ -1,0 +1,236 @@
+"""From a command line, with what stands below it, to the runs that are asked for: places, logins, options.
+
+What is synced is said in one of three ways, the first that is there:
+
+    SOURCE DESTINATION               on the command line
+    --container, again and again     or the same in the environment or the file: blobs go to --output-path
+    jobs                             a list in the file; every entry is a run with options of its own
+
+Each entry of `jobs` is a reading of the same command line with the entry between environment and file, so that one
+order of precedence holds for everything.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import click
+from click.core import ParameterSource
+
+from dunlin import config
+from dunlin.cli.base import settings_of
+from dunlin.cli.options import Where, differ, pair, rules_of, sync_options
+from dunlin.cli.outlet import Telling
+from dunlin.config.credentials import CREDENTIALS, SIDES, side_flag
+from dunlin.config.environment import variable_name
+from dunlin.config.settings import Settings
+from dunlin.errors import printable, usage
+from dunlin.jobs.options import SyncOptions
+
+NO_CONFIGURATION = (
+    "Error: No configuration found. Please provide --config, create dunlin.yaml in current directory, or pass "
+    "required flags (--container, --connection-string)"
+)
+OUTPUT_PATH = "./data"
+_CONTAINER_OPTIONS = ("container", "output_path", "prefix")
+
+
+class NoConfiguration(click.exceptions.NoArgsIsHelpError):
+    """Nothing at all says what is synced: one line, and the help."""
+
+    def __init__(self, context: click.Context) -> None:
+        click.UsageError.__init__(self, f"{NO_CONFIGURATION}\n\n{context.get_help()}", context)
+
+
+class Asked(NamedTuple):
+    """The runs, how they are told about, and lines to tell before they begin."""
+
+    runs: tuple[SyncOptions, ...]
+    telling: Telling
+    notes: tuple[str, ...] = ()
+
+
+class Reading(NamedTuple):
+    """One reading of the command line: its context, and the settings below it."""
+
+    context: click.Context
+    settings: Settings
+
+    def values(self) -> dict[str, Any]:
+        """By parameter, as click converted them."""
+        return self.context.params
+
+
+def asked(context: click.Context, filters: tuple[str, ...]) -> Asked:
+    """What the command line asks for. Raises USAGE and CONFIG."""
+    command = context.info_name or "sync"
+    runs: list[SyncOptions] = []
+    notes: list[str] = []
+    shown = _shown_secrets(context)
+    for reading in _readings(context):
+        for where, exposed in _wheres(reading, command):
+            runs.append(
+                sync_options(
+                    reading.values(),
+                    rules_of(reading.context, filters),
+                    where=where,
+                    command=command,
+                    now=time.time_ns(),
+                    user_state=config.user_state_dir(),
+                    runtime=config.runtime_dir(),
+                )
+            )
+            shown += ["the URL"] if exposed and "the URL" not in shown else []
+        notes += [note for note in reading.settings.notes if note not in notes]
+    if shown:
+        better = variable_name(shown[0]) if shown[0].startswith("--") else "DUNLIN_SAS_TOKEN"
+        notes.append(
+            f"the secret in {' and '.join(shown)} can be read by everybody in the list of processes; use {better}, "
+            "@FILE or the configuration file"
+        )
+    _apart(runs)
+    return Asked(tuple(runs), _telling(context), tuple(notes))
+
+
+def _telling(context: click.Context) -> Telling:
+    names = ("as_json", "quiet", "verbose", "progress", "log_level", "log_format")
+    return Telling(**{name: _plain(context.params.get(name), name) for name in names})
+
+
+def _plain(value: Any, name: str) -> Any:
+    if name in ("progress", "log_format"):
+        return value
+    return (value or "info") if name == "log_level" else bool(value)
+
+
+def _readings(context: click.Context) -> Iterator[Reading]:
+    """One, or one for each entry of `jobs` when nothing else says what is synced."""
+    settings = settings_of(context)
+    file = settings.file
+    if file is None or not file.jobs or context.params.get("places") or context.params.get("container"):
+        yield Reading(context, settings)
+        return
+    _no_strays(context)
+    for job in file.jobs:
+        below = settings.for_job(job)
+        again = click.Context(context.command, info_name=context.info_name, parent=context.parent)
+        again.meta["dunlin.settings"] = below
+        again.meta["dunlin.job"] = job
+        try:
+            context.command.parse_args(again, list(context.meta["dunlin.arguments"]))
+        finally:
+            again.meta.pop("dunlin.job")
+        below.notes[:0] = settings.notes
+        yield Reading(again, below)
+
+
+def _wheres(reading: Reading, command: str) -> Iterator[tuple[Where, bool]]:
+    """The pairs of a reading, and whether their URLs hold secrets."""
+    flags = _flags(reading.context)
+    for source, destination, begin in _places(reading, command):
+        if "://" not in source + destination:
+            differ(source, destination)
+            yield Where(source, destination, begin), False
+            continue
+        from dunlin.config.logins import place
+
+        left = place(source, "source", flags, reading.settings)
+        right = place(destination, "dest", flags, reading.settings)
+        differ(left.url, right.url)
+        exposed = bool(reading.values().get("places")) and (left.exposed or right.exposed)
+        yield Where(left.url, right.url, begin, left.login, right.login), exposed
+
+
+def _places(reading: Reading, command: str) -> list[tuple[str, str, str]]:
+    """(source, destination, beginning of the names), as people wrote them."""
+    values, job = reading.values(), reading.settings.job
+    places = values.get("places") or ()
+    if places:
+        _no_strays(reading.context)
+        return [(*pair(places, command), "")]
+    if job is not None and job.source:
+        return [(job.source, job.destination, "")]
+    containers: Sequence[str] = values.get("container") or ()
+    if not containers:
+        raise _nothing(reading, command)
+    for name in containers:
+        if not name.strip() or "/" in name:
+            raise usage(f"{printable(name)!r} is no name of a container", "a part of one is chosen with --prefix")
+        if containers.count(name) > 1:
+            raise usage(f"the container {printable(name)} is given twice")
+    output = values.get("output_path") or OUTPUT_PATH
+    many = len(containers) > 1
+    if job is not None and "--output-path" not in job.values:
+        many = many or len(reading.settings.file.jobs if reading.settings.file else ()) > 1
+    prefix = values.get("prefix") or ""
+    return [(f"az://{name}", os.path.join(output, name) if many else output, prefix) for name in containers]
+
+
+def _no_strays(context: click.Context) -> None:
+    """SOURCE and DESTINATION, or jobs, together with what belongs to --container."""
+    for name in _CONTAINER_OPTIONS:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            flag = f"--{name.replace('_', '-')}"
+            if not context.params.get("places"):
+                raise usage(f"{flag} goes with --container, and here the list of jobs says what is synced")
+            raise usage(
+                f"{flag} and SOURCE DESTINATION are two ways to say what is synced",
+                "write `--container NAME --output-path DIR`, or `az://NAME/PREFIX DIR`",
+            )
+
+
+def _nothing(reading: Reading, command: str) -> Exception:
+    """The error for a command line that does not say what is synced."""
+    file = reading.settings.file
+    given = _flags(reading.context) or any(reading.values().get(name) for name in _CONTAINER_OPTIONS)
+    if file is not None:
+        return usage(
+            f"neither the command line nor {printable(file.path)} says what is synced",
+            f"write `dunlin {command} SOURCE DESTINATION`, or sync.container or jobs in the file",
+        )
+    if given:
+        return usage("--container is missing", f"or write `dunlin {command} SOURCE DESTINATION`")
+    if command == "check":
+        return usage("SOURCE and DESTINATION are missing", "write `dunlin check SOURCE DESTINATION`")
+    return NoConfiguration(reading.context)
+
+
+def _flags(context: click.Context) -> dict[str, str]:
+    """The credential options that the command line gives; switches are "true" or ""."""
+    found = {}
+    for each in CREDENTIALS:
+        for flag in (each.flag, *(side_flag(each.flag, side) for side in SIDES)) if each.flag else ():
+            name = flag.lstrip("-").replace("-", "_")
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                value = context.params[name]
+                found[flag] = ("true" if value else "") if each.switch else value
+    return found
+
+
+def _shown_secrets(context: click.Context) -> list[str]:
+    """The options of the command line whose values are secrets themselves."""
+    secret = {flag for each in CREDENTIALS if each.secret
+              for flag in (each.flag, *(side_flag(each.flag, side) for side in SIDES))}  # fmt: skip
+    found = []
+    for flag, value in _flags(context).items():
+        plain = value.lstrip().startswith("{") if "service-account" in flag else not value.startswith("@")
+        if flag in secret and value and plain:
+            found.append(flag)
+    return found
+
+
+def _apart(runs: Sequence[SyncOptions]) -> None:
+    """Raises USAGE when one run would delete what another one has brought."""
+    seen: set[str] = set()
+    for run in runs:
+        place = run.destination if "://" in run.destination else os.path.realpath(run.destination)
+        if place in seen and run.policy.delete and run.mode != "check":
+            raise usage(
+                f"several pairs have the destination {printable(run.destination)}, and each would delete what the "
+                "others brought",
+                "give each a directory of its own, or leave out --delete-extras",
+            )
+        seen.add(place)

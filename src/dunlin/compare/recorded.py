@@ -1,0 +1,63 @@
+"""Times for listings that do not tell them: what the state recorded of the same version. Pure.
+
+A file's own mtime is part of what is compared. An object store keeps it as metadata, and not every listing shows
+metadata; asking for each object would cost a request per object. But an etag names a version, and the state knows
+which mtime the version had when it was synced. So before two listings are merged:
+
+* an object of the *source* whose etag is the recorded one has the recorded mtime; with another etag it has changed,
+  whatever its size and metadata say, and gets the mtime `CHANGED`, which equals no other. What is not on record has
+  the mtime of its metadata, or that of its upload;
+* an object of the *destination* whose etag is the recorded one has the recorded mtime. With another etag, or none
+  on record, its mtime is unknown (None) unless its metadata told it: then it counts as in sync if it was written
+  after the source's last change (`plan.same_time`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from dunlin.model import CTIME, IDENT, MTIME, Facts
+
+CHANGED = 1 << 62
+"""ns: the mtime of a version that is not the recorded one. Nothing has it, and nothing is newer."""
+
+Named = tuple[str, Facts]
+
+
+class Recorded(Protocol):
+    """What is remembered of a file."""
+
+    @property
+    def mtime(self) -> int | None: ...
+    @property
+    def etag(self) -> str | int | None: ...
+
+
+def source_times(batch: list[Named], known: Mapping[str, Recorded]) -> list[Named]:
+    """A batch of the source's listing with times as recorded."""
+    return [_source(named, known.get(named[0])) for named in batch]
+
+
+def target_times(batch: list[Named], known: Mapping[str, Recorded]) -> list[Named]:
+    """The same for the destination. A time that is only that of the upload is no mtime."""
+    return [_target(named, known.get(named[0])) for named in batch]
+
+
+def _source(named: Named, row: Recorded | None) -> Named:
+    facts = named[1]
+    if row is not None and row.etag is not None:
+        return _with(named, row.mtime if row.etag == facts[IDENT] else CHANGED)
+    return _with(named, facts[CTIME]) if facts[MTIME] is None else named
+
+
+def _target(named: Named, row: Recorded | None) -> Named:
+    facts = named[1]
+    if facts[MTIME] is not None and facts[MTIME] != facts[CTIME]:
+        return named
+    return _with(named, row.mtime if row is not None and row.etag == facts[IDENT] else None)
+
+
+def _with(named: Named, mtime: int | None) -> Named:
+    name, facts = named
+    return name, (*facts[:MTIME], mtime, *facts[MTIME + 1 :])

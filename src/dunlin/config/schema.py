@@ -1,0 +1,278 @@
+"""Every section and key of a configuration file: what it holds, and the option of `dunlin sync` that it stands for.
+
+One table serves YAML, TOML, the environment and the documentation. The sections `azure`, `sync`, `watch`, `logging`,
+`state` and `performance` have the keys of getblobz; `s3` and `gcs` are their like. `sync` takes every other option
+by its name (`--delete-extras` is `sync.delete_extras`). `jobs` is a list of pairs whose entries take the same names,
+and those of the named sections (`account_key`, `bandwidth_limit`); `locations` names places with their credentials.
+
+A kind of value is a function: it takes what the file says, returns it in the form in which it would stand behind the
+option, and raises ValueError with the reason where it does not fit. "" (off) passes wherever the option has a meaning
+for it, 0 (automatic) wherever the program can find the value out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from dunlin.config.credentials import CREDENTIALS, SIDES, Credential, side_flag
+from dunlin.errors import DunlinError
+
+Kind = Callable[[Any], Any]
+
+
+class Key(NamedTuple):
+    """One key.
+
+    Attributes:
+        section, name: where it stands. flag: the long option that it stands for.
+        kind: see the module docstring.
+        default: what holds without it, in words for people; "" where that is nothing.
+        secret: its value is never shown; ``@path`` stands for the content of a file.
+    """
+
+    section: str
+    name: str
+    flag: str
+    kind: Kind
+    default: str = ""
+    secret: bool = False
+
+    @property
+    def path(self) -> str:
+        """``section.name``."""
+        return f"{self.section}.{self.name}"
+
+
+def text(value: Any) -> str:
+    """Words."""
+    if isinstance(value, str):
+        return value
+    shown = f"{value} is no text; put it in quotes" if isinstance(value, (int, float)) else "it must be text"
+    raise ValueError(shown)
+
+
+def secret(value: Any) -> str:
+    """As `text`, and nothing of a wrong value is told."""
+    if isinstance(value, str):
+        return value
+    raise ValueError("it must be text; put it in quotes")
+
+
+def switch(value: Any) -> bool:
+    """true or false; "" is false."""
+    if isinstance(value, bool):
+        return value
+    if value == "" and isinstance(value, str):
+        return False
+    raise ValueError(f"it must be true or false, not {_shown(value)}")
+
+
+def names(value: Any) -> list[str]:
+    """A list of texts, or one; "" is an empty list."""
+    if isinstance(value, list):
+        return [text(each) for each in value]
+    return [text(value)] if value != "" else []
+
+
+def whole(least: int, most: int | None = None, *, automatic: bool = False) -> Kind:
+    """A whole number within limits; 0 too where it may be found out."""
+
+    def kind(value: Any) -> int:
+        number = int(value) if isinstance(value, str) and value.strip().lstrip("-").isdecimal() else value
+        limits = f"of at least {least}" if most is None else f"from {least} to {most:,}"
+        limits += ", or 0 for automatic" if automatic and least else ""
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise ValueError(f"it must be a whole number {limits}, not {_shown(value)}")
+        if not (automatic and number == 0) and (number < least or (most is not None and number > most)):
+            raise ValueError(f"{number} is no whole number {limits}")
+        return number
+
+    return kind
+
+
+def share(value: Any) -> float:
+    """A number above 0 and up to 1."""
+    try:
+        number = float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not 0 < number <= 1:
+        raise ValueError(f"{_shown(value)} is no number above 0 and up to 1")
+    return number
+
+
+def choice(*words: str) -> Kind:
+    """One of some words; "" where that means off or the default."""
+
+    def kind(value: Any) -> str:
+        if value is False and "none" in words:  # YAML 1.1 reads off and no as false
+            return "none"
+        if value != "" and value not in words:
+            raise ValueError(f"{_shown(value)} is none of {', '.join(words)}")
+        return str(value)
+
+    return kind
+
+
+def _parsed(parse: str) -> Kind:
+    """What a parser of `pace` reads; it is imported by the first value."""
+
+    def kind(value: Any) -> str:
+        if value is False:
+            value = "off"
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise ValueError(f"it must be text or a number, not {_shown(value)}")
+        words = str(value)
+        if words:
+            from dunlin.pace import schedule, sizes
+
+            try:
+                (schedule.parse_schedule if parse == "parse_schedule" else getattr(sizes, parse))(words)
+            except DunlinError as error:
+                raise ValueError("; ".join(filter(None, (error.reason, error.hint)))) from error
+        return words
+
+    return kind
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        return "a list" if isinstance(value, list) else "a section"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+size, duration, rate = _parsed("parse_size"), _parsed("parse_duration"), _parsed("parse_schedule")
+
+LEVELS = choice("debug", "info", "warn", "error")
+ALGORITHMS = ("blake3", "sha256", "blake2b", "sha1", "md5", "xxh3", "crc64", "none")
+
+
+def interval(value: Any) -> str:
+    """A duration of at least a second."""
+    words: str = duration(value)
+    if words:
+        from dunlin.pace.sizes import parse_duration
+
+        if parse_duration(words) < 1:
+            raise ValueError(f"{words!r} is less than a second")
+    return words
+
+
+def kind_of(credential: Credential) -> Kind:
+    """What a credential's value may be."""
+    return switch if credential.switch else secret if credential.secret else text
+
+
+def _credentials() -> Iterator[Key]:
+    for each in CREDENTIALS:
+        if each.flag:
+            yield Key(each.store, each.name, each.flag, kind_of(each), secret=each.secret)
+
+
+_SWITCHES = (
+    "archive links perms owner group devices specials hard_links xattrs acls sparse numeric_ids times recursive "
+    "size_only update trust_state force_resync ignore_case delete_extras delete_excluded accept_source scan_first "
+    "in_place rescan dry_run verbose quiet json"
+)
+_AUTOMATIC = "automatic"
+_OTHERS: tuple[tuple[str, Kind, str], ...] = (
+    ("progress", switch, "in a terminal"),
+    ("compare", choice("size+mtime", "size", "mtime", "checksum"), "size+mtime"),
+    ("modify_window", duration, "0"),
+    ("include", names, ""),
+    ("exclude", names, ""),
+    ("include_from", names, ""),
+    ("exclude_from", names, ""),
+    ("filter_from", names, ""),
+    ("files_from", text, ""),
+    ("min_size", size, ""),
+    ("max_size", size, ""),
+    ("min_age", text, ""),
+    ("max_age", text, ""),
+    ("max_depth", whole(1), ""),
+    ("max_delete", whole(0), "a quarter of the known files, at least 100"),
+    ("backup_dir", text, ""),
+    ("movers", whole(1, 256, automatic=True), _AUTOMATIC),
+    ("threads", whole(1, 256, automatic=True), _AUTOMATIC),
+    ("block_size", size, "5M"),
+    ("queue_capacity", whole(1, 10_000), "20"),
+    ("checksum", choice(*ALGORITHMS), "blake3"),
+    ("fsync", choice("none", "checkpoint", "file"), "checkpoint"),
+    ("attempts", whole(1, 100), "3"),
+    ("lock_wait", duration, "10s"),
+    ("report_file", text, ""),
+    ("log_file", text, ""),
+    ("log_file_format", choice("text", "json"), "text"),
+    ("log_file_size", size, "100M"),
+    ("log_file_keep", whole(0, 1000), "5"),
+)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+KEYS = (
+    *_credentials(),
+    Key("sync", "container", "--container", names),
+    Key("sync", "output_path", "--output-path", text, "./data"),
+    Key("sync", "prefix", "--prefix", text),
+    Key("sync", "workers", "--workers", whole(1, 1024, automatic=True), _AUTOMATIC),
+    Key("sync", "batch_size", "--batch-size", whole(1, 5000, automatic=True), _AUTOMATIC),
+    Key("sync", "skip_existing", "--skip-existing", switch, "false"),
+    Key("sync", "verify_checksums", "--verify-checksums", switch, "true"),
+    *(Key("sync", name, _flag(name), switch, "false") for name in _SWITCHES.split()),
+    *(Key("sync", name, _flag(name), kind, default) for name, kind, default in _OTHERS),
+    Key("watch", "enabled", "--watch", switch, "false"),
+    Key("watch", "interval", "--watch-interval", interval, "5m"),
+    Key("logging", "level", "--log-level", LEVELS, "info"),
+    Key("logging", "format", "--log-format", choice("text", "json", "logfmt"), "text"),
+    Key("state", "database", "--state-db", text, ".sync-state.db"),
+    Key("performance", "max_memory_mb", "--max-memory-mb", whole(64, 1 << 24, automatic=True), _AUTOMATIC),
+    Key("performance", "max_cpu_percent", "--max-cpu-percent", whole(1, 100, automatic=True), _AUTOMATIC),
+    Key("performance", "auto_throttle", "--auto-throttle", switch, _AUTOMATIC),
+    Key("performance", "throttle_threshold", "--throttle-threshold", share, "0.8"),
+    Key("performance", "bandwidth_limit", "--bwlimit", rate, "off"),
+    Key("performance", "disk_buffer_mb", "--disk-buffer-mb", whole(1, 1 << 20, automatic=True), "64"),
+)
+"""Every key that stands for an option."""
+
+SECTIONS = tuple(dict.fromkeys(key.section for key in KEYS))
+LISTS = ("jobs", "locations")
+"""What a file may hold besides sections."""
+
+PLACES = ("source", "destination")
+"""What an entry of `jobs` has besides options."""
+
+
+
+def _by_option() -> dict[str, Key]:
+    found = {key.flag.lstrip("-").replace("-", "_"): key for key in KEYS}
+    for each in CREDENTIALS:
+        for side in SIDES if each.flag else ():
+            flag = side_flag(each.flag, side)
+            name = flag.lstrip("-").replace("-", "_")
+            found[name] = Key("sync", name, flag, kind_of(each), secret=each.secret)
+    for key in KEYS:
+        if key.section == "performance":
+            found.setdefault(key.name, key)
+    return found
+
+
+OPTIONS = _by_option()
+"""Every option by its name (``bwlimit``, ``source_account_key``): the keys of an entry of `jobs`."""
+
+PATHS = {("sync", name): key for name, key in OPTIONS.items()} | {(key.section, key.name): key for key in KEYS}
+"""The keys of a file by section and name; `sync` also takes every option under the option's own name."""
+
+
+def _by_flag() -> dict[str, list[tuple[str, str]]]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for path, key in PATHS.items():
+        found.setdefault(key.flag, []).append(path)
+    return found
+
+
+FLAGS = _by_flag()
+"""Sections and names of the keys that stand for an option, for variables."""

@@ -1,0 +1,187 @@
+"""One file's way from the source to the destination, in whatever form suits its size and the two stores.
+
+    small, from an object store    fetched with its facts in one request, written in one
+    small, otherwise               looked at, read, written
+    large                          through the pipeline (`stream`)
+
+A file that changes while it is read, or whose bytes are not what they should be, is tried again. What becomes of it
+is put on record in the outcome of its unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from dunlin import hashing
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.model import CTIME, GID, IDENT, MODE, MTIME, SIZE, UID, Action, Entry, Facts, Kind, Row, join
+from dunlin.report import Level
+from dunlin.stores.base import Body, Data, Fetches, HasSpace, KnowsBirths, SetsMeta, power
+from dunlin.transfer.outcome import Copied, Outcome
+from dunlin.transfer.site import STREAM, Site
+from dunlin.transfer.stream import stream_file
+
+FETCHED = 2 << 20
+"""Bytes of an object up to which it is held in memory whole; as many of them as there are hands may be."""
+
+
+def copy_file(site: Site, directory: str, row: Row, outcome: Outcome) -> None:
+    """Copy one regular file, trying again when it changed while it was read; what becomes of it is put on record.
+
+    What a stop, or an error that ends the run, left undone waits: it is pending, not failed.
+    """
+    if site.bucket.stopped:
+        wait(row, outcome)
+        return
+    path = join(directory, row[0])
+    attempt = 1
+    while True:
+        try:
+            brought = _bring(site, path, row[1])
+            break
+        except DunlinError as error:
+            if error.fatal:
+                wait(row, outcome)
+                if error.kind is not ErrorKind.INTERRUPTED:
+                    outcome.end(error)
+                return
+            if not error.retryable or attempt >= site.options.attempts:
+                outcome.fail(row[0], error, attempt)
+                return
+            attempt += 1
+            outcome.tell(
+                Level.WARN,
+                "file.retry",
+                f"{path}: {error.reason or error.kind.value}; attempt {attempt}/{site.options.attempts}",
+                path=path,
+                attempt=attempt,
+            )
+    entry, written, digest = brought
+    born = births(site, directory, [row[0]])[0]
+    take_over([as_copied(row[0], entry.facts, digest, born)], [row], outcome)
+    if site.hands is not None:
+        versioned = entry if site.source.caps.far else written
+        outcome.etags[row[0]] = str(versioned.facts[IDENT])
+
+
+Brought = tuple[Entry, Entry, bytes | None]
+"""The file at the source, at the destination, and the digest of its content."""
+
+
+def _bring(site: Site, path: str, listed: Facts | None) -> Brought:
+    """Move one file's content and metadata, in as few requests as the two stores need."""
+    size = listed[SIZE] if listed is not None else FETCHED + 1
+    fetches = power(site.source, Fetches)
+    if fetches is None or size > FETCHED or site.bucket.block_for(size) < size:
+        return _move_content(site, still_there(site, path))
+    try:
+        site.bucket.take(size)
+        got = fetches.fetch(path, FETCHED)
+    except DunlinError as error:
+        if error.kind is ErrorKind.NOT_FOUND:
+            raise DunlinError("read", path, ErrorKind.VANISHED, error.reason) from error
+        raise
+    if got is None:
+        return _move_content(site, still_there(site, path))
+    entry, data = got
+    if site.options.in_place:
+        _make_way(site, path)
+    one_shot = hashing.one_shot(site.options.checksum)
+    meta = site.options.meta(entry.facts)
+    written = site.target.write(path, Body(len(data), lambda start: iter((data[start:],))), meta=meta)
+    return entry, written, one_shot(data) if one_shot else None
+
+
+def wait(row: Row, outcome: Outcome) -> None:
+    """Leave a file to another unit, or to another run."""
+    if row[1] is not None:  # else it is one more name of an inode, which is joined again
+        outcome.waiting.append((row[0], row[1], int(Action.COPY), row[2] is not None))
+
+
+def still_there(site: Site, path: str) -> Entry:
+    """The file as it is now. Raises VANISHED when the source has it no more (the destination may say NOT_FOUND)."""
+    try:
+        return site.source.stat(path)
+    except DunlinError as error:
+        if error.kind is ErrorKind.NOT_FOUND:
+            raise DunlinError("read", path, ErrorKind.VANISHED, error.reason) from error
+        raise
+
+
+def _move_content(site: Site, entry: Entry) -> Brought:
+    options = site.options
+    meta = options.meta(entry.facts, xattrs_of(site, entry.path))
+    if options.in_place:
+        _make_way(site, entry.path)
+    if entry.size > STREAM:
+        _need_space(site, entry)
+        with site.share() as share:
+            streamed = stream_file(
+                site.source, site.target, entry, entry.path, meta, options, share, site.bucket, site.report
+            )
+        return entry, streamed.entry, streamed.digest
+    data = memoryview(b"".join(bytes(chunk) for chunk in site.source.read(entry)))
+    one_shot = hashing.one_shot(options.checksum)
+    digest = one_shot(data) if one_shot else None
+    written = site.target.write(entry.path, Body(len(data), lambda start: _paced(site, data[start:])), meta=meta)
+    return entry, written, digest
+
+
+def _make_way(site: Site, path: str) -> None:
+    """In place nothing is renamed over a FIFO or device that stands there, and none is written into: it goes first."""
+    try:
+        kind = site.target.stat(path).kind
+    except DunlinError as error:
+        if error.kind is not ErrorKind.NOT_FOUND:
+            raise
+        return
+    if kind not in (Kind.FILE, Kind.DIRECTORY):
+        site.target.delete([path])
+
+
+def _paced(site: Site, data: memoryview) -> Iterator[Data]:
+    step = site.bucket.block_for(len(data)) or 1
+    for at in range(0, len(data), step):
+        piece = data[at : at + step]
+        site.bucket.take(len(piece))
+        yield piece
+
+
+def _need_space(site: Site, entry: Entry) -> None:
+    """Before a large file: fail at once instead of after hours, if it cannot fit. A sparse file may be smaller."""
+    space = power(site.target, HasSpace)
+    if space is not None and not site.options.sparse and entry.size > (free := space.free_space()):
+        raise DunlinError(
+            "write", entry.path, ErrorKind.NO_SPACE, f"it has {entry.size} bytes and {free} are free at the destination"
+        )
+
+
+def xattrs_of(site: Site, path: str) -> dict[str, bytes] | None:
+    """The extended attributes of a file of the source that are kept; None when none are asked for."""
+    space = site.options.xattr_space
+    reader = power(site.source, SetsMeta) if space else None
+    return reader.get_xattrs(path, space) if reader is not None else None
+
+
+def as_copied(name: str, what: Facts, digest: bytes | None = None, birth: int | None = None) -> Copied:
+    """The row that state records for a file with these facts at the source."""
+    return (name, what[SIZE], what[MTIME], what[CTIME], birth, what[MODE], what[UID], what[GID], digest)
+
+
+def births(site: Site, directory: str, names: Sequence[str]) -> list[int | None]:
+    """When files of the source were made, for the record: no listing says it, and it costs a call per name."""
+    store = power(site.source, KnowsBirths)
+    try:
+        return store.birth_times(directory, names) if store is not None else [None] * len(names)
+    except DunlinError:
+        return [None] * len(names)
+
+
+def take_over(copied: list[Copied], rows: Sequence[Row], outcome: Outcome) -> None:
+    """Put files on record that are in sync now; `rows` tell which of them replaced another."""
+    outcome.copied += copied
+    outcome.counts["copied_files"] += len(copied)
+    outcome.counts["copied_bytes"] += sum(row[1] for row in copied)
+    if any(row[2] is not None for row in rows):
+        there = {row[0] for row in rows if row[2] is not None}
+        outcome.counts["updated_files"] += sum(1 for row in copied if row[0] in there)

@@ -1,0 +1,57 @@
+"""What a killed process leaves behind: temporary files, and stages (`stores.local.stage`), found by their names.
+
+A stage is a directory with plain files in it, no more. So that is what is removed: a directory of such a
+name that holds anything else was filled by somebody else, and stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.model import DIRECTORY_BITS, MODE, TYPE_BITS, Facts, is_file, join
+from dunlin.stores.base import Deletes, Lists
+from dunlin.workers.context import TEMPORARY
+
+
+class Removable(Lists, Deletes, Protocol):
+    """What can be swept."""
+
+
+def remove(store: Removable, path: str, what: Facts) -> None:
+    """Remove a temporary file, or a stage with the files in it. That it is gone is no error; others are raised."""
+    try:
+        if what[MODE] & TYPE_BITS == DIRECTORY_BITS:
+            store.delete(_plain_files(store, path))
+        store.delete([path])
+    except DunlinError as error:
+        if error.kind is not ErrorKind.NOT_FOUND:
+            raise
+
+
+def sweep(store: Removable, directory: str, dead: Callable[[str, str], bool]) -> list[DunlinError]:
+    """Remove what the dead left in a directory; returns the errors of what would not go.
+
+    `dead` is asked with the two parts of each token: the run, and the mover.
+    """
+    errors = []
+    try:
+        for batch in store.list(directory):
+            for name, what in batch:
+                match = TEMPORARY.fullmatch(name)
+                if match and dead(match[1], match[2]):
+                    try:
+                        remove(store, join(directory, name), what)
+                    except DunlinError as error:
+                        errors.append(error)
+    except DunlinError as error:
+        errors.append(error)
+    return errors
+
+
+def _plain_files(store: Lists, path: str) -> list[str]:
+    names = [named for batch in store.list(path) for named in batch]
+    if not all(is_file(what) for _, what in names):
+        raise DunlinError("remove", path, ErrorKind.EXISTS, "it holds more than files, so dunlin has not made it")
+    return [join(path, name) for name, _ in names]

@@ -1,0 +1,143 @@
+"""New directories appear whole: times and modes come out right, and kills in between leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.program import UNPRIVILEGED, dunlin
+from tests.acceptance.trees import Pair, same, temporaries
+from tests.acceptance.trouble import age, begin, check_state, complete, ended, in_memory, kill, movers, told, until
+from tests.fuse.slowfs import mounted
+
+FILES = 24
+
+
+def nested(root: Path, wide: int, deep: int) -> None:
+    """Directories of `FILES` files, and above them some that have files of their own."""
+    for n in range(wide):
+        place = root / f"a{n % 4}" / f"b{n % 3}" / "/".join(["c"] * (n % deep)) / f"d{n}"
+        place.mkdir(parents=True)
+        for k in range(FILES):
+            (place / f"f{k}").write_text(f"{n} {k}" * 50)
+    for k in range(FILES):
+        (root / "a1" / f"own{k}").write_text("beside directories")
+    age(root)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    with in_memory(tmp_path / "pair") as place:
+        yield Pair.make(place)
+
+
+def test_the_times_of_all_directories_of_a_deep_tree(pair: Pair) -> None:
+    nested(pair.source, 120, 5)
+    summary = told(pair, "-a")
+    assert summary["stats"]["copied_files"] == 121 * FILES
+    same(pair.source, pair.target)
+    assert not temporaries(pair.target)
+
+
+def test_directories_that_not_even_their_owner_may_write_to(pair: Pair) -> None:
+    nested(pair.source, 60, 3)
+    places = [Path(here) for here, _, _ in os.walk(pair.source)]
+    for place in places:
+        place.chmod(0o555)
+    dunlin("sync", "-a", pair.source, pair.target, cwd=pair.cwd, prefix=UNPRIVILEGED)
+    same(pair.source, pair.target)
+    assert not temporaries(pair.target)
+
+
+def test_more_directories_come_into_a_tree_that_is_in_sync(pair: Pair) -> None:
+    nested(pair.source, 60, 3)
+    told(pair, "-a")
+    for n in range(30):
+        place = pair.source / "a0" / "b0" / f"new{n}"
+        place.mkdir()
+        for k in range(FILES):
+            (place / f"f{k}").write_text("new")
+    age(pair.source)
+    complete(pair, "-a")
+
+
+@pytest.mark.slow
+def test_kills_at_any_instant(pair: Pair) -> None:
+    """Without a limit, for under a limit there are no stages."""
+    nested(pair.source, 500, 6)
+    hits = 0
+    for n in range(8):
+        process = begin(pair, "-a", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda process=process: movers(process) or process.poll() is not None)
+        time.sleep(0.02 + n * 0.02)
+        if n % 2 and (crew := movers(process)):
+            kill(crew[0])
+            time.sleep(0.02)
+        hits += process.poll() is None
+        kill(process.pid)
+        process.wait()
+    assert hits >= 4
+    complete(pair, "-a")
+    check_state(pair)
+
+
+def staged(backing: Path) -> bool:
+    """Whether a stage stands in the root, with files in it."""
+    return any(path.is_dir() and any(path.iterdir()) for path in backing.glob(".dunlin-*"))
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[tuple[Pair, Path]]:
+    """A pair whose destination answers late, and what is really there."""
+    pair = Pair.make(tmp_path)
+    nested(pair.source, 16, 3)
+    backing = tmp_path / "backing"
+    backing.mkdir()
+    with mounted(backing, pair.target, latency_ms=2):
+        yield pair, backing
+
+
+@pytest.mark.fuse
+def test_the_stage_of_a_killed_run_goes_with_the_next(slow: tuple[Pair, Path]) -> None:
+    pair, backing = slow
+    process = begin(pair, "-a")
+    until(lambda: staged(backing), process)
+    kill(process.pid)
+    process.communicate()
+    until(lambda: staged(backing))  # nobody was left to remove it
+    told(pair, "-a")
+    same(pair.source, backing)
+    assert not temporaries(backing)
+    check_state(pair)
+
+
+@pytest.mark.fuse
+def test_the_stage_of_a_killed_mover_goes_in_the_same_run(slow: tuple[Pair, Path]) -> None:
+    pair, backing = slow
+    process = begin(pair, "-a", "--movers=1")
+    until(lambda: movers(process) and staged(backing), process)
+    kill(movers(process)[0])
+    code, words = ended(process, 60)
+    assert code == 0, words
+    assert "a mover died" in words
+    same(pair.source, backing)
+    assert not temporaries(backing)
+    check_state(pair)
+
+
+@pytest.mark.fuse
+def test_a_stop_leaves_no_stage(slow: tuple[Pair, Path]) -> None:
+    pair, backing = slow
+    process = begin(pair, "-a")
+    until(lambda: staged(backing), process)
+    process.terminate()
+    code, words = ended(process, 60)
+    assert code == 130, words
+    assert not temporaries(backing)
+    told(pair, "-a")
+    same(pair.source, backing)

@@ -1,0 +1,60 @@
+"""Times of listings that do not tell them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dunlin.compare.recorded import CHANGED, source_times, target_times
+from dunlin.model import MTIME, Kind, facts
+
+
+class Row(NamedTuple):
+    mtime: int | None
+    etag: str | None
+
+
+def thing(etag: str, uploaded: int = 500, mtime: int | None = None):
+    what = facts(Kind.FILE, 3, uploaded, ident=etag)
+    return what if mtime is None else (*what[:MTIME], mtime, *what[MTIME + 1 :])
+
+
+def mtimes(batch):
+    return [what[MTIME] for _, what in batch]
+
+
+def test_the_recorded_version_of_the_source_has_the_recorded_time():
+    assert mtimes(source_times([("a", thing("v1"))], {"a": Row(123, "v1")})) == [123]
+
+
+def test_another_version_of_the_source_has_changed_whatever_its_metadata_says():
+    assert mtimes(source_times([("a", thing("v2", mtime=123))], {"a": Row(123, "v1")})) == [CHANGED]
+
+
+def test_what_is_not_on_record_keeps_what_the_listing_says():
+    batch = [("a", thing("v1", mtime=7)), ("b", thing("v1", uploaded=9))]
+    assert source_times(batch, {"b": Row(1, None)}) == batch
+
+
+def test_without_metadata_the_source_was_changed_when_it_was_uploaded():
+    what = thing("v1", uploaded=9)
+    unknown = (*what[:MTIME], None, *what[MTIME + 1 :])
+    assert mtimes(source_times([("a", unknown)], {})) == [9]
+    assert mtimes(target_times([("a", unknown)], {})) == [None]
+
+
+def test_the_recorded_version_of_the_destination_has_the_recorded_time():
+    assert mtimes(target_times([("a", thing("v1"))], {"a": Row(123, "v1")})) == [123]
+
+
+def test_the_time_of_an_upload_is_no_mtime():
+    assert mtimes(target_times([("a", thing("v2")), ("b", thing("v1"))], {"a": Row(123, "v1")})) == [None, None]
+
+
+def test_metadata_of_the_destination_tells_its_time():
+    batch = [("a", thing("v2", mtime=77))]
+    assert target_times(batch, {"a": Row(123, "v1")}) == batch
+
+
+def test_all_other_facts_stay():
+    (name, what), = source_times([("a", thing("v1"))], {"a": Row(123, "v1")})
+    assert (name, what[:MTIME], what[MTIME + 1 :]) == ("a", thing("v1")[:MTIME], thing("v1")[MTIME + 1 :])

@@ -1,0 +1,111 @@
+"""The gate: half as many after a refusal, one more for every quiet second."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.pace.gate import CALM, Gate
+
+BUSY = DunlinError("read", "x", ErrorKind.BUSY)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def passes(gate: Gate) -> None:
+    with gate:
+        pass
+
+
+def test_a_refusal_halves_the_limit_and_quiet_seconds_bring_it_back():
+    clock = Clock()
+    gate = Gate(16, clock=clock)
+    gate.note(BUSY)
+    assert gate.limit == 8
+    for _ in range(20):
+        clock.now += CALM
+        passes(gate)
+    assert gate.limit == 16
+
+
+def test_refusals_of_requests_that_were_under_way_together_count_once():
+    clock = Clock()
+    gate = Gate(16, clock=clock)
+    for _ in range(10):
+        gate.note(BUSY)
+    assert (gate.limit, gate.refusals) == (8, 10)
+    clock.now += CALM
+    gate.note(BUSY)
+    assert gate.limit == 4
+
+
+def test_it_never_closes():
+    clock = Clock()
+    gate = Gate(4, clock=clock)
+    for _ in range(10):
+        clock.now += CALM
+        gate.note(BUSY)
+    assert gate.limit == 1
+    passes(gate)
+
+
+def test_the_limit_does_not_rise_twice_in_a_moment():
+    clock = Clock()
+    gate = Gate(16, clock=clock)
+    gate.note(BUSY)
+    clock.now += CALM
+    for _ in range(5):
+        passes(gate)
+    assert gate.limit == 9
+
+
+@pytest.mark.parametrize("kind", [ErrorKind.NETWORK, ErrorKind.NOT_FOUND, ErrorKind.DENIED])
+def test_other_errors_say_nothing_about_the_number(kind: ErrorKind):
+    gate = Gate(16)
+    gate.note(DunlinError("read", "x", kind))
+    assert (gate.limit, gate.refusals) == (16, 0)
+
+
+def test_no_more_than_the_limit_are_inside():
+    gate = Gate(3)
+    inside, most = 0, 0
+    lock = threading.Lock()
+    together = threading.Barrier(3)
+
+    def work(waits: bool) -> None:
+        nonlocal inside, most
+        with gate:
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            if waits:
+                together.wait(10)
+            with lock:
+                inside -= 1
+
+    threads = [threading.Thread(target=work, args=(n < 3,)) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert most == 3
+
+
+def test_waiting_ends_when_the_run_is_stopped():
+    gate = Gate(1, stopped=lambda: True)
+    with gate, pytest.raises(DunlinError) as caught:
+        passes(gate)
+    assert caught.value.kind is ErrorKind.INTERRUPTED
+
+
+def test_a_gate_for_nobody_makes_no_sense():
+    with pytest.raises(ValueError, match="0"):
+        Gate(0)
