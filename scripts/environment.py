@@ -27,7 +27,7 @@ from typing import NoReturn
 LOCK, UNFINISHED, LOG = ".dunlin-lock", ".dunlin-unfinished", ".dunlin-setup.log"
 SECONDS = {"core": 15, "dev": 60, "cloud": 20, "watch": 5}
 """How long a set-up takes on two cores with a warm connection; said to the person who waits."""
-EXTRAS = {"cloud": "the login to object stores", "watch": "watching a directory"}
+EXTRAS = {"cloud": "object stores", "watch": "watching a directory"}
 """What the packages of each extra are for."""
 
 
@@ -118,7 +118,7 @@ def say(venv: Path, names: list[str], fresh: bool) -> None:
     if fresh:
         doing = "setting up its own Python environment in"
     elif set(names) <= set(EXTRAS) and not any((venv / f".dunlin-{name}").exists() for name in names):
-        doing = f"adding what {' and '.join(EXTRAS[name] for name in names)} needs to the Python environment in"
+        doing = f"adding the packages for {' and '.join(EXTRAS[name] for name in names)} to the Python environment in"
     else:
         doing = "bringing up to date the Python environment in"
     seconds = sum(SECONDS[name] for name in names)
@@ -139,7 +139,7 @@ def install(root: Path, venv: Path, name: str) -> None:
 
 def add(root: Path, venv: Path, name: str) -> None:
     """Install the packages of an extra, none of them the core's: fetched first, so that a failure breaks nothing."""
-    failing = f"what {EXTRAS[name]} needs could not be added"
+    failing = f"the packages for {EXTRAS[name]} could not be added"
     wheels = venv / f".dunlin-wheels-{name}"
     shutil.rmtree(wheels, ignore_errors=True)
     constraints = root / "constraints" / f"{name}.txt"

@@ -6,6 +6,10 @@ import json
 import os
 import stat
 import subprocess
+import threading
+from collections.abc import Iterator
+from html import escape
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -183,12 +187,13 @@ def test_config_show(here: Path) -> None:
 
 # ---- secrets ----
 
-CONNECTION = f"DefaultEndpointsProtocol=http;AccountName=acct;AccountKey={KEY};BlobEndpoint=http://127.0.0.1:1/acct"
+PLACE = "http://127.0.0.1:{port}"
+CONNECTION = f"DefaultEndpointsProtocol=http;AccountName=acct;AccountKey={KEY};BlobEndpoint={PLACE}/acct"
 
 FAILING = [
     (["sync", "--container", "photos", "--connection-string", CONNECTION], {}, ""),
     (["sync", "--container", "photos", "--account-name", "acct", "--account-key", KEY,
-      "--azure-endpoint", "http://127.0.0.1:1/acct"], {}, ""),
+      "--azure-endpoint", f"{PLACE}/acct"], {}, ""),
     (["sync", "--container", "photos", "--log-level", "debug", "--json"], {"DUNLIN_CONNECTION_STRING": CONNECTION}, ""),
     (["sync", "--container", "photos"], {"AZURE_STORAGE_CONNECTION_STRING": CONNECTION}, ""),
     (["sync", "--container", "photos", "--log-format", "json"], {}, f"azure: {{connection_string: '{CONNECTION}'}}\n"),
@@ -197,34 +202,65 @@ FAILING = [
     (["sync", "--container", "photos", "--account-key", KEY, "--account-nam", "x"], {}, ""),
     (["sync", "--container", "photos", f"--acount-key={KEY}"], {}, ""),
     (["sync", "--container", "photos", f"--use-azure-cli={KEY}"], {}, ""),
-    (["sync", f"http://127.0.0.1:1/acct/photos?sv=1&sig={KEY}", "d"], {}, ""),
+    (["sync", f"{PLACE}/acct/photos?sv=1&sig={KEY}", "d"], {}, ""),
     (["sync", f"s3://id:{KEY}@bucket", "d"], {}, ""),
-    (["sync", "s3://bucket", "d", "--s3-access-key-id", "i", "--s3-endpoint", "http://127.0.0.1:1"],
+    (["sync", "s3://bucket", "d", "--s3-access-key-id", "AKEXAMPLE", "--s3-endpoint", PLACE],
      {"AWS_SECRET_ACCESS_KEY": KEY}, ""),
     (["check", "--container", "photos", "--log-level=debug"], {"getblobz_CONNECTION_STRING": CONNECTION}, ""),
 ]  # fmt: skip
 
 
+class Refuses(BaseHTTPRequestHandler):
+    """A store that lets nobody in, and says so as S3 and Azure do, with what it was sent in the message."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        told = f"Server failed to authenticate the request {self.path}"
+        body = f"<Error><Code>SignatureDoesNotMatch</Code><Message>{escape(told)}</Message></Error>".encode()
+        self.send_response(403)
+        self.send_header("x-ms-error-code", "AuthenticationFailed")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_PUT = do_POST = do_GET
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Where `Refuses` listens, on loopback."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
 @pytest.mark.parametrize(("words", "env", "text"), FAILING, ids=range(len(FAILING)))
 def test_nothing_that_a_failing_command_leaves_behind_holds_the_secret(
-    here: Path, words: list[str], env: dict[str, str], text: str
+    here: Path, port: int, words: list[str], env: dict[str, str], text: str
 ) -> None:
-    """Nothing listens at the endpoint: output, logs, state and every other file are searched, in every form."""
+    """Output, logs, state and every other file are searched, for the secret in every form."""
     if text:
-        (here / "dunlin.yaml").write_text(text)
+        (here / "dunlin.yaml").write_text(text.replace("{port}", str(port)))
         (here / "dunlin.yaml").chmod(0o600)
     logs = ["--log-file", "audit.log", "--report-file", "report"] if words[0] == "sync" else []
+    words = [word.replace("{port}", str(port)) for word in [*words, *logs]]
     # With --log-level debug a traceback is shown, which `dunlin` of these tests refuses: it is searched all the same.
-    done = leaves(here, [*words, *logs], env)
-    assert done[0] in (1, 2)
-    assert done[1].strip(), "it says what is wrong"
+    code, output = leaves(here, words, {name: value.replace("{port}", str(port)) for name, value in env.items()})
+    assert code == 1, output
+    assert output.strip(), "it says what is wrong"
     for secret in (KEY, KEY.replace("=", "%3D"), KEY.rstrip("=")):
-        assert secret not in done[1]
+        assert secret not in output
         for directory, _, files in os.walk(here.parent):
-            for name in files:
-                path = Path(directory) / name
-                if path.name != "dunlin.yaml":
-                    assert secret.encode() not in path.read_bytes(), path
+            for path in (Path(directory) / name for name in files if name != "dunlin.yaml"):
+                assert secret.encode() not in path.read_bytes(), path
 
 
 def leaves(here: Path, words: list[str], env: dict[str, str]) -> tuple[int, str]:

@@ -60,3 +60,11 @@ def test_usage_error_is_exit_1_without_traceback(installed: Path, tmp_path: Path
     )
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
+
+
+def test_a_missing_extra_is_one_line_with_the_command_that_adds_it(installed: Path, tmp_path: Path) -> None:
+    command = [installed / "dunlin", "sync", "s3://bucket", "to", "--quiet", "--state-db", "none"]
+    result = subprocess.run(command, cwd=tmp_path, env=plain(tmp_path), capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (1, "")
+    [line] = result.stderr.splitlines()
+    assert line.endswith("pip install 'dunlin[cloud]'")

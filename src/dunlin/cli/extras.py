@@ -31,6 +31,7 @@ EXTRAS = {
     "botocore": "cloud",
     "google": "cloud",
     "requests": "cloud",
+    "urllib3": "cloud",
     "watchfiles": "watch",
 }
 """The extra that brings a package."""

@@ -123,7 +123,8 @@ def waiting(source: str, ignored: Callable[[str], bool], report: Report) -> Wait
     try:
         changes = Changes(path, ignored)
     except DunlinError as error:
-        message = f"changes of {path} are seen after each interval only: {error.reason}"
+        why = "; ".join(filter(None, (error.reason, error.hint)))
+        message = f"changes of {path} are seen after each interval only: {why}"
         report.event(Event(Level.WARN, "watch.deaf", message, {}))
         return pause
     return lambda seconds, stop: changes.wait(seconds, lambda: stop.requested)

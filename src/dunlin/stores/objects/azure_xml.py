@@ -164,7 +164,8 @@ def error(body: bytes) -> tuple[str, str]:
     except DunlinError:
         return "", ""
     message = found["Message"].strip().partition("\n")[0].strip()
-    return found["Code"], message
+    # Emulators and proxies may quote the request's address, and with it a SAS.
+    return found["Code"], re.sub(r"(?i)\bsig=[^&\s]+", "sig=***", message)
 
 
 def _parse(

@@ -26,7 +26,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.stores.login import Login
 from dunlin.stores.objects import gcs_login
-from dunlin.stores.objects.http import Answer, refusal
+from dunlin.stores.objects.answers import Answer, refusal
 from dunlin.stores.objects.service import Data, Limits, Object, Page, Part, Service
 from dunlin.stores.objects.wire import Client
 

@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.stores.login import Login
 from dunlin.stores.objects import s3_errors, s3_headers, s3_login, s3_sign, s3_xml
-from dunlin.stores.objects.http import Answer
+from dunlin.stores.objects.answers import Answer
 from dunlin.stores.objects.s3_sign import Query, escaped
 from dunlin.stores.objects.service import Data, Limits, Object, Page, Part, Service
 from dunlin.stores.objects.wire import Client, Reply

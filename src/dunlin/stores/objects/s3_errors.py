@@ -1,6 +1,6 @@
 """What S3's error codes mean here: one table, applied where an answer enters.
 
-The code decides where it is known, the status where it is not (`http.refusal`): servers agree on the codes more
+The code decides where it is known, the status where it is not (`answers.refusal`): servers agree on the codes more
 than on the statuses. Codes are those of the Amazon S3 API reference, "Error responses", and of MinIO for full disks.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.stores.objects import http
+from dunlin.stores.objects import answers
 
 _KEY = "check the access key and the secret"
 _FULL = "free space there"
@@ -72,7 +72,7 @@ def error(
         where = url
     reason = f"{message} ({code})" if message and code else message or code
     if known is None:
-        refused = http.refusal(status, headers, operation, where, reason)
+        refused = answers.refusal(status, headers, operation, where, reason)
         if status in (405, 501):
             return DunlinError(operation, where, ErrorKind.UNSUPPORTED, refused.reason)
         if status == 400 and where != url:
@@ -82,5 +82,5 @@ def error(
         return refused
     kind, hint = known
     refused = DunlinError(operation, where, kind, reason, hint)
-    refused.retry_after = http.retry_after(headers)
+    refused.retry_after = answers.retry_after(headers)
     return refused

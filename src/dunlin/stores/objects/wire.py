@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from urllib3.util import wait_for_read
 
 from dunlin.errors import DunlinError, ErrorKind, translate
-from dunlin.stores.objects.http import CHUNK, CONNECT, IDLE, Answer
+from dunlin.stores.objects.answers import CHUNK, CONNECT, IDLE, Answer
 
 Body = bytes | memoryview
 
@@ -147,14 +147,15 @@ class Client:
 
 
 class Reply:
-    """The pieces of an answer's body. Gives its connection back at the end; `close` ends it before."""
+    """The pieces of an answer's body. Gives its connection back after the last; `close` ends it before."""
 
-    __slots__ = ("_client", "_connection", "_lasts", "_pieces")
+    __slots__ = ("_client", "_connection", "_lasts", "_left", "_pieces")
 
     def __init__(self, client: Client, connection: _Connection, length: int, lasts: bool) -> None:
         self._client = client
         self._connection: _Connection | None = connection
         self._lasts = lasts
+        self._left = length
         self._pieces = connection.body(length)
         if length == 0:
             self._done()
@@ -166,7 +167,7 @@ class Reply:
         if self._connection is None:
             raise StopIteration
         try:
-            return next(self._pieces)
+            piece = next(self._pieces)
         except StopIteration:
             self._done()
             raise
@@ -176,6 +177,11 @@ class Reply:
         except BaseException:
             self.close()
             raise
+        # Who counts what it gets does not ask for the end.
+        self._left -= len(piece)
+        if self._left == 0:
+            self._done()
+        return piece
 
     def _done(self) -> None:
         connection, self._connection = self._connection, None

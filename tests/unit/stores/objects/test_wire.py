@@ -99,6 +99,16 @@ def test_a_connection_is_used_again_only_after_an_answer_was_read_to_its_end() -
     assert [asked.connection for asked in server.asked] == [1, 1, 2]
 
 
+def test_nobody_has_to_ask_for_the_end_of_a_counted_body() -> None:
+    with scripted(answer(200, b"abc"), answer(200)) as server:
+        client = Client(server.url)
+        _, pieces = client.stream("GET", "/1", {})
+        assert next(pieces) == b"abc"
+        client.ask("GET", "/2", {})
+        client.close()
+    assert [asked.connection for asked in server.asked] == [1, 1]
+
+
 def test_a_connection_that_the_server_has_ended_is_not_used() -> None:
     with scripted(answer(200), answer(200)) as server:
         server.ended_after = 1
