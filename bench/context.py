@@ -53,9 +53,14 @@ class Context:
         for path in self.work.glob("state.db*"):
             path.unlink()
 
-    def run(self, command: Sequence[str]) -> Measured:
-        """One command in the checkout."""
-        return run(command, cwd=CHECKOUT, env=environment(), output=self.work / "output.txt")
+    def objects(self, source: str | Path, destination: str | Path, *options: str) -> list[str]:
+        """``dunlin sync`` where one side is an object store: times are kept, as the peers do; blake3 as by default."""
+        state = str(self.work / "state.db")
+        return [*shlex.split(self.dunlin), "sync", str(source), str(destination), "--state-db", state, *options]
+
+    def run(self, command: Sequence[str], login: Mapping[str, str] | None = None) -> Measured:
+        """One command in the checkout; `login` is added to its environment."""
+        return run(command, cwd=CHECKOUT, env={**environment(), **(login or {})}, output=self.work / "output.txt")
 
 
 def environment() -> dict[str, str]:

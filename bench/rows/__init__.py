@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bench.context import Context
 from bench.results import Row
-from bench.rows import copies, limits, mounts, small
+from bench.rows import copies, limits, mounts, objects, small
 
 ROWS: dict[str, Callable[[Context], Row]] = {
     "small": copies.small,
@@ -19,4 +19,7 @@ ROWS: dict[str, Callable[[Context], Row]] = {
     "million": copies.million,
     "ten": small.ten,
     "hashes": small.hashes,
+    "azure10k": objects.azure10k,
+    "s3small": objects.s3small,
+    "s3big": objects.s3big,
 }

@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("extras")]
 
 CALLED = ("sync", "s3://bucket/a b", "to", "--quiet", "--state-db", "none")
 CODE = 77
+VERSION = "9999.0"
 NOBODY = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_FIND_LINKS": "", "PIP_RETRIES": "0"}
 LOST = "-dac_override,-dac_read_search"
 
@@ -31,18 +32,18 @@ STAND_IN = f"import sys; print(sys.argv[1:]); raise SystemExit({CODE})"
 
 
 def make_wheel(directory: Path, name: str, content: str) -> str:
-    """A wheel with one module; returns the line of constraints that pins it."""
+    """A wheel with one module, in a version that no index has; returns the line of constraints that pins it."""
     directory.mkdir(exist_ok=True)
-    wheel = directory / f"{name}-1.0-py3-none-any.whl"
-    about = f"{name}-1.0.dist-info"
+    wheel = directory / f"{name}-{VERSION}-py3-none-any.whl"
+    about = f"{name}-{VERSION}.dist-info"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(f"{name}.py", content)
-        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {VERSION}\n")
         archive.writestr(
             f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
         archive.writestr(f"{about}/RECORD", f"{name}.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
-    return f"{name}==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+    return f"{name}=={VERSION} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,16 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from dunlin.config.settings import Settings, settings
 from dunlin.config.words import closest as closest
 from dunlin.errors import DunlinError, printable, translate
+
+if TYPE_CHECKING:
+    from dunlin.config.settings import Settings
 
 EXIT_CODES = (
     (0, "done"),
@@ -210,6 +212,8 @@ def settings_of(ctx: click.Context) -> Settings:
     """What holds below the command line: with the file where the command has ``--config``, else the environment."""
     found: Settings | None = ctx.meta.get("dunlin.settings")
     if found is None:
+        from dunlin.config.settings import Settings
+
         found = ctx.meta["dunlin.settings"] = Settings()
     return found
 
@@ -220,6 +224,8 @@ def config_option(section: str = "Configuration") -> Option:
     def read(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
         # An entry of `jobs` is read with the same command line, and the settings for it are there already.
         if not ctx.resilient_parsing and "dunlin.job" not in ctx.meta:
+            from dunlin.config.settings import settings
+
             ctx.meta["dunlin.settings"] = settings(value)
 
     return Option(

@@ -18,13 +18,12 @@ policy asks again. Nothing is asked twice here, no redirect is followed and no p
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 from collections import deque
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
-
-from urllib3.util import wait_for_read
 
 from dunlin.errors import DunlinError, ErrorKind, translate
 from dunlin.stores.objects.answers import CHUNK, CONNECT, IDLE, Answer
@@ -215,7 +214,7 @@ class _Connection:
 
     def rests(self) -> bool:
         """Whether the server has neither ended the connection nor said anything that was not asked for."""
-        return not self._rest and not wait_for_read(self._socket, 0)
+        return not self._rest and not _readable(self._socket)
 
     def send(self, head: bytes, body: Body) -> None:
         if len(body) <= JOINED:
@@ -302,6 +301,15 @@ class _Connection:
             data += piece
         self._rest = data[at + len(end) :]
         return data[:at]
+
+
+def _readable(connected: socket.socket) -> bool:
+    """Whether something can be read at once, or the end was reached."""
+    if not hasattr(select, "poll"):
+        return bool(select.select((connected,), (), (), 0)[0])
+    watch = select.poll()
+    watch.register(connected, select.POLLIN)
+    return bool(watch.poll(0))
 
 
 def _length(method: str, status: int, headers: Mapping[str, str]) -> int:
