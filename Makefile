@@ -34,8 +34,8 @@ coverage: ## what the tests reach, movers and command line included; HTML in htm
 verify: ## one sync from start to end in a clean place, checked with diff
 	sh scripts/verify.sh
 
-lock: ## pin the newest dependencies that fit, with hashes
-	$(PYTHON) scripts/lock.py
+lock: ## pin the newest dependencies that fit, with hashes (ARGS=--keep: only what is new)
+	$(PYTHON) scripts/lock.py $(ARGS)
 
 changelog: ## gather changelog.d/ into CHANGELOG.md for the version in src/dunlin/__init__.py
 	$(PYTHON) -m towncrier build --yes

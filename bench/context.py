@@ -64,8 +64,12 @@ class Context:
 
 
 def environment() -> dict[str, str]:
-    """The environment of every program: that of the caller, and dunlin's source for ``python -m dunlin``."""
-    return {**os.environ, "PYTHONPATH": str(CHECKOUT / "src")}
+    """The environment of every program: that of the caller, and dunlin's source for ``python -m dunlin``.
+
+    Where the caller forbids Python to keep what it compiled, every start would be measured with a compilation.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": str(CHECKOUT / "src")}
 
 
 def rsync(*options: str) -> Command:

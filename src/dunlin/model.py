@@ -50,6 +50,9 @@ DIRECTORY_BITS = int(stat.S_IFDIR)
 FILE_BITS = int(stat.S_IFREG)
 
 
+CHANGED = 1 << 62
+"""ns: the mtime of a version that is not the recorded one, where nobody knows it. Nothing has it; it is never set."""
+
 BARE_DIRECTORY: Facts = (DIRECTORY_BITS, 0, None, None, None, None, 1, 0, 0, None, 0)
 """The facts of a directory that exists only in the names of what lies in it: it has no times, mode or owner."""
 
@@ -125,6 +128,7 @@ class Difference:
     (with the source's facts) only where the caller asked for it. `clashes` are groups of
     names of one side that the pair regards as one name: each group is to be reported, none merged.
     `renames` maps the source's spelling of a name to the destination's where the pair regards them as one.
+    `upto`: every name of both sides whose key is not larger has been in this window or one before; None: not known.
     `last` is set on the window after which both listings have ended cleanly and in order; only
     then is "missing" known for the directory.
     """
@@ -135,6 +139,7 @@ class Difference:
     equal_bytes: int = 0
     clashes: list[list[str]] = field(default_factory=list)
     renames: dict[str, str] = field(default_factory=dict)
+    upto: bytes | None = None
     last: bool = False
 
 
@@ -171,6 +176,8 @@ class Operation:
 SKIP_REASONS = {
     "link": "symbolic links are skipped; -l copies them",
     "special": "sockets, FIFOs and devices are skipped; -D copies them",
+    "no-link": "the destination holds no symbolic links",
+    "no-special": "the destination holds no sockets, FIFOs and devices",
     "newer": "the destination is newer (--update)",
     "exists": "the destination exists (--skip-existing)",
     "depth": "deeper than --max-depth",

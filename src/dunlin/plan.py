@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from dunlin.model import (
+    CHANGED,
     CTIME,
     DIRECTORY_BITS,
     FILE_BITS,
@@ -67,6 +68,7 @@ class Policy(NamedTuple):
         delete: names only at the destination are extras (else they are left unmentioned).
         clear: a non-empty directory that stands where a file belongs may be removed.
         partial: one side is an object store: some of its facts may be unknown (None).
+        plain: the destination holds directories and regular files only, whatever `links` and the like would say.
     """
 
     compare: str = "size+mtime"
@@ -86,9 +88,12 @@ class Policy(NamedTuple):
     delete: bool = False
     clear: bool = False
     partial: bool = False
+    plain: bool = False
 
     def wants(self, kind: int) -> bool:
         """Whether names of this kind (type bits) take part at all."""
+        if self.plain:
+            return kind in (FILE_BITS, DIRECTORY_BITS)
         if kind == Kind.LINK:
             return self.links
         if kind in (Kind.FIFO, Kind.SOCKET):
@@ -143,11 +148,12 @@ def same_content(policy: Policy, source: Facts, target: Facts) -> bool:
 def same_time(policy: Policy, source: Facts, target: Facts) -> bool:
     """Whether two mtimes are equal within the window.
 
-    A destination whose mtime is unknown agrees if it was written after the source's last change; a source whose
-    mtime is unknown agrees with any.
+    A side whose mtime is unknown agrees if it was written after the other's last change.
     """
-    if source[MTIME] is None:
+    if source[MTIME] is None and target[MTIME] is None:
         return True
+    if source[MTIME] is None:
+        return bool(source[CTIME] is None or target[MTIME] < source[CTIME] + max(policy.window, SECOND))
     if target[MTIME] is None:
         return bool(target[CTIME] is None or source[MTIME] < target[CTIME] + max(policy.window, SECOND))
     return bool(abs(source[MTIME] - target[MTIME]) <= policy.window)
@@ -198,7 +204,8 @@ def _decide_row(policy: Policy, difference: Difference, row: Row) -> list[tuple[
         decisions.append((Action.RENAME, False, difference.renames[name]))
     kind = source[MODE] & TYPE_BITS
     if not policy.wants(kind):
-        decisions.append((Action.SKIP, False, "link" if kind == Kind.LINK else "special"))
+        reason = "link" if kind == Kind.LINK else "special"
+        decisions.append((Action.SKIP, False, f"no-{reason}" if policy.plain else reason))
     elif kind == DIRECTORY_BITS:
         clear = target is not None and target[MODE] & TYPE_BITS != DIRECTORY_BITS
         decisions.append((Action.DIRECTORY, clear, ""))
@@ -238,6 +245,7 @@ def decide_content(policy: Policy, source: Facts, target: Facts | None) -> tuple
 
 
 def _newer(policy: Policy, source: Facts, target: Facts) -> bool:
-    """Whether the destination is newer; where its mtime is unknown, by the time at which it was written."""
+    """Whether the destination is newer; where an mtime is unknown, by the time at which the object was written."""
+    here = source[MTIME] if source[MTIME] not in (None, CHANGED) else source[CTIME]
     there = target[MTIME] if target[MTIME] is not None else target[CTIME]
-    return bool(source[MTIME] is not None and there is not None and there > source[MTIME] + policy.window)
+    return bool(here is not None and there is not None and there > here + policy.window)

@@ -25,6 +25,7 @@ from dunlin.stores.base import (
     Moves,
     Order,
     SetsMeta,
+    StatesDigests,
     Store,
     Syncs,
     Walks,
@@ -334,8 +335,8 @@ def test_a_wrapper_forwards_what_its_store_has_and_no_more(
     inner = made[kind]()
     has = power(inner, wanted) is not None
     lacks: dict[str, set[type]] = {
-        "local": {Walks, Fetches},
-        "memory": {Fetches, Copies, CopiesBatch, KnowsBirths},
+        "local": {Walks, Fetches, StatesDigests},
+        "memory": {Fetches, StatesDigests, Copies, CopiesBatch, KnowsBirths},
         "objects": {MakesLinks, HasSpace, Syncs, KnowsBirths, CopiesBatch},
         "none": set(POWERS),
     }

@@ -1,7 +1,7 @@
 """Packages that the launcher adds when a command needs them for the first time.
 
-boto3 and urllib3 are small wheels made here, so that nothing depends on what an index offers at the moment, nor on
-which of them a login to S3 imports: either prints what the program was called with and ends it with a code of its own.
+boto3 is a small wheel made here, so that nothing depends on what an index offers at the moment: it prints what the
+program was called with and ends it with a code of its own.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def make_wheel(directory: Path, name: str, content: str) -> str:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout whose launcher has an environment with the core, and whose extra holds stand-ins."""
+    """A checkout whose launcher has an environment with the core, and whose extra is the stand-in."""
     root = copy_checkout(tmp_path_factory.mktemp("extras") / "with a space")
-    lines = "".join(make_wheel(root.parent / "wheels", name, STAND_IN) for name in ("boto3", "urllib3"))
-    (root / "constraints" / "cloud.txt").write_text(f"# fingerprint cloud\n{lines}")
+    line = make_wheel(root.parent / "wheels", "boto3", STAND_IN)
+    (root / "constraints" / "cloud.txt").write_text(f"# fingerprint cloud\n{line}")
     result = launch(root / "dunlin", "--version")
     assert result.returncode == 0, result.stderr
     return root
@@ -63,7 +63,7 @@ def checkout(prepared: Path) -> Iterator[Path]:
     yield prepared
     (prepared / ".venv" / ".dunlin-cloud").unlink(missing_ok=True)
     for path in prepared.glob(".venv/lib/python3*/site-packages/*"):
-        if path.name.startswith(("boto3", "urllib3")):
+        if path.name.startswith("boto3"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

@@ -31,7 +31,6 @@ EXTRAS = {
     "botocore": "cloud",
     "google": "cloud",
     "requests": "cloud",
-    "urllib3": "cloud",
     "watchfiles": "watch",
 }
 """The extra that brings a package."""
@@ -84,6 +83,8 @@ def prepare_watch(source: str) -> None:
         return
     if "dunlin_watch" not in sys._xoptions and _checkout() is not None:
         added = _add("watch")
+        if added == 130:
+            raise KeyboardInterrupt
         importlib.invalidate_caches()
         elsewhere = isinstance(added, str) and importlib.util.find_spec("watchfiles") is None
         if elsewhere and not _input_was_read():
@@ -111,7 +112,9 @@ def _add(extra: str) -> str | int:
         done = subprocess.run(["/bin/sh", script, extra], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
     except KeyboardInterrupt:
         return 130
-    return done.returncode or os.fsdecode(done.stdout).rstrip("\n")
+    if done.returncode:
+        return done.returncode if done.returncode > 0 else 128 - done.returncode  # as a shell tells of a signal
+    return os.fsdecode(done.stdout).rstrip("\n")
 
 
 def _replace(python: str, extra: str) -> NoReturn:

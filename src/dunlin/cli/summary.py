@@ -18,6 +18,14 @@ _REASONS = {
         "socket, FIFO or device was skipped; -D copies them",
         "sockets, FIFOs and devices were skipped; -D copies them",
     ),
+    "no-link": (
+        "symbolic link was skipped; the destination holds none",
+        "symbolic links were skipped; the destination holds none",
+    ),
+    "no-special": (
+        "socket, FIFO or device was skipped; the destination holds none",
+        "sockets, FIFOs and devices were skipped; the destination holds none",
+    ),
     "newer": ("file is newer at the destination (--update)", "files are newer at the destination (--update)"),
     "exists": ("file exists at the destination (--skip-existing)", "files exist at the destination (--skip-existing)"),
     "depth": ("name is deeper than --max-depth", "names are deeper than --max-depth"),

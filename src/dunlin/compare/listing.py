@@ -54,7 +54,7 @@ class Side:
         run: int = RUN,
     ) -> None:
         self._batches = _split(listing if listing is not None else iter(()), run)
-        self._proven = proven and collate is None
+        self.proven = proven and collate is None
         self._collate = collate
         self._run = run
         self._stream: Iterator[list[Keyed]] | None = None
@@ -83,7 +83,7 @@ class Side:
         if self.single:
             self._stream = iter((self._keyed(self.first),))
             self.first = []
-        elif self._proven:
+        elif self.proven:
             self._stream = _whole(self._checked())
         else:
             self._stream = _whole(self._sorted())

@@ -69,6 +69,7 @@ def merge(
             right, held_target = _hold_back(right, boundary)
         difference = compare_window([k[1:] for k in left], [k[1:] for k in right], same, collate, matched, apart)
         difference.last = last
+        difference.upto = None if held_source or held_target else boundary
         yield difference
         if last:
             return
@@ -94,6 +95,9 @@ def _one_sided(source: Side, same: Same, apart: bool) -> Iterator[Difference]:
         directories |= inner
         difference = compare_window(batch, [], same, apart=apart)
         difference.last = following is None
+        if source.proven and difference.rows:
+            name, what, _ = difference.rows[-1]
+            difference.upto = sort_key(name, what is not None and what[MODE] & TYPE_BITS == DIRECTORY_BITS)
         yield difference
         if following is None:
             return

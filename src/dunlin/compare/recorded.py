@@ -6,7 +6,8 @@ which mtime the version had when it was synced. So before two listings are merge
 
 * an object of the *source* whose etag is the recorded one has the recorded mtime; with another etag it has changed,
   whatever its size and metadata say, and gets the mtime `CHANGED`, which equals no other. What is not on record has
-  the mtime of its metadata, or that of its upload;
+  the mtime of its metadata. Where that is not listed, a sync takes the time of the upload for it (which differs, so
+  the object is fetched and then on record); a check leaves it unknown;
 * an object of the *destination* whose etag is the recorded one has the recorded mtime. With another etag, or none
   on record, its mtime is unknown (None) unless its metadata told it: then it counts as in sync if it was written
   after the source's last change (`plan.same_time`).
@@ -17,10 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from dunlin.model import CTIME, IDENT, MTIME, Facts
-
-CHANGED = 1 << 62
-"""ns: the mtime of a version that is not the recorded one. Nothing has it, and nothing is newer."""
+from dunlin.model import CHANGED, CTIME, IDENT, MTIME, Facts
 
 Named = tuple[str, Facts]
 
@@ -34,9 +32,9 @@ class Recorded(Protocol):
     def etag(self) -> str | int | None: ...
 
 
-def source_times(batch: list[Named], known: Mapping[str, Recorded]) -> list[Named]:
-    """A batch of the source's listing with times as recorded."""
-    return [_source(named, known.get(named[0])) for named in batch]
+def source_times(batch: list[Named], known: Mapping[str, Recorded], guess: bool = True) -> list[Named]:
+    """A batch of the source's listing with times as recorded; `guess`: else with that of the upload."""
+    return [_source(named, known.get(named[0]), guess) for named in batch]
 
 
 def target_times(batch: list[Named], known: Mapping[str, Recorded]) -> list[Named]:
@@ -44,11 +42,11 @@ def target_times(batch: list[Named], known: Mapping[str, Recorded]) -> list[Name
     return [_target(named, known.get(named[0])) for named in batch]
 
 
-def _source(named: Named, row: Recorded | None) -> Named:
+def _source(named: Named, row: Recorded | None, guess: bool) -> Named:
     facts = named[1]
     if row is not None and row.etag is not None:
         return _with(named, row.mtime if row.etag == facts[IDENT] else CHANGED)
-    return _with(named, facts[CTIME]) if facts[MTIME] is None else named
+    return _with(named, facts[CTIME]) if guess and facts[MTIME] is None else named
 
 
 def _target(named: Named, row: Recorded | None) -> Named:

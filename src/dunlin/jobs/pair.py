@@ -259,12 +259,16 @@ def resolve_policy(policy: Policy, source: Caps, target: Caps) -> Policy:
     compare = policy.compare
     if target.mtime_precision is None and compare in ("size+mtime", "mtime"):
         compare = "size"
+    # An owner that is only put down beside an object can be anybody.
+    anyone = root or target.far
     return policy._replace(
         compare=compare,
-        owner=policy.owner and root and target.owners,
+        owner=policy.owner and anyone and target.owners,
         group=policy.group and target.owners,
-        groups=None if root else frozenset({os.getegid(), *os.getgroups()}),
+        groups=None if anyone else frozenset({os.getegid(), *os.getgroups()}),
         perms=policy.perms and target.modes,
+        hard_links=policy.hard_links and (target.hard_links or not target.far),
+        plain=target.far and not (target.links or target.specials),
         window=max(policy.window, precision if precision > 1 else 0),
         partial=source.far or target.far,
     )

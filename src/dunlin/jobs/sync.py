@@ -174,6 +174,7 @@ class _Run:
         if continues:
             crew.begin(None)
         else:
+            self.state.clear_bookmarks(self.row.id)
             number = self.state.start_frontier(run.id)
             known = self.state.digests(self.row.id, [""]).get("")
             crew.begin(

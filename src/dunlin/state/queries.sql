@@ -285,6 +285,13 @@ ORDER BY dev, ino, waits, path LIMIT ?6
 INSERT INTO checkpoint (pair, prefix, token, time, total) VALUES (?1, ?2, ?3, ?4, ?5)
 ON CONFLICT (pair, prefix) DO UPDATE SET token = excluded.token, time = excluded.time, total = excluded.total
 
+-- name: bookmark_put
+INSERT INTO checkpoint (pair, prefix, token, time) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (pair, prefix) DO UPDATE SET token = excluded.token, time = excluded.time
+
+-- name: bookmark_clear
+UPDATE checkpoint SET token = NULL WHERE pair = ?1 AND token IS NOT NULL
+
 -- name: token_get
 SELECT token, time, total FROM checkpoint WHERE pair = ? AND prefix = ?
 

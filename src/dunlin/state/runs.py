@@ -217,6 +217,24 @@ class Runs:
         """Where a flat listing of `prefix` may be taken up again, and how many names it has given."""
         self._database.execute(self._sql["token_put"], (pair, encode_name(prefix), token, self._now(), total))
 
+    def set_bookmark(self, pair: int, directory: str, mark: tuple[str, bytes]) -> None:
+        """Where the listing of a directory may be taken up again: a token, and the key up to which all is on record."""
+        token, last = mark
+        text = json.dumps([token, last.hex()])
+        self._database.execute(self._sql["bookmark_put"], (pair, encode_name(directory), text, self._now()))
+
+    def bookmark(self, pair: int, directory: str) -> tuple[str, bytes] | None:
+        """What `set_bookmark` left, None when the listing was not cut short."""
+        found = self.token(pair, directory)
+        if found is None or found[0] is None:
+            return None
+        token, last = json.loads(found[0])
+        return token, bytes.fromhex(last)
+
+    def clear_bookmarks(self, pair: int) -> None:
+        """Forget all of them: every directory is listed from its beginning."""
+        self._database.execute(self._sql["bookmark_clear"], (pair,))
+
     def token(self, pair: int, prefix: str) -> tuple[str | None, int, int] | None:
         """(token, time in ns, total) as `set_token` left it."""
         row = self._database.one(self._sql["token_get"], (pair, encode_name(prefix)))

@@ -71,6 +71,7 @@ class State:
         self.set_root, self.set_durable = runs.set_root, runs.set_durable
         self.suspects, self.suspect_files = runs.suspects, runs.suspect_files
         self.set_token, self.token = runs.set_token, runs.token
+        self.set_bookmark, self.bookmark, self.clear_bookmarks = runs.set_bookmark, runs.bookmark, runs.clear_bookmarks
 
         frontier = Frontier(database, self._sql)
         self.start_frontier, self.add_directories = frontier.start_frontier, frontier.add_directories

@@ -47,6 +47,7 @@ class Caps:
         far: each request takes a round trip, so that many are made at a time; versions are named by etags.
         twins: it can hold a file and a directory of one name.
         directories: directories exist by themselves, also empty ones; else only as parts of names.
+        block: bytes: large content is best handed over, and asked for, in blocks of this size; 0: any will do.
     """
 
     order: Order = Order.NONE
@@ -67,6 +68,7 @@ class Caps:
     far: bool = False
     twins: bool = False
     directories: bool = True
+    block: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +97,23 @@ class Body:
 
     `open(start)` may be called again after a failure: that is how a write is retried.
     Chunks are given to `release` once they are written, so that their buffer can be used again.
+
+    A store that can keep what arrived of an interrupted write may go on from there the next time:
+
+    Attributes:
+        version: 16 hexadecimal digits that stand for this content and no other; "": never continued.
+        seen: shown what is there already, from its first byte, before `open` is called with its end. What it raises
+            ends the write.
+        proven: the content is compared with a checksum of its source before its last chunk comes. Without that,
+            nothing is continued that a power cut may have damaged.
     """
 
     size: int | None
     open: Callable[[int], Iterator[Data]]
     release: Callable[[Data], None] = lambda data: None
+    version: str = ""
+    seen: Callable[[Data], None] = lambda data: None
+    proven: bool = False
 
 
 Listing = Iterator[list[tuple[str, Facts]]]
@@ -176,11 +190,29 @@ class Walks(Protocol):
 
 
 @runtime_checkable
+class WalksPages(Protocol):
+    def walk_pages(self, directory: str, token: str = "") -> Iterator[tuple[list[tuple[str, Facts]], str]]:
+        """As `Walks.walk`, page by page: each with the token by which the next one is asked for, "" on the last.
+
+        `token`: begin behind the page that came with it, in this process or another.
+        """
+
+
+@runtime_checkable
 class Fetches(Protocol):
     def fetch(self, path: str, most: int) -> tuple[Entry, bytes] | None:
         """A whole small file with its facts, in one request; None when it is larger than `most` bytes.
 
         Of a larger one no more than the head is transferred. Raises NOT_FOUND, CHECKSUM.
+        """
+
+
+@runtime_checkable
+class StatesDigests(Protocol):
+    def stated_md5(self, entry: Entry) -> bytes | None:
+        """The MD5 that the service states of that version of `entry`; None where it states none, or none is wanted.
+
+        Raises VANISHED, CHANGED.
         """
 
 
@@ -191,6 +223,15 @@ class MakesDirs(Protocol):
 
         `mode` are its permission bits (None: the umask decides, which of those in `like` remain); the owner
         may always write to it until `set_meta` says otherwise. Raises EXISTS when something else stands there.
+        """
+
+
+@runtime_checkable
+class DropsMarkers(Protocol):
+    def drop_marker(self, directory: str) -> bool:
+        """Where directories exist as parts of names only: remove what shows an empty one; True if there was such.
+
+        Nothing is removed while anything else lies in it.
         """
 
 
@@ -270,6 +311,28 @@ class CopiesBatch(Protocol):
         Returns what became of each row (`stores.local.batch.BatchResult`), or None when `source` is of
         another kind. Raises when one of the two directories cannot be opened.
         """
+
+
+class HasCaps(Protocol):
+    @property
+    def caps(self) -> Caps:
+        """What the store can hold and promise."""
+
+
+class RemovesDirectories(Deletes, HasCaps, Protocol):
+    """What `remove_directory` needs."""
+
+
+def remove_directory(store: RemovesDirectories, path: str) -> bool:
+    """Remove a directory that holds nothing, and nothing else of that name; whether there was something to remove.
+
+    Where directories are parts of names only, `delete` would take the *file* that may have the same name.
+    Raises EXISTS when a directory of its own is not empty.
+    """
+    if store.caps.directories:
+        return store.delete([path])[0]
+    markers = power(store, DropsMarkers)
+    return markers is not None and markers.drop_marker(path)
 
 
 P = TypeVar("P")

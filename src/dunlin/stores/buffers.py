@@ -23,6 +23,12 @@ class Buffers:
         self._closed = False
         self._ready = threading.Condition()
 
+    @property
+    def ready(self) -> bool:
+        """Whether `take` would not wait; true until somebody takes."""
+        with self._ready:
+            return bool(self._free) or self._made < self.count
+
     def take(self) -> memoryview:
         """A free buffer, whole; waits until there is one. Raises `BrokenPipeError` after `abandon`."""
         with self._ready:

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.model import SIZE, Entry, Row
+from dunlin.model import SIZE, Entry, Facts, Row
 from dunlin.report import Report
 from dunlin.stores.base import (
     Body,
@@ -26,6 +27,7 @@ from dunlin.stores.base import (
     Copies,
     CopiesBatch,
     Data,
+    DropsMarkers,
     Fetches,
     HasSpace,
     KnowsBirths,
@@ -35,9 +37,11 @@ from dunlin.stores.base import (
     Meta,
     Moves,
     SetsMeta,
+    StatesDigests,
     Store,
     Syncs,
     Walks,
+    WalksPages,
     power,
 )
 from dunlin.stores.buffers import Buffers
@@ -46,7 +50,10 @@ T = TypeVar("T")
 P = TypeVar("P")
 
 POWERS: frozenset[type] = frozenset(
-    {Walks, Fetches, MakesDirs, MakesLinks, SetsMeta, Moves, HasSpace, Syncs, KnowsBirths, Copies, CopiesBatch}
+    {
+        *(Walks, Fetches, StatesDigests, MakesDirs, DropsMarkers, MakesLinks, SetsMeta, Moves),
+        *(HasSpace, Syncs, KnowsBirths, Copies, CopiesBatch),
+    }
 )
 """Every power that wrappers know how to forward."""
 
@@ -123,9 +130,19 @@ class _Wrapper:
     def fetch(self, path: str, most: int) -> tuple[Entry, bytes] | None:
         return self._through("fetch", path, lambda: self._having(Fetches).fetch(path, most))
 
+    def stated_md5(self, entry: Entry) -> bytes | None:
+        return self._through("stated_md5", entry.path, lambda: self._having(StatesDigests).stated_md5(entry))
+
+    def walk_pages(self, directory: str, token: str = "") -> Iterator[tuple[builtins.list[tuple[str, Facts]], str]]:
+        return self._through("walk", directory, lambda: self._having(WalksPages).walk_pages(directory, token))
+
     def make_directory(self, path: str, mode: int | None = None, like: int | None = None) -> bool:
         there = self._having(MakesDirs)
         return self._through("make_directory", path, lambda: there.make_directory(path, mode, like), writes=True)
+
+    def drop_marker(self, directory: str) -> bool:
+        there = self._having(DropsMarkers)
+        return self._through("drop_marker", directory, lambda: there.drop_marker(directory), writes=True)
 
     def read_link(self, path: str) -> str:
         return self._through("read_link", path, lambda: self._having(MakesLinks).read_link(path))
@@ -307,6 +324,10 @@ class Retrying(_Wrapper):
         there = self._having(Walks)
         return self._stream(lambda: there.walk(directory))
 
+    def walk_pages(self, directory: str, token: str = "") -> Iterator[tuple[builtins.list[tuple[str, Facts]], str]]:
+        there = self._having(WalksPages)
+        return self._stream(lambda: there.walk_pages(directory, token))
+
     def _stream(self, begin: Callable[[], Iterator[T]]) -> Iterator[T]:
         def first() -> tuple[Iterator[T], T | None]:
             items = begin()
@@ -341,7 +362,7 @@ class Retrying(_Wrapper):
 class ReadOnly(_Wrapper):
     """Refuses, with READ_ONLY, every request that would change something: a source stays as it is."""
 
-    withheld: frozenset[type] = frozenset({MakesDirs, Moves, Syncs, CopiesBatch})
+    withheld: frozenset[type] = frozenset({MakesDirs, DropsMarkers, Moves, Syncs, CopiesBatch})
 
     @property
     def inner_for_writing(self) -> Store | None:
@@ -368,4 +389,4 @@ def _observed(body: Body, see: Callable[[int], object]) -> Body:
             if close is not None:
                 close()
 
-    return Body(body.size, open_at, body.release)
+    return replace(body, open=open_at)

@@ -1,5 +1,6 @@
 """One file's way from the source to the destination, in whatever form suits its size and the two stores.
 
+    from object store to store     copied by the service, where both are of one service and login
     small, from an object store    fetched with its facts in one request, written in one
     small, otherwise               looked at, read, written
     large                          through the pipeline (`stream`)
@@ -16,10 +17,13 @@ from dunlin import hashing
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import CTIME, GID, IDENT, MODE, MTIME, SIZE, UID, Action, Entry, Facts, Kind, Row, join
 from dunlin.report import Level
-from dunlin.stores.base import Body, Data, Fetches, HasSpace, KnowsBirths, SetsMeta, power
+from dunlin.stores.base import Body, Copies, Data, Fetches, HasSpace, KnowsBirths, SetsMeta, power
 from dunlin.transfer.outcome import Copied, Outcome
 from dunlin.transfer.site import STREAM, Site
 from dunlin.transfer.stream import stream_file
+
+ANY_SERVICE = 256 << 20
+"""Bytes that any service copies in one request: if it refuses that many, it will not copy between these two at all."""
 
 FETCHED = 2 << 20
 """Bytes of an object up to which it is held in memory whole; as many of them as there are hands may be."""
@@ -70,6 +74,8 @@ Brought = tuple[Entry, Entry, bytes | None]
 
 def _bring(site: Site, path: str, listed: Facts | None) -> Brought:
     """Move one file's content and metadata, in as few requests as the two stores need."""
+    if site.copies is not None and (brought := _have_copied(site, site.copies, path, listed)) is not None:
+        return brought
     size = listed[SIZE] if listed is not None else FETCHED + 1
     fetches = power(site.source, Fetches)
     if fetches is None or size > FETCHED or site.bucket.block_for(size) < size:
@@ -90,6 +96,24 @@ def _bring(site: Site, path: str, listed: Facts | None) -> Brought:
     meta = site.options.meta(entry.facts)
     written = site.target.write(path, Body(len(data), lambda start: iter((data[start:],))), meta=meta)
     return entry, written, one_shot(data) if one_shot else None
+
+
+def _have_copied(site: Site, copies: Copies, path: str, listed: Facts | None) -> Brought | None:
+    """Let the service copy an object; None where it cannot. No content passes here, so there is no digest of it."""
+    pinned = listed is not None and isinstance(listed[IDENT], str)
+    entry = Entry(path, listed) if pinned and listed is not None else still_there(site, path)
+    try:
+        made = copies.copy_into(entry, site.target, path, meta=Meta(), report=site.report)
+    except DunlinError as error:
+        if error.kind not in (ErrorKind.UNSUPPORTED, ErrorKind.DENIED):
+            raise
+        if entry.size <= ANY_SERVICE:
+            site.copies = None
+        return None
+    # The metadata went along as it was; what the listing told of times may be what the state remembers.
+    there = made.facts
+    facts = (*there[:CTIME], *entry.facts[CTIME:])
+    return Entry(path, facts), made, None
 
 
 def wait(row: Row, outcome: Outcome) -> None:

@@ -47,9 +47,10 @@ from dunlin.stores.base import (
     Moves,
     SetsMeta,
     power,
+    remove_directory,
 )
 from dunlin.transfer import keep
-from dunlin.transfer.content import as_copied, births, copy_file, take_over, wait, xattrs_of
+from dunlin.transfer.content import as_copied, births, copy_file, still_there, take_over, wait, xattrs_of
 from dunlin.transfer.outcome import Outcome, Presence
 from dunlin.transfer.site import Site
 from dunlin.transfer.stream import digest_of
@@ -128,7 +129,7 @@ def _clear(site: Site, directory: str, row: Row, outcome: Outcome) -> bool:
 def _remove_empty(site: Site, path: str) -> bool:
     """Remove a directory with nothing in it; False when there is something."""
     try:
-        site.target.delete([path])
+        remove_directory(site.target, path)
     except DunlinError as error:
         if error.kind is not ErrorKind.EXISTS:
             raise
@@ -146,10 +147,10 @@ def _directories(site: Site, directory: str, operation: Operation, outcome: Outc
         if not there and dirs is not None:
             known = source[UID] is not None  # else the source has no modes
             mode = source[MODE] & PERMISSION_BITS if site.options.perms and known else None
-            if dirs.make_directory(join(directory, name), mode, source[MODE] if known else None):
-                outcome.counts["created_directories"] += 1
-            else:
+            if not dirs.make_directory(join(directory, name), mode, source[MODE] if known else None):
                 there = True
+            elif site.target.caps.directories:
+                outcome.counts["created_directories"] += 1
         outcome.subdirectories.append((name, int(Presence.BOTH if there else Presence.SOURCE)))
 
     _each(operation.rows, outcome, do, "failed_directories")
@@ -272,8 +273,11 @@ def dressed(site: Site, row: Row, links: bool = False) -> bool:
     assert source is not None
     assert target is not None
     options = site.options
-    if abs(source[MTIME] - target[MTIME]) > options.window:
+    timed = source[MTIME] is not None and target[MTIME] is not None
+    if timed and abs(source[MTIME] - target[MTIME]) > options.window:
         return False
+    if source[UID] is None or target[UID] is None:
+        return True  # one side has no POSIX attributes, or does not tell them
     if options.perms and not links and (source[MODE] ^ target[MODE]) & PERMISSION_BITS:
         return False
     if options.owner and source[UID] != target[UID]:
@@ -281,11 +285,17 @@ def dressed(site: Site, row: Row, links: bool = False) -> bool:
     return not (options.group and source[GID] != target[GID] and options.meta(source).gid is not None)
 
 
+def _as_it_is(site: Site, path: str, row: Row) -> tuple[Row, Facts]:
+    """The row with the source's own facts: the times that an object store lists may be what the state remembers."""
+    facts = still_there(site, path).facts if site.source.caps.far else row[1]
+    assert facts is not None
+    return (row[0], facts, row[2]), facts
+
+
 def _meta(site: Site, directory: str, operation: Operation, outcome: Outcome) -> None:
     def do(row: Row) -> None:
-        facts = row[1]
-        assert facts is not None
         path = join(directory, row[0])
+        row, facts = _as_it_is(site, path, row)
         if site.options.xattr_space and dressed(site, row) and _marked(site, path, xattrs_of(site, path)):
             outcome.counts["equal_files"] += 1
             outcome.counts["equal_bytes"] += facts[SIZE]
@@ -305,7 +315,12 @@ def _set_meta(site: Site, path: str, facts: Facts, outcome: Outcome) -> None:
 
 
 def dress_directory(site: Site, path: str, source: Facts, target: Facts | None, outcome: Outcome) -> None:
-    """Give a directory its own times, mode and owner, if they are not right already."""
+    """Give a directory its own times, mode and owner, if they are not right already.
+
+    Where one side has directories only as parts of names there is nothing to give, or nobody to take it.
+    """
+    if source[MTIME] is None or not site.target.caps.directories:
+        return
     row = (path, source, target)
     if target is not None and dressed(site, row) and not site.options.xattr_space:
         return
@@ -334,6 +349,7 @@ def _verify(site: Site, directory: str, operation: Operation, outcome: Outcome) 
             _copy(site, directory, Operation(Action.COPY, [row]), outcome)
             return
         kept = digest if checksum == site.options.checksum else None
+        row, facts = _as_it_is(site, path, row)
         outcome.seen.append(as_copied(row[0], facts, kept, births(site, directory, [row[0]])[0]))
         if dressed(site, row):
             outcome.counts["equal_files"] += 1
@@ -360,7 +376,7 @@ def _skip(site: Site, directory: str, operation: Operation, outcome: Outcome) ->
     for row in rows:
         path = join(directory, row[0])
         outcome.tell(Level.DEBUG, "file.skipped", path, reason=reason, files=1, path=path)
-    if reason == "special":
+    if reason in ("special", "no-special"):
         first = join(directory, rows[0][0])
         which = first if len(rows) == 1 else f"{first} and {len(rows) - 1} more there"
         outcome.tell(Level.WARN, "special.skipped", f"{which}: {SKIP_REASONS[reason]}", path=first)

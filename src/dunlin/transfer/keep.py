@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Protocol
 
 from dunlin.errors import DunlinError, ErrorKind, printable
 from dunlin.filters import Selection
 from dunlin.model import DIRECTORY_BITS, MODE, PERMISSION_BITS, RDEV, TYPE_BITS, Entry, Kind, join
-from dunlin.stores.base import Body, Deletes, Lists, MakesDirs, MakesLinks, Moves, power
+from dunlin.stores.base import (
+    Body,
+    Lists,
+    MakesDirs,
+    MakesLinks,
+    Moves,
+    RemovesDirectories,
+    power,
+    remove_directory,
+)
 from dunlin.transfer.outcome import Outcome
 from dunlin.transfer.site import Site
 
@@ -100,7 +110,7 @@ def _move_tree(site: Site, path: str, kept: str) -> None:
         for batch in site.target.list(path):
             for name, _ in batch:
                 _keep(site, join(path, name), stay=False)
-        site.target.delete([path])
+        remove_directory(site.target, path)
 
 
 def _copy_out(site: Site, entry: Entry, kept: str) -> None:
@@ -172,18 +182,17 @@ def takes(selection: Selection, entry: Entry) -> bool:
     return by_name and selection.takes(entry.facts)
 
 
-class _Removable(Lists, Deletes):
+class _Removable(Lists, RemovesDirectories, Protocol):
     """What `remove_tree` needs."""
 
 
-def remove_tree(store: object, path: str, outcome: Outcome) -> None:
+def remove_tree(tree: _Removable, path: str, outcome: Outcome) -> None:
     """Remove `path` and all below it, children first, without recursion and without following links."""
-    tree: _Removable = store  # type: ignore[assignment]
     stack = [(path, False)]
     while stack:
         here, emptied = stack.pop()
         if emptied:
-            outcome.counts["deleted_directories"] += sum(tree.delete([here]))
+            outcome.counts["deleted_directories"] += remove_directory(tree, here)
             continue
         stack.append((here, True))
         files: list[str] = []

@@ -64,6 +64,7 @@ class Outcome:
         news: events, in order.
         refused: kinds of metadata that the destination would not take, with the reason.
         fatal: (kind, operation, where, reason, hint) of the error that must end the run.
+        bookmark: where the listing may be taken up again once this outcome is on record.
         listed: the source listing ended cleanly: "missing" is known, deletes may follow.
         digest: fingerprint of the source listing, once all of it is in sync.
         recorded: the listing was found as state had recorded it, so no rows were sent.
@@ -89,6 +90,7 @@ class Outcome:
     news: list[News] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     fatal: tuple[str, str, str, str, str] | None = None
+    bookmark: tuple[str, bytes] | None = None
     listed: bool = False
     digest: bytes | None = None
     recorded: bool = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dunlin import hashing
 from dunlin.pace.bucket import Bucket
 from dunlin.report import NullReport, Report
-from dunlin.stores.base import Store
+from dunlin.stores.base import Copies, Store, power
 from dunlin.stores.local.batch import BatchOptions, new_worker
 from dunlin.transfer.options import Options
 
@@ -40,6 +40,7 @@ class Site:
             itself, `backup` is the target and files are moved instead of copied.
         hands: carry many files of a unit at a time, where a store is far away; None: one after the other.
         gate: how many of them may be under way, as far as a service wishes.
+        copies: what lets a service copy between the two sides, until it says that it cannot.
     """
 
     def __init__(
@@ -67,6 +68,9 @@ class Site:
         self.backup_prefix = backup_prefix
         self.hands = hands
         self.gate = gate
+        self.copies: Copies | None = None
+        if source.caps.far and target.caps.far:
+            self.copies = power(source, Copies)
         self._local = threading.local()
         self._lent = 0
         self._lock = threading.Lock()

@@ -90,7 +90,8 @@ class Context:
         # An object's version is its etag; the mtime that a listing tells of it may be one that the state remembers.
         self.version = itemgetter(SIZE, CTIME, IDENT) if source.far else itemgetter(slice(0, self.span))
         self.collate = collation(source, target)
-        self.apart = source.twins and target.twins
+        # A source of twins for a destination that holds none clashes; the other way round nothing does.
+        self.apart = target.twins
         wide = rules.selection.everything
         self.flat = {True: source.far and wide, False: target.far and wide}
         self.root_inodes = frozenset(inode for _, inode in rules.roots)
@@ -106,7 +107,9 @@ class Context:
         known: Mapping[str, KnownFile] = {}
         if self.known is not None and (is_source or not source.far):
             known = self.known.rows(directory, [name for name, what in names if is_file(what)])
-        return source_times(names, known) if is_source else target_times(names, known)
+        if is_source:
+            return source_times(names, known, guess=self.rules.mode != "check")
+        return target_times(names, known)
 
 
 def collation(source: Caps, target: Caps) -> Collate | None:

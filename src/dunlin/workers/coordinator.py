@@ -216,6 +216,7 @@ class Coordinator:
             suspect=queued.doubtful,
             listing=queued.listing,
             there=queued.there,
+            bookmark=queued.bookmark,
         )
         self.submit(task, queued.id)
 
@@ -294,6 +295,7 @@ class Coordinator:
             self.frontier.put(root)
         else:
             self.frontier.on_disk = True
+            self.frontier.marked = self.context.site.source.caps.far
             self.backlog.on_disk = True
             self.backlog.resumed = True
         files, size = self.state.pending_totals(self.run) if root is None else (0, 0)
@@ -320,6 +322,8 @@ class Coordinator:
         self._count(outcome, task)
         light = self._is_light(flight, outcome)
         self._rows(flight.directory, outcome, not light)
+        if outcome.bookmark is not None and self.rules.record:
+            self.state.set_bookmark(self.pair, _directory(task), outcome.bookmark)
         if outcome.complete and self.rules.record:
             self.state.forget_unseen(flight.directory, self.run)
         directory = _directory(task)
@@ -369,6 +373,8 @@ class Coordinator:
             and not (known is not None and known.more)
             and 0 < len(outcome.waiting) <= self.backlog.room
             and not (outcome.linked or self.runs_ahead or self.stopping)
+            # A listing may be taken up again behind names that are on record only.
+            and (outcome.listed or not self.context.site.source.caps.far)
         )
 
     def add(self, outcome: Outcome, directory: str = "", rows: bool = False) -> None:
@@ -397,6 +403,8 @@ class Coordinator:
             known = Open(flight.directory, _directory(flight.task))
             self.backlog.open[flight.directory] = known
         known.scanning = known.scanning or isinstance(flight.task, Scan)
+        # What waited when its listing was cut short is on record, and only there.
+        known.more = known.more or (isinstance(flight.task, Scan) and flight.task.bookmark is not None)
         return known
 
     def _count(self, outcome: Outcome, task: tasks.Task) -> None:
@@ -497,6 +505,8 @@ class Coordinator:
         if self.stopping and not outcome.listed:
             return  # it stays queued and is listed again
         status = DirectoryStatus.FAILED if failed else DirectoryStatus.DONE
+        if isinstance(flight.task, Scan) and flight.task.bookmark is not None:
+            outcome.unfinished = self.backlog.on_disk = True  # what waited before it was cut short is on record
         if outcome.waiting or outcome.unfinished:
             status = DirectoryStatus.SCANNED
         digest = outcome.digest

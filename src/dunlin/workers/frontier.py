@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from dunlin.model import join
 from dunlin.state.frontier import Known
 from dunlin.state.store import State
-from dunlin.transfer.outcome import Outcome
+from dunlin.transfer.outcome import Outcome, Presence
 from dunlin.workers.flat import Carried
 
 WINDOW = 5_000
@@ -22,7 +22,7 @@ WINDOW = 5_000
 
 @dataclass(slots=True, eq=False, repr=False)
 class Queued:
-    """A directory in the window; `listing` and `there` are those of `tasks.Scan`."""
+    """A directory in the window; `listing`, `there` and `bookmark` are those of `tasks.Scan`."""
 
     id: int
     path: str
@@ -31,6 +31,7 @@ class Queued:
     doubtful: bool
     listing: bytes | None = None
     there: bytes | None = None
+    bookmark: tuple[str, bytes] | None = None
 
 
 class Frontier:
@@ -43,6 +44,7 @@ class Frontier:
         self._window: deque[Queued] = deque()
         self._source, self._target = Carried(), Carried()
         self.on_disk = False
+        self.marked = False  # listings that were cut short may be taken up again
         self.held: set[int] = set()
 
     def __bool__(self) -> bool:
@@ -62,6 +64,11 @@ class Frontier:
         queued = self._window.popleft() if len(self._window) < WINDOW // 2 else self._window.pop()
         queued.listing, queued.there = self._source.take(queued.path), self._target.take(queued.path)
         self.held.add(queued.id)
+        if self.marked:
+            queued.bookmark = self._state.bookmark(self._pair, queued.path)
+            if queued.bookmark is not None:
+                # What was done of it before is at the destination, also where that had none then.
+                queued.presence = int(Presence.UNKNOWN)
         return queued
 
     def _refill(self) -> None:

@@ -11,11 +11,11 @@ from typing import Protocol
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import DIRECTORY_BITS, MODE, TYPE_BITS, Facts, is_file, join
-from dunlin.stores.base import Deletes, Lists
+from dunlin.stores.base import Lists, RemovesDirectories, remove_directory
 from dunlin.workers.context import TEMPORARY
 
 
-class Removable(Lists, Deletes, Protocol):
+class Removable(Lists, RemovesDirectories, Protocol):
     """What can be swept."""
 
 
@@ -24,7 +24,9 @@ def remove(store: Removable, path: str, what: Facts) -> None:
     try:
         if what[MODE] & TYPE_BITS == DIRECTORY_BITS:
             store.delete(_plain_files(store, path))
-        store.delete([path])
+            remove_directory(store, path)
+        else:
+            store.delete([path])
     except DunlinError as error:
         if error.kind is not ErrorKind.NOT_FOUND:
             raise
@@ -33,9 +35,12 @@ def remove(store: Removable, path: str, what: Facts) -> None:
 def sweep(store: Removable, directory: str, dead: Callable[[str, str], bool]) -> list[DunlinError]:
     """Remove what the dead left in a directory; returns the errors of what would not go.
 
-    `dead` is asked with the two parts of each token: the run, and the mover.
+    `dead` is asked with the two parts of each token: the run, and the mover. Far from here there is nothing to
+    remove: objects appear whole, so what has such a name is somebody's file.
     """
-    errors = []
+    errors: list[DunlinError] = []
+    if store.caps.far:
+        return errors
     try:
         for batch in store.list(directory):
             for name, what in batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dunlin.model import CTIME, GID, MODE, MTIME, SIZE, UID, Facts
+from dunlin.model import CHANGED, CTIME, GID, MODE, MTIME, SIZE, UID, Facts
 from dunlin.state.codec import FileStatus
 from dunlin.state.store import State
 from dunlin.transfer.outcome import Copied, Outcome
@@ -10,7 +10,8 @@ from dunlin.transfer.outcome import Copied, Outcome
 
 def as_row(name: str, facts: Facts) -> Copied:
     """The row of a file that is in sync with these facts of the source; its hash is not known here."""
-    return (name, facts[SIZE], facts[MTIME], facts[CTIME], None, facts[MODE], facts[UID], facts[GID], None)
+    mtime = facts[MTIME] if facts[MTIME] != CHANGED else facts[CTIME]
+    return (name, facts[SIZE], mtime, facts[CTIME], None, facts[MODE], facts[UID], facts[GID], None)
 
 
 def put_rows(

@@ -23,6 +23,7 @@ from dunlin.errors import DunlinError, ErrorKind
 from dunlin.hashing import blake2b
 from dunlin.model import (
     BARE_DIRECTORY,
+    CHANGED,
     CTIME,
     DEV,
     DIRECTORY_BITS,
@@ -41,14 +42,16 @@ from dunlin.model import (
     Row,
     Same,
     join,
+    sort_key,
 )
 from dunlin.report import Level
-from dunlin.stores.base import Lists, MakesDirs, Order, Walks, power
+from dunlin.stores.base import Lists, MakesDirs, Order, WalksPages, power
 from dunlin.transfer.content import as_copied, births
 from dunlin.transfer.directory import carry_out, dress_directory
 from dunlin.transfer.outcome import Outcome, Presence
 from dunlin.transfer.site import STREAM
 from dunlin.workers import leftover
+from dunlin.workers.bookmark import Bookmarks
 from dunlin.workers.context import STALE, TEMPORARY, Context
 from dunlin.workers.flat import Carried, directory_names, unpacked
 from dunlin.workers.tally import tally
@@ -130,6 +133,7 @@ class _Scan:
         self.fresh = task.presence == Presence.SOURCE
         self.hash = blake2b(context.seed, digest_size=16)
         self.outcome = Outcome()
+        self.marks = Bookmarks()
         self.below = {True: Carried(), False: Carried()}  # the source's sub-directories, the destination's
 
     def run(self) -> Outcome:
@@ -169,6 +173,7 @@ class _Scan:
                     return  # what follows was not done either: the directory stays queued
                 self._check_stop(outcome)
                 if not difference.last:
+                    outcome.bookmark = self.marks.best(difference.upto)
                     outcome = self._flush(outcome)
         except DunlinError as error:
             self._broken(error, outcome)
@@ -252,6 +257,8 @@ class _Scan:
                     ]
                 if deep:
                     names = [named for named in names if named[1][MODE] & TYPE_BITS != DIRECTORY_BITS]
+                if self.task.bookmark:
+                    names = [named for named in names if _key(named) > self.task.bookmark[1]]
                 names = self.context.timed(self.directory, names, is_source)
                 if is_source:
                     self._take_in(names)
@@ -266,10 +273,12 @@ class _Scan:
         if travelled is not None:
             return directory_names(unpacked(travelled), self.below[is_source])
         # A filter may keep whole subtrees out, which a flat listing would read all the same.
-        walks = power(store, Walks) if self.context.flat[is_source] else None
+        walks = power(store, WalksPages) if self.context.flat[is_source] else None
         if walks is None:
             return store.list(self.directory)
-        return directory_names(walks.walk(self.directory), self.below[is_source])
+        marks = self.marks if is_source else Bookmarks()
+        token = self.task.bookmark[0] if is_source and self.task.bookmark else ""
+        return directory_names(marks.note(walks.walk_pages(self.directory, token)), self.below[is_source])
 
     def _attach(self, outcome: Outcome) -> None:
         """Give sub-directories what is known of them already."""
@@ -309,7 +318,7 @@ class _Scan:
         match = TEMPORARY.fullmatch(named[0])
         if match is None:
             return False
-        if not is_source and self.rules.mode == "sync":
+        if not is_source and self.rules.mode == "sync" and not self.site.target.caps.far:
             token = match[1] + match[2]
             dead = match[1] in self.rules.dead or token in self.task.sweep
             if dead or self.context.now() - named[1][CTIME] > STALE:
@@ -340,7 +349,7 @@ class _Scan:
 
         `streams`: the destination has nothing, so a long listing is dealt with as it comes, not gathered.
         """
-        if self.rules.mode != "sync" or not self.rules.record:
+        if self.rules.mode != "sync" or not self.rules.record or self.task.bookmark:
             return
         if not streams:
             source.gather()
@@ -393,7 +402,11 @@ class _Scan:
         self.waiting = self.waiting or bool(outcome.waiting)
         self.incomplete = self.incomplete or bool(outcome.linked or outcome.blocked)
         if matched:
-            files = [named for named in difference.matched if named[1][MODE] & TYPE_BITS == FILE_BITS]
+            files = [
+                named
+                for named in difference.matched
+                if named[1][MODE] & TYPE_BITS == FILE_BITS and named[1][MTIME] != CHANGED
+            ]
             born = births(self.site, self.directory, [name for name, _ in files])
             outcome.seen += [as_copied(*named, None, birth) for named, birth in zip(files, born, strict=True)]
             if self.site.source.caps.far:
@@ -463,7 +476,8 @@ class _Scan:
             outcome.digest = None
         if self.rules.mode != "sync" or source is None or outcome.fatal is not None:
             return
-        outcome.complete = not (self.left_alone or self.incomplete or self.huge or outcome.recorded)
+        partly = self.left_alone or self.incomplete or self.huge or self.task.bookmark is not None
+        outcome.complete = not (partly or outcome.recorded)
         outcome.unfinished = self.waiting
         self._dress_above(outcome)
         if not self.waiting:
@@ -482,17 +496,22 @@ class _Scan:
         Units that are done again do not know whether the destination has their directory; the others know.
         """
         above = self.directory.rpartition("/")[0]
-        if not above or self.task.presence != Presence.UNKNOWN:
+        own = self.site.source.caps.directories and self.site.target.caps.directories
+        if not own or not above or self.task.presence != Presence.UNKNOWN:
             return
         with contextlib.suppress(DunlinError):
             source, target = self.site.source.stat(above).facts, self.site.target.stat(above).facts
             dress_directory(self.site, above, source, target, outcome)
 
 
+def _key(named: Named) -> bytes:
+    return sort_key(named[0], named[1][MODE] & TYPE_BITS == DIRECTORY_BITS)
+
+
 def finish(context: Context, directory: str, source: Facts, outcome: Outcome) -> None:
     """Give the directory its own metadata, now that nothing in it changes any more."""
     if source[MTIME] is None or not context.site.target.caps.directories:
-        return  # one side has no directories of its own, so there is nothing to give or nobody to take it
+        return  # nothing to be done, so nothing to look at
     try:
         target = context.site.target.stat(directory).facts
         dress_directory(context.site, directory, source, target, outcome)

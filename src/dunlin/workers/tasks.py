@@ -22,6 +22,7 @@ class Scan(NamedTuple):
         sweep: tokens of movers that died, whose temporary files are removed.
         listing, there: what lies below it on the source's and the destination's side, as a flat listing of a
             directory above it told (`flat`); None: list it.
+        bookmark: (token, key) where the listing of the source is taken up again (`bookmark`).
     """
 
     directory: str
@@ -33,6 +34,7 @@ class Scan(NamedTuple):
     sweep: tuple[str, ...] = ()
     listing: bytes | None = None
     there: bytes | None = None
+    bookmark: tuple[str, bytes] | None = None
 
 
 Turn = tuple[str, int, int, bool]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import (
+    BARE_DIRECTORY,
     DEV,
     FILE_BITS,
     IDENT,
@@ -25,7 +26,7 @@ from dunlin.model import (
 )
 from dunlin.plan import decide, decide_content, same_meta
 from dunlin.report import Level
-from dunlin.stores.base import MakesLinks, power
+from dunlin.stores.base import MakesLinks, power, remove_directory
 from dunlin.transfer import keep
 from dunlin.transfer.content import as_copied, births, still_there
 from dunlin.transfer.directory import carry_out
@@ -106,11 +107,13 @@ def _is_gone(context: Context, directory: str) -> bool:
 
 def _with_target(context: Context, directory: str, row: Row) -> Row:
     try:
-        return row[0], row[1], context.site.target.stat(join(directory, row[0])).facts
+        there = context.site.target.stat(join(directory, row[0])).facts
     except DunlinError as error:
         if error.kind is not ErrorKind.NOT_FOUND:
             raise
         return row[0], row[1], None
+    # Where the destination holds both, a directory of that name is another one.
+    return row[0], row[1], None if context.apart and is_directory(there) else there
 
 
 def _sweep(context: Context, task: Move, outcome: Outcome) -> None:
@@ -131,35 +134,58 @@ def _finish(context: Context, task: Finish, outcome: Outcome, emit: Emit) -> Non
 
 
 def _delete(context: Context, task: Delete, outcome: Outcome, emit: Emit) -> None:
-    """Remove extras: files in one call, directories (emptied before, children come first) one by one."""
+    """Remove extras: directories (emptied before, children come first) and files; objects many in a request."""
     site = context.site
     if task.absent and not _is_absent(context, task.directory, outcome):
         return
+    objects: list[str] = []
     for name, directory in task.names:
-        if directory and not site.target.caps.directories:
-            continue  # it went with the last name in it
         if site.bucket.stopped:
             outcome.end(DunlinError("delete", task.directory, ErrorKind.INTERRUPTED, "the run was stopped"))
-            return
+            break
         path = join(task.directory, name)
         try:
             if not task.absent and not _is_absent(context, path, outcome, directory):
                 continue
             if directory:
-                outcome.counts["deleted_directories"] += sum(site.target.delete([path]))
+                outcome.counts["deleted_directories"] += remove_directory(site.target, path)
+            elif site.target.caps.far:
+                objects.append(name)
             else:
-                if site.backup is not None:
-                    keep.keep(site, path)
-                    outcome.counts["deleted_files"] += 1
-                else:
-                    outcome.counts["deleted_files"] += sum(site.target.delete([path]))
-                outcome.tell(Level.INFO, "file.deleted", path, path=path)
+                _delete_file(context, path, outcome)
         except DunlinError as error:
             if directory and error.kind is ErrorKind.EXISTS:
                 # Names that the filters protect are still in it.
                 outcome.tell(Level.INFO, "directory.kept", f"{path}: not empty", path=path)
             elif error.kind is not ErrorKind.NOT_FOUND:
                 outcome.fail(name, error)
+    _delete_objects(context, task.directory, objects, outcome)
+
+
+def _delete_file(context: Context, path: str, outcome: Outcome) -> None:
+    if context.site.backup is not None:
+        keep.keep(context.site, path)
+        outcome.counts["deleted_files"] += 1
+    else:
+        outcome.counts["deleted_files"] += sum(context.site.target.delete([path]))
+    outcome.tell(Level.INFO, "file.deleted", path, path=path)
+
+
+def _delete_objects(context: Context, directory: str, names: list[str], outcome: Outcome) -> None:
+    """Delete in as few requests as can be; where one of them is refused, one by one, to learn which may not go."""
+    paths = [join(directory, name) for name in names]
+    try:
+        context.site.target.delete(paths)
+    except DunlinError:
+        for name, path in zip(names, paths, strict=True):
+            try:
+                _delete_file(context, path, outcome)
+            except DunlinError as error:
+                outcome.fail(name, error)
+        return
+    outcome.counts["deleted_files"] += len(paths)
+    for path in paths:
+        outcome.tell(Level.INFO, "file.deleted", path, path=path)
 
 
 def _is_absent(context: Context, path: str, outcome: Outcome, directory: bool = True) -> bool:
@@ -171,17 +197,29 @@ def _is_absent(context: Context, path: str, outcome: Outcome, directory: bool = 
     if context.rules.delete_excluded and not context.rules.selection.explain(path, directory).takes_part:
         return True
     try:
-        there = context.site.source.stat(path).facts
+        there = _seen_at_source(context, path, directory)
     except DunlinError as error:
         # A path that leads through a link is refused: the link is what the source has.
         if error.kind is ErrorKind.NOT_FOUND or (error.kind is ErrorKind.CHANGED and _ends_above(context, path)):
             return True
         outcome.counts["source_errors"] += 1
         raise
-    if directory and not is_directory(there):
+    if is_directory(there) != directory and (directory or context.apart):
         return True
     outcome.tell(Level.WARN, "delete.refused", f"{path}: the source has it after all, not deleted", path=path)
     return False
+
+
+def _seen_at_source(context: Context, path: str, directory: bool) -> Facts:
+    """The facts of what the source has at a path; raises NOT_FOUND.
+
+    Of a file and a directory of one name `stat` tells the file, so a directory is asked for by what lies in it.
+    """
+    source = context.site.source
+    if not (directory and source.caps.twins):
+        return source.stat(path).facts
+    next(iter(source.list(path)), None)
+    return BARE_DIRECTORY
 
 
 def _ends_above(context: Context, path: str) -> bool:

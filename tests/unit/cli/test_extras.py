@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -95,6 +97,19 @@ def test_watching_needs_its_extra_for_local_sources(
     assert (launched / "scripts" / "asked").exists() == asked
 
 
+@pytest.mark.parametrize(("ending", "code"), [("exit 130", 130), ("kill -INT $$", 130), ("kill -TERM $$", 143)])
+def test_who_interrupts_the_adding_ends_the_command(launched: Path, ending: str, code: int) -> None:
+    (launched / "scripts" / "add.sh").write_text(ending)
+    assert extras.begin_again(lacking("boto3")) == code
+
+
+def test_who_interrupts_the_adding_does_not_begin_to_watch(launched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (launched / "scripts" / "add.sh").write_text("exit 130")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(KeyboardInterrupt):
+        extras.prepare_watch(".")
+
+
 def test_a_missing_package_that_nobody_translated_is_one_line_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert complain(ModuleNotFoundError("No module named 'boto3'", name="boto3"), traceback=False) == 1
     assert capsys.readouterr().err == "dunlin: boto3 is not installed; install it with: pip install 'dunlin[cloud]'\n"
@@ -105,3 +120,40 @@ def test_extras_bring_what_they_are_asked_for() -> None:
     for package, extra in extras.EXTRAS.items():
         distribution = {"azure": "azure-", "google": "google-auth", "botocore": "boto3"}.get(package, package)
         assert any(line.startswith(distribution) for line in wanted[extra]), package
+
+
+OPENED = """
+import json, sys
+from dunlin.stores.login import Login
+from dunlin.stores.objects.place import open_service, place_of
+class Nobody:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in foreign:
+            raise ModuleNotFoundError(name, name=name)
+url, given, foreign = json.loads(sys.argv[1])
+sys.meta_path.insert(0, Nobody())
+open_service(place_of(url, Login(given)), 1).close()
+"""
+FOREIGN = ("azure", "boto3", "botocore", "google", "obstore", "requests", "urllib3")
+KEY = "a2V5" * 16
+
+
+@pytest.mark.parametrize(
+    ("url", "given", "alone"),
+    [
+        ("s3://bucket", {"access_key_id": "id", "secret_access_key": "key"}, True),
+        ("s3://bucket", {"anonymous": "yes"}, True),
+        ("s3://bucket", {}, False),
+        ("gs://bucket", {"anonymous": "yes"}, True),
+        ("gs://bucket", {}, False),
+        ("az://container", {"account_name": "account", "account_key": KEY}, True),
+        ("az://container", {"connection_string": f"AccountName=account;AccountKey={KEY}"}, True),
+        ("https://account.blob.core.windows.net/container?sv=2022-11-02&sp=rl&sr=c&sig=abc", {}, True),
+        ("az://container", {"account_name": "account"}, False),
+    ],
+)
+def test_keys_and_anonymous_access_need_the_core_alone(url: str, given: dict[str, str], alone: bool) -> None:
+    command = [sys.executable, "-c", OPENED, json.dumps([url, given, FOREIGN])]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode == 0) == alone, result.stderr
+    assert alone or "pip install 'dunlin[cloud]'" in result.stderr.splitlines()[-1]

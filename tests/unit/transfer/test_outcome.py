@@ -29,6 +29,7 @@ def full() -> Outcome:
         extras=[("f", True)],
         blocked=["ff"],
         refused={"owner": "no"},
+        bookmark=("token", b"key"),
         listed=True,
         digest=b"digest",
         recorded=True,

@@ -36,9 +36,9 @@ from urllib.parse import quote, unquote, urlsplit
 from dunlin.errors import DunlinError, ErrorKind, usage
 from dunlin.stores.login import Login
 from dunlin.stores.objects import azure_xml as xml
+from dunlin.stores.objects.answers import Answer, refusal
 from dunlin.stores.objects.azure_login import Access, access, checked_sas, endpoint_of, is_path_style
 from dunlin.stores.objects.azure_sign import Unsigned
-from dunlin.stores.objects.answers import Answer, refusal
 from dunlin.stores.objects.service import Data, Limits, Object, Page, Part, Service
 from dunlin.stores.objects.wire import Client
 

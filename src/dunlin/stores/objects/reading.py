@@ -4,9 +4,11 @@ A body that breaks off costs what was not yet received: the next request begins 
 pinned to the same etag, so that two versions are never mixed. Every byte that arrives starts the retry policy anew;
 an answer that could not be had at all has been through the policy already and ends the reading.
 
-One connection seldom fills a fast link far away. Objects larger than a part are therefore fetched in ranges, some of
-them ahead of the receiver, and delivered in order. What waits is bounded: `parallel` parts ahead of the one that is
-being delivered.
+One connection seldom fills a fast link far away. A receiver that offers buffers gets a large object in ranges, one for
+each buffer: it is received into the buffer itself, several at a time, and handed out in order. The buffers are
+the only bound on what is ahead. They are taken in the order of the ranges, by the one thread that reads, so that
+the range that everybody waits for is never the one without a buffer. Small buffers (a bandwidth limit asks for
+them) are not worth a request each: they are filled from a single body.
 
 Where the service states an MD5 and the whole object is read, the last piece is handed out only after the digest of
 all was compared.
@@ -19,8 +21,7 @@ import hashlib
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
 from dunlin.errors import RETRYABLE, DunlinError, ErrorKind
@@ -42,7 +43,8 @@ class Version(NamedTuple):
 
 
 class How(NamedTuple):
-    """How to read: bytes per range, ranges ahead (1: a single stream), whether digests are compared, retry policy."""
+    """How to read: least bytes of a range, most ranges at a time (1: a single stream), whether digests are compared,
+    retry policy."""
 
     part: int
     parallel: int
@@ -58,19 +60,20 @@ class _Spent(Exception):
         self.error = error
 
 
-def read(service: Service, what: Version, start: int, stop: int, how: How) -> Pieces:
-    """The bytes of `what` from `start` to `stop`.
+def read(service: Service, what: Version, start: int, stop: int, how: How, into: Buffers | None = None) -> Pieces:
+    """The bytes of `what` from `start` to `stop`; in buffers of `into`, if there is such.
 
     Raises VANISHED when the object is gone, CHANGED when it is another version, CHECKSUM when the bytes are not
     those that the service has a digest of.
     """
     try:
-        if how.parallel > 1 and what.etag and stop - start > how.part:
-            yield from _ranges(service, what, start, stop, how)
+        if into is not None and how.parallel > 1 and what.etag and how.part <= into.size < stop - start:
+            yield from _ranges(service, what, start, stop, how, into)
         else:
             found, body = opened(service, what, start, stop)
             with contextlib.closing(pieces(service, what, start, stop, body, how.again)) as blocks:
-                yield from _verified(blocks, found, start, stop, what, how)
+                proved = _verified(blocks, [found], start, stop, what, how)
+                yield from proved if into is None else into_buffers(proved, into)
     except DunlinError as error:
         if error.kind is ErrorKind.NOT_FOUND:
             raise DunlinError("read", what.where, ErrorKind.VANISHED, "it is gone") from error
@@ -89,56 +92,114 @@ def opened(service: Service, what: Version, start: int, stop: int) -> tuple[Obje
 
 def pieces(service: Service, what: Version, start: int, stop: int, first: Iterator[Data], again: Retry) -> Pieces:
     """The bytes from `start` to `stop`, beginning with the body `first`, going on with others where it breaks off."""
-    at = start
-    body: Iterator[Data] | None = first
+    body = _Lasting(service, what, start, stop, first, again)
+    try:
+        while not body.ended:
+            data = body.get(lambda current: next(current, b""))
+            if data:
+                yield data
+    finally:
+        body.close()
 
-    def step() -> Data:
-        nonlocal body
-        if body is None:
+
+def fill(
+    service: Service,
+    what: Version,
+    start: int,
+    view: memoryview,
+    first: Iterator[Data],
+    again: Retry,
+    abandoned: threading.Event,
+) -> None:
+    """Receive the bytes from `start` into `view`, as `pieces` does, unless nobody wants them any more."""
+    body = _Lasting(service, what, start, start + len(view), first, again)
+    try:
+        while not body.ended and not abandoned.is_set():
+            rest = view[body.at - start :]
+            body.get(lambda current, rest=rest: _received(current, rest))  # type: ignore[misc]
+    finally:
+        body.close()
+
+
+def _received(body: Iterator[Data], into: memoryview) -> memoryview:
+    """What came of `body` into the beginning of a buffer: directly where the body can do that."""
+    receive: Callable[[memoryview], int] | None = getattr(body, "readinto", None)
+    if receive is not None and getattr(body, "counted", False):
+        return into[: receive(into)]
+    data = memoryview(next(body, b""))
+    if len(data) > len(into):
+        return data  # more than was asked for: whoever counts says so
+    into[: len(data)] = data
+    return into[: len(data)]
+
+
+class _Lasting:
+    """A body from `at` to `stop` that goes on with another where it breaks off."""
+
+    def __init__(
+        self, service: Service, what: Version, start: int, stop: int, first: Iterator[Data], again: Retry
+    ) -> None:
+        self.at = start
+        self._start = start
+        self._stop = stop
+        self._service = service
+        self._what = what
+        self._body: Iterator[Data] | None = first
+        self._again = again
+
+    @property
+    def ended(self) -> bool:
+        return self.at >= self._stop
+
+    def get(self, take: Callable[[Iterator[Data]], Data]) -> Data:
+        """What `take` gets out of the body, as often as the policy wants; counted."""
+        try:
+            data = self._again(lambda: self._step(take))
+        except _Spent as spent:
+            raise spent.error from spent.error.__cause__
+        self.at += len(data)
+        if self.at > self._stop:
+            reason = "the service sent more than it was asked for"
+            raise DunlinError("read", self._what.where, ErrorKind.IO, reason)
+        return data
+
+    def _step(self, take: Callable[[Iterator[Data]], Data]) -> Data:
+        if self._body is None:
             try:
-                _, body = opened(service, what, at, stop)
+                _, self._body = opened(self._service, self._what, self.at, self._stop)
             except DunlinError as error:
                 raise _Spent(error) from error
         try:
-            data = next(body, None)
-            if data is None:
-                reason = f"the content broke off after {at - start} of {stop - start} bytes"
-                raise DunlinError("read", what.where, ErrorKind.NETWORK, reason)
+            data = take(self._body)
+            if not data:
+                got, wanted = self.at - self._start, self._stop - self._start
+                reason = f"the content broke off after {got} of {wanted} bytes"
+                raise DunlinError("read", self._what.where, ErrorKind.NETWORK, reason)
         except DunlinError as error:
             if error.kind in RETRYABLE:
-                end(body)
-                body = None
+                end(self._body)
+                self._body = None
             raise
         return data
 
-    try:
-        while at < stop:
-            data = again(step)
-            at += len(data)
-            if at > stop:
-                reason = "the service sent more than it was asked for"
-                raise DunlinError("read", what.where, ErrorKind.IO, reason)
-            if data:
-                yield data
-    except _Spent as spent:
-        raise spent.error from spent.error.__cause__
-    finally:
-        end(body)
+    def close(self) -> None:
+        end(self._body)
 
 
 def _verified(
-    blocks: Iterable[Data], found: Object, start: int, stop: int, what: Version, how: How
+    blocks: Iterable[Data], found: list[Object], start: int, stop: int, what: Version, how: How
 ) -> Iterator[Data]:
-    if not how.verify or found.md5 is None or start or stop != what.size:
-        yield from blocks
-        return
-    digest = hashlib.md5(usedforsecurity=False)
+    """The blocks, and before the last of them the comparison; `found` holds the object when the first has come."""
+    digest = None
     left = stop
     for data in blocks:
-        digest.update(data)
+        if left == stop and how.verify and found[0].md5 is not None and not start and stop == what.size:
+            digest = hashlib.md5(usedforsecurity=False)
         left -= len(data)
-        if not left:
-            check(digest.digest(), found, what.where)
+        if digest is not None:
+            digest.update(data)
+            if not left:
+                check(digest.digest(), found[0], what.where)
         yield data
 
 
@@ -149,41 +210,49 @@ def check(digest: bytes, found: Object, where: str) -> None:
         raise DunlinError("read", where, ErrorKind.CHECKSUM, reason)
 
 
-def _ranges(service: Service, what: Version, start: int, stop: int, how: How) -> Iterator[Data]:
-    """The bytes from `start` to `stop` in ranges, some fetched ahead."""
+def _ranges(service: Service, what: Version, start: int, stop: int, how: How, into: Buffers) -> Iterator[Data]:
+    """The bytes from `start` to `stop`, each buffer filled by a range of its own, some fetched ahead."""
     abandoned = threading.Event()
 
-    def fetch(at: int) -> tuple[Object, list[Data]]:
-        until = min(stop, at + how.part)
-        found, body = opened(service, what, at, until)
-        got: list[Data] = []
-        for data in pieces(service, what, at, until, body, how.again):
-            if abandoned.is_set():
-                break
-            got.append(data)
-        return found, got
+    def fetch(at: int, view: memoryview) -> Object:
+        found, body = opened(service, what, at, at + len(view))
+        fill(service, what, at, view, body, how.again, abandoned)
+        return found
 
-    offsets = iter(range(start, stop, how.part))
-    with ThreadPoolExecutor(how.parallel, "dunlin-range") as pool:
-        ahead: deque[Future[tuple[Object, list[Data]]]] = deque()
+    ahead: deque[tuple[Future[Object], memoryview]] = deque()
+    offsets = iter(range(start, stop, into.size))
+    most = min(how.parallel, into.count)
+
+    with ThreadPoolExecutor(most, "dunlin-range") as pool:
+
+        def begin() -> bool:
+            at = next(offsets, None)
+            if at is None:
+                return False
+            view = into.take()[: min(into.size, stop - at)]
+            ahead.append((pool.submit(fetch, at, view), view))
+            return True
+
+        def blocks() -> Iterator[Data]:
+            while ahead or begin():
+                # The receiver may hold all but one of the buffers: who waits for another one must have nothing to give.
+                while len(ahead) < most and (not ahead or into.ready) and begin():
+                    pass
+                future, view = ahead[0]
+                found.append(future.result())
+                ahead.popleft()
+                yield view
+
+        found: list[Object] = []
         try:
-            ahead.extend(pool.submit(fetch, at) for at in islice(offsets, how.parallel))
-            found, got = ahead.popleft().result()
-
-            def blocks() -> Iterator[Data]:
-                ready = got
-                while True:
-                    ahead.extend(pool.submit(fetch, at) for at in islice(offsets, 1))
-                    yield from ready
-                    if not ahead:
-                        return
-                    ready = ahead.popleft().result()[1]
-
             yield from _verified(blocks(), found, start, stop, what, how)
         finally:
             abandoned.set()
-            for future in ahead:
+            for future, _ in ahead:
                 future.cancel()
+            wait([future for future, _ in ahead])
+            for _, view in ahead:
+                into.give(view)
 
 
 def into_buffers(blocks: Pieces, into: Buffers) -> Iterator[Data]:

@@ -32,13 +32,14 @@ from dunlin.stores.base import Body, Caps, Data, Listing, Meta, Order
 from dunlin.stores.buffers import Buffers
 from dunlin.stores.objects import reading, writing
 from dunlin.stores.objects.keys import EMPTY, key_of, name_of, path_of
-from dunlin.stores.objects.metadata import DIRECTORY, facts, facts_of, metadata_of
+from dunlin.stores.objects.metadata import DIRECTORY, facts, facts_of, metadata_of, time_text
 from dunlin.stores.objects.persist import RetryingService
 from dunlin.stores.objects.service import Object, Page, Service
 from dunlin.stores.wrap import Retry
 
-READ_PART = 8 << 20
-WRITE_PART = 16 << 20
+READ_PART = 1 << 20
+WRITE_PART = 5 << 20
+PARALLEL = 8
 
 
 class ObjectStore:
@@ -50,9 +51,9 @@ class ObjectStore:
         begin: only keys that begin with this are seen or written; a plain string, default `root`.
         markers: directory markers are listed, as files with the escaped empty name.
         verify: whole reads are compared with the MD5 that the service states.
-        part_size: bytes; more than that is read in ranges.
+        part_size: bytes; buffers of at least this size are each filled by a range of its own.
         write_part: bytes; more than that is written in parts.
-        parallel: ranges, parts or deletes under way at a time, for each call.
+        parallel: most ranges, parts or deletes under way at a time, for each call.
         page: most keys asked for in one request of a listing; 0: as many as the service gives.
         retry: how to go on after a body broke off; None: as the service retries, or by the usual policy.
     """
@@ -65,7 +66,7 @@ class ObjectStore:
         markers: bool = False,
         verify: bool = True,
         part_size: int = READ_PART,
-        parallel: int = 4,
+        parallel: int = PARALLEL,
         *,
         write_part: int = WRITE_PART,
         page: int = 0,
@@ -84,7 +85,7 @@ class ObjectStore:
         self._page = page
         again = retry or (service.again if isinstance(service, RetryingService) else patient)
         self._how = reading.How(part_size, parallel, verify, again)
-        self._caps = _caps(service)
+        self._caps = _caps(service, write_part)
 
     @property
     def caps(self) -> Caps:
@@ -129,10 +130,14 @@ class ObjectStore:
 
         Directories are no entries of it, the paths say where they are; but for those that a marker shows.
         """
+        return (rows for rows, _ in self.walk_pages(directory) if rows)
+
+    def walk_pages(self, directory: str, token: str = "") -> Iterator[tuple[builtins.list[tuple[str, Facts]], str]]:
+        """The same page by page, with tokens; see `WalksPages`."""
         below = self._below(directory)
         prefix = self._prefix(below)
-        seen = False
-        for page in pages(self.service, prefix, "", self._page) if prefix is not None else ():
+        seen = bool(token)
+        for page in pages(self.service, prefix, "", self._page, token) if prefix is not None else ():
             seen = seen or bool(page.objects)
             rows = _rows(page, len(below), self._markers)
             if not self._markers and any(_is_marker(item) for item in page.objects):
@@ -142,8 +147,7 @@ class ObjectStore:
                     if _is_marker(item) and len(item.key) > len(below)
                 ]
                 rows.sort(key=lambda row: sort_key(row[0], is_directory(row[1])))
-            if rows:
-                yield rows
+            yield rows, page.token
         if directory and not seen:
             raise self._error("list", directory, ErrorKind.NOT_FOUND)
 
@@ -177,8 +181,16 @@ class ObjectStore:
         if start >= stop and (start or size):
             return
         what = reading.Version(key, str(entry.facts[IDENT] or ""), size, self._where(entry.path))
-        blocks = reading.read(self.service, what, start, stop, self._how)
-        yield from blocks if into is None else reading.into_buffers(blocks, into)
+        yield from reading.read(self.service, what, start, stop, self._how, into)
+
+    def stated_md5(self, entry: Entry) -> bytes | None:
+        """The MD5 that the service states of that version; see `StatesDigests`."""
+        found = self._head(entry.path) if self._how.verify else None
+        if found is None and self._how.verify:
+            raise self._error("read", entry.path, ErrorKind.VANISHED)
+        if found is not None and found.etag != entry.facts[IDENT]:
+            raise self._error("read", entry.path, ErrorKind.CHANGED)
+        return found.md5 if found is not None else None
 
     def fetch(self, path: str, most: int) -> tuple[Entry, bytes] | None:
         """A small object and its facts in one request; see `Fetches`."""
@@ -228,6 +240,21 @@ class ObjectStore:
             self._own_key(path, "make the directory")
         return bool(path)
 
+    def drop_marker(self, directory: str) -> bool:
+        """Delete the hidden marker of a directory that holds nothing else; see `DropsMarkers`."""
+        marker = self._below(directory)
+        if self._markers or not directory or not marker.startswith(self._begin):
+            return False
+        found: builtins.list[Object] = []
+        for page in pages(self.service, marker, "", most=2):
+            found += page.objects
+            if len(found) > 1:
+                return False
+        if not found or found[0].key != marker or found[0].size:
+            return False
+        self.service.delete([marker])
+        return True
+
     def move(self, path: str, new: str) -> None:
         """Rename by copying within the service and deleting what was copied; see `Moves`.
 
@@ -261,6 +288,8 @@ class ObjectStore:
     def copy_into(self, entry: Entry, target: Any, path: str, *, meta: Meta, report: Report) -> Entry:
         """Let the service copy one object, metadata of other programs included; see `Copies`.
 
+        A copy keeps the time of the original: where that has no mtime, the time of its upload becomes one.
+
         Raises UNSUPPORTED, before anything was written, where `target` is no object store (or one whose wrapper
         must see the bytes), and where the service cannot copy between the two.
         """
@@ -272,7 +301,7 @@ class ObjectStore:
             raise self._error("copy", entry.path, ErrorKind.VANISHED)
         if found.size != entry.facts[SIZE] or found.etag != entry.facts[IDENT]:
             raise self._error("copy", entry.path, ErrorKind.CHANGED)
-        metadata = metadata_of(meta, found.metadata or {})
+        metadata = metadata_of(meta, {"mtime": time_text(found.modified), **(found.metadata or {})})
         task = report.task(entry.path, found.size)
         try:
             etag = there.service.copy(self.service, found, there._own_key(path, "copy to"), metadata)
@@ -378,7 +407,7 @@ _REASONS = {
 }
 
 
-def _caps(service: Service) -> Caps:
+def _caps(service: Service, write_part: int) -> Caps:
     return Caps(
         order=Order.PROVEN if service.ordered else Order.NONE,
         modes=True,
@@ -390,6 +419,7 @@ def _caps(service: Service) -> Caps:
         max_name=None,
         max_part=service.limits.most_part,
         max_parts=service.limits.parts,
+        block=writing.part_size(None, write_part, service.limits, ""),
     )
 
 
@@ -400,9 +430,8 @@ def unwrapped(store: object) -> ObjectStore | None:
     return store
 
 
-def pages(service: Service, prefix: str, delimiter: str, most: int = 0) -> Iterator[Page]:
-    """All pages of a listing. Raises IO for a service that tells the same token again."""
-    token = ""
+def pages(service: Service, prefix: str, delimiter: str, most: int = 0, token: str = "") -> Iterator[Page]:
+    """All pages of a listing, or those behind a token. Raises IO for a service that tells the same token again."""
     while True:
         page = service.page(prefix, delimiter=delimiter, token=token, most=most)
         yield page

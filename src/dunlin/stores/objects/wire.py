@@ -182,6 +182,30 @@ class Reply:
             self._done()
         return piece
 
+    @property
+    def counted(self) -> bool:
+        """Whether the length is known, as `readinto` needs it."""
+        return self._left >= 0
+
+    def readinto(self, view: memoryview) -> int:
+        """Receive the next bytes into `view`; how many came, 0 at the end. Not after pieces were taken."""
+        if self._connection is None or not view:
+            return 0
+        try:
+            came = self._connection.receive_into(view[: self._left])
+            if not came:
+                raise _Broken(f"the answer broke off with {self._left} bytes to come")
+        except (OSError, _Broken) as error:
+            self.close()
+            raise _translated(error, self._client.endpoint) from error
+        except BaseException:
+            self.close()
+            raise
+        self._left -= came
+        if self._left == 0:
+            self._done()
+        return came
+
     def _done(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -288,6 +312,14 @@ class _Connection:
             piece, self._rest = self._rest[:most], self._rest[most:]
             return piece
         return self._socket.recv(most)
+
+    def receive_into(self, view: memoryview) -> int:
+        """Receive up to as many bytes as `view` holds; 0 at the end."""
+        if self._rest:
+            came = min(len(self._rest), len(view))
+            view[:came], self._rest = self._rest[:came], self._rest[came:]
+            return came
+        return self._socket.recv_into(view)
 
     def _until(self, end: bytes, most: int) -> bytes:
         """What comes before `end`, which is taken as well."""

@@ -1,7 +1,9 @@
 """A body becomes an object: in one request where it is small, in parts where it is large or its size unknown.
 
 A put and the completion of an upload are atomic: readers see the old object or the new one. Parts are sent some at a
-time, each from a buffer of its own; what waits is bounded by `parallel` parts and the one that is being filled.
+time. A block of the body that has the size of a part *is* a part: it is sent as it came and given back when it has
+arrived, so the buffers of whoever reads the body are the only bound. Other blocks are put together in buffers of
+their own, `HELD` bytes of them at most, or two parts.
 
 Continuing. What a killed run has sent is not lost: the service keeps the parts of an unfinished upload, and tells
 their sizes and tags. Before the first part is sent the newest unfinished upload of the key is looked for, and a part
@@ -22,12 +24,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.stores.base import Body
+from dunlin.stores.base import Body, Data
 from dunlin.stores.objects.reading import end
 from dunlin.stores.objects.service import Limits, Object, Part, Service
 
@@ -37,7 +40,19 @@ PARTS = 10_000
 CONTINUED = frozenset({ErrorKind.INTERRUPTED, ErrorKind.NETWORK, ErrorKind.TIMEOUT, ErrorKind.BUSY})
 """Errors after which an unfinished upload is kept, to be continued later."""
 
-Cut = Generator[tuple[bytearray, bool], None, int]
+HELD = 32 << 20
+"""Bytes of parts under way that had to be put together from blocks of another size."""
+
+
+class Piece(NamedTuple):
+    """One part: its bytes, whether it is the last, and what is called once nobody needs them any more."""
+
+    data: Data
+    last: bool
+    release: Callable[[], object] = lambda: None
+
+
+Cut = Generator[Piece, None, None]
 
 
 class Target(NamedTuple):
@@ -68,15 +83,16 @@ def write(service: Service, target: Target, body: Body, *, part: int, parallel: 
     Raises CHANGED when the body does not have the size that it announced, EXISTS for `if_absent`, UNSUPPORTED
     for what is larger than the service holds.
     """
-    cut = _cut(body, part_size(body.size, part, service.limits, target.where), target.where)
-    with contextlib.closing(cut):
-        data, last = next(cut)
-        if not last:
-            return _write_parts(service, target, data, cut, parallel)
-        content = bytes(data)
-        digest = hashlib.md5(content, usedforsecurity=False).digest()
-        etag = service.put(target.key, content, target.metadata, md5=digest, if_absent=target.if_absent)
-        return Written(len(content), etag, target.metadata)
+    size = part_size(body.size, part, service.limits, target.where)
+    with contextlib.closing(_cut(body, size, target.where)) as cut:
+        first = next(cut)
+        if not first.last:
+            return _write_parts(service, target, first, cut, min(parallel, service.limits.parallel))
+        data = first.data
+        digest = hashlib.md5(data, usedforsecurity=False).digest()
+        etag = service.put(target.key, data, target.metadata, md5=digest, if_absent=target.if_absent)
+        first.release()
+        return Written(len(data), etag, target.metadata)
 
 
 def part_size(size: int | None, part: int, limits: Limits, where: str) -> int:
@@ -97,32 +113,63 @@ def _too_large(where: str) -> DunlinError:
 
 
 def _cut(body: Body, size: int, where: str) -> Cut:
-    """The body in parts of `size` bytes, the last with True (and perhaps fewer, or none); each block given back."""
+    """The body in parts of `size` bytes, the last marked (and perhaps smaller, or empty)."""
+    pieces = _pieces(body, size, where)
+    try:
+        if body.size is not None:
+            left = body.size
+            for piece in pieces:
+                left -= len(piece.data)
+                if not left:
+                    # Whatever else came would be too much, and raises.
+                    for _ in pieces:
+                        pass
+                yield piece._replace(last=not left)
+            if body.size == 0:
+                yield Piece(b"", True)
+            return
+        # Only the next one tells whether this one is the last.
+        held: Piece | None = None
+        for piece in pieces:
+            if held is not None:
+                yield held
+            held = piece
+        yield Piece(b"", True) if held is None else held._replace(last=True)
+    finally:
+        pieces.close()
+
+
+def _pieces(body: Body, size: int, where: str) -> Cut:
+    """The body in parts of `size` bytes, the last perhaps smaller; raises CHANGED when it has not the announced size."""
     blocks = body.open(0)
     part = bytearray()
     seen = 0
     try:
         for block in blocks:
+            seen += len(block)
+            if body.size is not None and seen > body.size:
+                body.release(block)
+                raise _other_size(where, body.size, "more")
+            if not part and (len(block) == size or (len(block) < size and seen == body.size)):
+                yield Piece(block, False, partial(body.release, block))
+                continue
             try:
-                seen += len(block)
-                if body.size is not None and seen > body.size:
-                    raise _other_size(where, body.size, "more")
                 rest = memoryview(block)
                 while rest:
-                    if len(part) == size:
-                        yield part, False
-                        part = bytearray()
                     n = min(size - len(part), len(rest))
                     part += rest[:n]
                     rest = rest[n:]
+                    if len(part) == size:
+                        yield Piece(part, False)
+                        part = bytearray()
             finally:
                 body.release(block)
         if body.size is not None and seen != body.size:
             raise _other_size(where, body.size, str(seen))
-        yield part, True
+        if part:
+            yield Piece(part, False)
     finally:
         end(blocks)
-    return seen
 
 
 def _other_size(where: str, announced: int, found: str) -> DunlinError:
@@ -132,7 +179,7 @@ def _other_size(where: str, announced: int, found: str) -> DunlinError:
     return DunlinError("write", where, ErrorKind.CHANGED, reason)
 
 
-def _write_parts(service: Service, target: Target, first: bytearray, rest: Cut, parallel: int) -> Written:
+def _write_parts(service: Service, target: Target, first: Piece, rest: Cut, parallel: int) -> Written:
     if target.if_absent:
         _refuse_existing(service, target)
     upload, have = _unfinished(service, target.key)
@@ -175,32 +222,32 @@ def _unfinished(service: Service, key: str) -> tuple[str, frozenset[Part]]:
 
 
 def _send(
-    service: Service,
-    target: Target,
-    upload: str,
-    have: frozenset[Part],
-    first: bytearray,
-    rest: Cut,
-    parallel: int,
+    service: Service, target: Target, upload: str, have: frozenset[Part], first: Piece, rest: Cut, parallel: int
 ) -> list[Part]:
     """Send what is not there yet, `parallel` parts at a time; returns all parts in order."""
 
-    def send(number: int, data: bytearray) -> Part:
-        digest = hashlib.md5(data, usedforsecurity=False).digest()
-        there = Part(number, len(data), service.part_tag(number, digest))
-        return there if there in have else service.part(target.key, upload, number, memoryview(data), digest)
+    def send(number: int, piece: Piece) -> Part:
+        data = memoryview(piece.data)
+        try:
+            digest = hashlib.md5(data, usedforsecurity=False).digest()
+            there = Part(number, len(data), service.part_tag(number, digest))
+            return there if there in have else service.part(target.key, upload, number, data, digest)
+        finally:
+            piece.release()
 
     sent: list[Part] = []
-    parallel = min(parallel, service.limits.parallel)
     with ThreadPoolExecutor(parallel, "dunlin-part") as pool:
         under_way: deque[Future[Part]] = deque([pool.submit(send, 1, first)])
         try:
-            for number, (data, _) in enumerate(rest, 2):
+            for number, piece in enumerate(rest, 2):
                 if number > service.limits.parts:
                     raise _too_large(target.where)
-                if len(under_way) >= parallel:
+                most = parallel
+                if isinstance(piece.data, bytearray):
+                    most = max(1, min(parallel, HELD // len(piece.data)))
+                while len(under_way) >= most or (under_way and under_way[0].done()):
                     sent.append(under_way.popleft().result())
-                under_way.append(pool.submit(send, number, data))
+                under_way.append(pool.submit(send, number, piece))
             sent.extend(future.result() for future in under_way)
         except BaseException:
             for future in under_way:
