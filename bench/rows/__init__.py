@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bench.context import Context
 from bench.results import Row
-from bench.rows import copies, limits, mounts, objects, small
+from bench.rows import copies, limits, listing, mounts, objects, small
 
 ROWS: dict[str, Callable[[Context], Row]] = {
     "small": copies.small,
@@ -22,4 +22,7 @@ ROWS: dict[str, Callable[[Context], Row]] = {
     "azure10k": objects.azure10k,
     "s3small": objects.s3small,
     "s3big": objects.s3big,
+    "list100k": listing.list100k,
+    "again100k": listing.again100k,
+    "list1m": listing.list1m,
 }

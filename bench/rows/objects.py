@@ -17,7 +17,7 @@ from bench import peers
 from bench.context import Context, alternate, prefault, say
 from bench.measure import Failed, Measured, remove
 from bench.results import Check, Row, at_least, at_most
-from bench.trees import Tree, check_copy, files_in, same_content
+from bench.trees import Tree, check_copy, files_in
 from tests.servers.azurite import azurite
 from tests.servers.rclone import rclone_s3
 from tests.servers.s3 import S3

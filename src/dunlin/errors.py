@@ -24,9 +24,9 @@ Kinds, and what becomes of them:
     NAME          failed (23)   -                  no      a name that the destination cannot hold
     UNSUPPORTED   failed (23)   -                  no      the store has no such power
     CHECKSUM      failed (23)   -                  yes     the bytes are not what they should be
-    TIMEOUT       failed (23)   -                  yes     no answer in time
-    NETWORK       failed (23)   -                  yes     connection lost or refused
-    BUSY          failed (23)   -                  yes     asked to slow down (429, 503), or a lock is held
+    TIMEOUT       failed (23)   exit 1 (start)     yes     no answer in time
+    NETWORK       failed (23)   exit 1 (start)     yes     connection lost or refused
+    BUSY          failed (23)   exit 1 (start)     yes     asked to slow down (429, 503), or a lock is held
     IO            failed (23)   -                  no      the device or the mount said EIO, ESTALE, ...
     NO_SPACE      -             exit 2             no      destination full or over quota
     READ_ONLY     -             exit 2             no      destination mounted read-only
@@ -90,7 +90,10 @@ FATAL = frozenset({ErrorKind.NO_SPACE, ErrorKind.READ_ONLY, ErrorKind.CORRUPT, E
 """Kinds that end a run wherever they occur: going on would only repeat them for every file."""
 
 _EXIT_1 = frozenset(
-    {ErrorKind.USAGE, ErrorKind.CONFIG, ErrorKind.AUTH, ErrorKind.NOT_FOUND, ErrorKind.LOCKED, ErrorKind.NEWER}
+    {
+        *(ErrorKind.USAGE, ErrorKind.CONFIG, ErrorKind.AUTH, ErrorKind.NOT_FOUND, ErrorKind.LOCKED, ErrorKind.NEWER),
+        *(ErrorKind.TIMEOUT, ErrorKind.NETWORK, ErrorKind.BUSY),
+    }
 )
 
 _CATEGORY = {

@@ -16,6 +16,7 @@ from dunlin.stores.objects.service import Service
 from dunlin.stores.objects.store import ObjectStore
 from dunlin.stores.wrap import Counted, Paced, Retrying
 from tests.contract import azure as _azure  # noqa: F401 - registers its service
+from tests.contract import gcs as _gcs  # noqa: F401 - registers its service
 from tests.contract import s3 as _s3  # noqa: F401 - registers its service
 from tests.contract.objects import SERVICES, WRAPPED, Wanted
 from tests.contract.support import FreeBucket, once

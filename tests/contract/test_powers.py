@@ -16,6 +16,7 @@ from dunlin.stores import base
 from dunlin.stores.base import (
     Copies,
     CopiesBatch,
+    DropsMarkers,
     Fetches,
     HasSpace,
     KnowsBirths,
@@ -70,6 +71,22 @@ def test_make_directory(store: Store) -> None:
         with pytest.raises(DunlinError) as error:
             dirs.make_directory(path)
         assert error.value.kind is kind
+
+
+def test_what_shows_an_empty_directory_is_dropped(store: Store) -> None:
+    markers = having(store, DropsMarkers)
+    put(store, "d/‛_", b"")
+    put(store, "d", b"a file of that name")
+    put(store, "full/‛_", b"")
+    put(store, "full/f")
+    put(store, "file/‛_", b"content")
+    assert store.stat("d").kind is Kind.FILE
+    assert markers.drop_marker("d") is True
+    assert markers.drop_marker("d") is False
+    assert [markers.drop_marker(name) for name in ("full", "file", "absent", "")] == [False] * 4
+    assert names(store) == ["d", "file", "full"]
+    assert get(store, "d") == b"a file of that name"
+    assert get(store, "file/‛_") == b"content"
 
 
 def test_links(store: Store) -> None:
@@ -306,7 +323,7 @@ WRAPPERS: dict[str, tuple[Any, set[type]]] = {
     "Counted": (lambda store: Counted(store, RecordingReport()), set()),
     "Paced": (lambda store: Paced(store, FreeBucket()), {Copies, CopiesBatch}),
     "Retrying": (lambda store: Retrying(store, once), set()),
-    "ReadOnly": (ReadOnly, {MakesDirs, Moves, Syncs, CopiesBatch}),
+    "ReadOnly": (ReadOnly, {MakesDirs, DropsMarkers, Moves, Syncs, CopiesBatch}),
 }
 
 
@@ -335,8 +352,8 @@ def test_a_wrapper_forwards_what_its_store_has_and_no_more(
     inner = made[kind]()
     has = power(inner, wanted) is not None
     lacks: dict[str, set[type]] = {
-        "local": {Walks, Fetches, StatesDigests},
-        "memory": {Fetches, StatesDigests, Copies, CopiesBatch, KnowsBirths},
+        "local": {DropsMarkers, Walks, Fetches, StatesDigests},
+        "memory": {DropsMarkers, Fetches, StatesDigests, Copies, CopiesBatch, KnowsBirths},
         "objects": {MakesLinks, HasSpace, Syncs, KnowsBirths, CopiesBatch},
         "none": set(POWERS),
     }

@@ -27,7 +27,6 @@ ODD = [
     "trail/",
     "\u00e9",
     "e\u0301",
-    "new\nline",
     "%2F",
     "a b+c&d",
     "..dots",
@@ -107,7 +106,7 @@ def test_metadata_is_replaced_and_the_version_stays(service: GcsService):
     etag = service.put("k", b"x", {"a": "1", "b": "2"})
     assert service.set_metadata("k", {"b": "3", "c": "4"}, etag) == etag
     left = service.head("k").metadata or {}
-    assert {name: value for name, value in left.items() if value != "None"} == {"b": "3", "c": "4"}  # the emulator keeps nulls
+    assert left == {"b": "3", "c": "4"}  # the emulator keeps the null that "a" was set to
 
 
 def test_a_copy_within_the_service(service: GcsService):

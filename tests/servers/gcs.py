@@ -1,4 +1,4 @@
-"""gcp-storage-emulator: the JSON API of Google Cloud Storage, in memory, without a login.
+"""gcp-storage-emulator: the JSON API of Google Cloud Storage in memory, without a login; `gcs_emulator` corrects it.
 
 It serves one request at a time and closes the connection after each; it has no HEAD and of the XML API only single
 reads and writes, without ETag and Last-Modified. obstore speaks the XML API and therefore cannot use it: what is
@@ -14,9 +14,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.servers.process import running
+
+EMULATOR = Path(__file__).with_name("gcs_emulator.py")
+"""The emulator with the conditions of the service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class Gcs:
 def gcs() -> Iterator[Gcs]:
     """Run an empty emulator."""
     with running("gcs", lambda port, _: [
-        sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", str(port),
+        sys.executable, EMULATOR, "start", "--host", "127.0.0.1", "--port", str(port),
         "--in-memory", "--quiet",
     ]) as port:  # fmt: skip
         yield Gcs(f"http://127.0.0.1:{port}")

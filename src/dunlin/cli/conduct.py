@@ -1,10 +1,14 @@
-"""One run from its options to its exit code: reports, signals, the summary."""
+"""One run from its options to its exit code, or a watch over many: reports, signals, the summary.
+
+With --json each run prints its object on a line of its own as soon as it is over: one for each pair and, with --watch,
+for each cycle (`cycle`). Without, a cycle of a watch that found nothing to do prints no summary, except the first.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from dunlin import __version__
@@ -13,18 +17,18 @@ from dunlin.cli.outlet import Outlet, Telling
 from dunlin.cli.signals import Signals
 from dunlin.cli.summary import machine, people
 from dunlin.errors import DunlinError, ErrorKind, printable
-from dunlin.jobs.options import Result, SyncOptions
+from dunlin.jobs import told
+from dunlin.jobs.options import SEVERITY, Result, SyncOptions, Watch
 from dunlin.model import Stats
-from dunlin.pace.sizes import format_duration
 from dunlin.pace.stop import Stop
 from dunlin.report import Event, Fan, Level
-
-SEVERITY = (1, 2, 130, 25, 23, 3, 24, 0)
-"""Exit codes, the most severe first."""
 
 
 def conduct_all(asked: Asked) -> int:
     """Do all that is asked, one run after the other; returns the exit code that is the most severe."""
+    intervals = [options.watch.interval for options in asked.runs if options.watch is not None]
+    if intervals:
+        return _watch(asked, Watch(min(intervals)))
     code = 0
     for number, options in enumerate(asked.runs):
         ended = conduct(options, asked.telling, asked.notes if number == 0 else ())
@@ -35,54 +39,137 @@ def conduct_all(asked: Asked) -> int:
 
 
 def conduct(options: SyncOptions, telling: Telling, notes: Sequence[str] = ()) -> int:
-    """Do it, tell about it; returns the exit code. `notes`: warnings to begin with."""
+    """Do it once, tell about it; returns the exit code. `notes`: warnings to begin with."""
+    stop, stage = Stop(), Stage()
+    begun = time.monotonic()
+    with Signals(stop, stage.urgent, stage.leave):
+        try:
+            return _one(options, telling, stop, stage, notes).exit_code
+        except DunlinError as error:
+            if not _tellable(error, telling):
+                raise
+            return stage.fail(options, telling, error, time.monotonic() - begun).exit_code
+
+
+class Stage:
+    """Which outlet is in use: signals come at any time, and each run has an outlet of its own."""
+
+    def __init__(self) -> None:
+        self.outlet: Outlet | None = None
+
+    def urgent(self, text: str) -> None:
+        """A line from a signal handler."""
+        if self.outlet is not None:
+            self.outlet.urgent(text)
+
+    def leave(self) -> None:
+        """Restore the terminal."""
+        if self.outlet is not None and self.outlet.view is not None:
+            self.outlet.view.restore()
+
+    def fail(
+        self, options: SyncOptions, telling: Telling, error: DunlinError, seconds: float, cycle: int = 0
+    ) -> Result:
+        """Tell that a run could not begin, also as the object of --json."""
+        assert self.outlet is not None
+        self.outlet.say(f"dunlin: {error}")
+        status = "interrupted" if error.kind is ErrorKind.INTERRUPTED else "failed"
+        result = Result(Stats(seconds=seconds), status, str(error), error.exit_code)
+        return _end(options, telling, self.outlet, result, cycle)
+
+
+def _tellable(error: DunlinError, telling: Telling) -> bool:
+    """Whether an error becomes an object of --json: not if the command begins again with what it lacks."""
+    from dunlin.cli.extras import addable
+
+    return telling.as_json and not addable(error)
+
+
+def _one(
+    options: SyncOptions, telling: Telling, stop: Stop, stage: Stage, notes: Sequence[str] = (), cycle: int = 0
+) -> Result:
+    """One run and its summary; `cycle` of a watch, from 1. Raises what makes a run impossible, the outlet closed."""
     from dunlin.jobs.sync import run
 
-    if options.watch is not None:
-        from dunlin.cli.extras import prepare_watch
-
-        prepare_watch(options.source)
-    stop = Stop()
-    outlet = Outlet(telling, stop, ends=options.mode != "sync")
+    words = told.words_of(options)
+    outlet = stage.outlet = Outlet(
+        telling, stop, ends=options.mode != "sync", words=words, attempts=options.transfer.attempts
+    )
     for note in notes:
         outlet.log.event(Event(Level.WARN, "configuration", note))
-    _advise(options, outlet)
-    report = Fan(outlet.reports())
-    leave = outlet.view.restore if outlet.view else lambda: None
+    if cycle <= 1:
+        _advise(options, outlet)
     if outlet.by_lines:
-        what = f"{options.mode} {printable(options.source)} -> {printable(options.destination)}"
-        outlet.log.event(Event(Level.INFO, "run.begins", f"dunlin {__version__}: {what}"))
-    begun = time.monotonic()
+        outlet.log.event(told.started(words, options, __version__))
     try:
-        with Signals(stop, outlet.urgent, leave):
-            result = run(options, stop, report)
+        result = run(options, stop, Fan(outlet.reports()))
     except DunlinError as error:
-        outlet.close()
-        from dunlin.cli.extras import addable
-
-        if not telling.as_json or addable(error):
-            raise
-        outlet.say(f"dunlin: {error}")
-        result = _failed(error, time.monotonic() - begun)
+        if outlet.by_lines:
+            result = Result(Stats(), "interrupted" if error.kind is ErrorKind.INTERRUPTED else "failed", str(error), 1)
+            outlet.log.event(told.ended(words, result._replace(exit_code=error.exit_code)))
+        raise
     finally:
         with suppress(Exception):
             outlet.close()
-    return _end(options, telling, outlet, result)
+    if outlet.by_lines:
+        outlet.log.event(told.ended(words, result))
+    return _end(options, telling, outlet, result, cycle)
 
 
-def _end(options: SyncOptions, telling: Telling, outlet: Outlet, result: Result) -> int:
+def _watch(asked: Asked, how: Watch) -> int:
+    """Run all pairs again and again until a stop."""
+    from dunlin.cli.extras import prepare_watch
+    from dunlin.jobs.watch import Waiting, later, watch
+    from dunlin.stores.open import local_path
+
+    for options in asked.runs:
+        if local_path(options.source) is not None:
+            prepare_watch(options.source)
+    stop, stage, telling = Stop(), Stage(), asked.telling
+    base = stage.outlet = Outlet(telling, stop, ends=False)
+    # A thread of the library that watches runs in this process: movers must not be forked from it.
+    runs = [each._replace(watch=how, crew=each.crew._replace(start=each.crew.start or "spawn")) for each in asked.runs]
+
+    def once(number: int) -> Callable[[Stop, int], Result]:
+        def act(inner: Stop, cycle: int) -> Result:
+            options = runs[number] if cycle == 1 else later(runs[number], time.time_ns())
+            notes = asked.notes if number == 0 and cycle == 1 else ()
+            begun = time.monotonic()
+            try:
+                return _one(options, telling, inner, stage, notes, cycle)
+            except DunlinError as error:
+                if _tellable(error, telling):
+                    stage.fail(options, telling, error, time.monotonic() - begun, cycle)
+                raise
+
+        return act
+
+    with Signals(stop, stage.urgent, stage.leave):
+        waiting = Waiting(runs, base.log)
+        try:
+            result = watch([once(number) for number in range(len(runs))], how, stop, base.log, waiting)
+        except DunlinError as error:
+            if not _tellable(error, telling):
+                raise
+            return error.exit_code
+        finally:
+            waiting.close()
+    if base.by_lines:
+        base.log.event(Event(Level.INFO, "watch.ended", f"Watch ended (reason={result.message or result.status})"))
+    return result.exit_code
+
+
+def _end(options: SyncOptions, telling: Telling, outlet: Outlet, result: Result, cycle: int) -> Result:
     meter = outlet.progress.meter if outlet.progress else None
     skipped = dict(meter.skipped) if meter else {}
-    if outlet.by_lines:
-        words = f"{result.status} in {format_duration(result.stats.seconds)}, exit code {result.exit_code}"
-        level = Level.INFO if result.exit_code in (0, 3, 24) else Level.WARN
-        outlet.log.event(Event(level, "run.ended", words, {"exit_code": result.exit_code}))
     if telling.as_json:
         # ASCII only: names that are not UTF-8 come back from \udcXX as they were.
-        outlet.finish(json.dumps(machine(result, options, skipped=skipped)))
+        outlet.finish(json.dumps(machine(result, options, skipped=skipped, cycle=cycle)))
     elif telling.quiet:
         if result.status != "completed" and result.message:
             outlet.say(f"dunlin: {result.status}: {printable(result.message)}")
+        outlet.finish("")
+    elif cycle > 1 and _nothing(result):
         outlet.finish("")
     else:
         lines = people(
@@ -95,7 +182,15 @@ def _end(options: SyncOptions, telling: Telling, outlet: Outlet, result: Result)
         )
         outlet.finish("\n".join(lines))
     # Results that could not be written are no better than a run that ended in the middle.
-    return 2 if outlet.unwritten else result.exit_code
+    return result._replace(exit_code=2) if outlet.unwritten else result
+
+
+def _nothing(result: Result) -> bool:
+    """Whether a run found nothing to do and did nothing."""
+    stats = result.stats
+    done = stats.copied_files + stats.deleted_files + stats.deleted_directories + stats.metadata_entries
+    made = stats.created_links + stats.created_specials + stats.created_directories + stats.hard_links
+    return not (result.exit_code or done or made)
 
 
 def _status_hint(options: SyncOptions) -> str:
@@ -103,11 +198,6 @@ def _status_hint(options: SyncOptions) -> str:
         return ""
     where = f" --state-db {printable(options.state_db)}" if options.state_db else ""
     return f"dunlin status --failed{where}"
-
-
-def _failed(error: DunlinError, seconds: float) -> Result:
-    status = "interrupted" if error.kind is ErrorKind.INTERRUPTED else "failed"
-    return Result(Stats(seconds=seconds), status, str(error), error.exit_code)
 
 
 def _advise(options: SyncOptions, outlet: Outlet) -> None:

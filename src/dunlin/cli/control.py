@@ -36,12 +36,20 @@ _DONE = {
 
 def control(verb: tuple[str, ...], run: int | None, state_db: str | None, log_level: str) -> int:
     """Parse, call, print, exit code."""
-    from dunlin.cli.statefile import lives, open_state
+    from dunlin.cli.statefile import lives, open_state, watches
 
     order, argument = parse(verb)
     state = open_state(state_db, write=True)
     try:
-        chosen = choose([each for each in state.running() if lives(each)], run)
+        live = [each for each in state.running() if lives(each)]
+        # The pairs of one watch are in one process: to stop one of them stops the watch.
+        busy = {each.pid for each in live}
+        waiting = {each.pid: each for each in state.watched() if each.pid not in busy and watches(each)}
+        if order == "stop":
+            live += waiting.values()
+        elif not live and waiting:
+            raise usage("a watch waits between two looks, and no run is going on", "only stop reaches it now")
+        chosen = choose(live, run)
         pairs = {pair.id: f"{pair.source} -> {pair.destination}" for pair in state.status(chosen.pair)}
         state.control_put(chosen.id, order, argument)
         taken = wait(lambda: state.control_waiting(chosen.id) == 0, time.monotonic, time.sleep)

@@ -15,6 +15,7 @@ from dunlin.pace.schedule import Schedule
 from dunlin.pace.sizes import parse_age
 from dunlin.plan import Policy
 from dunlin.stores.login import Login
+from dunlin.stores.open import shown_place
 from dunlin.transfer import Options as Transfer
 
 Values = Mapping[str, Any]
@@ -39,7 +40,7 @@ def pair(places: Sequence[str], command: str) -> tuple[str, str]:
     if len(places) == 1:
         raise usage("DESTINATION is missing", how)
     if len(places) > 2:
-        words = " ".join(printable(place) for place in places[2:5]) + (" ..." if len(places) > 5 else "")
+        words = " ".join(printable(shown_place(place)) for place in places[2:5]) + (" ..." if len(places) > 5 else "")
         raise usage(f"more than SOURCE and DESTINATION: {words}", "quote names with spaces; one SOURCE at a time")
     source, destination = places
     for place, name in ((source, "SOURCE"), (destination, "DESTINATION")):
@@ -52,7 +53,7 @@ def pair(places: Sequence[str], command: str) -> tuple[str, str]:
 def differ(source: str, destination: str) -> None:
     """Raises USAGE when both are one place."""
     if _plain(source) == _plain(destination):
-        raise usage(f"SOURCE and DESTINATION are the same: {printable(source)}")
+        raise usage(f"SOURCE and DESTINATION are the same: {printable(shown_place(source))}")
 
 
 def _plain(place: str) -> str:

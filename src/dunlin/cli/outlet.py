@@ -6,7 +6,7 @@
     warnings, errors                   standard error, above the view    standard error, with time and level
     progress                           the view                     a line every 30 seconds on standard error
 
-With --json standard output is one JSON object at the end, and what else would go there goes to standard error.
+With --json standard output is one JSON object for each run, and what else would go there goes to standard error.
 A reader who goes away (`dunlin sync -n | head`) ends a dry run or check; a real run goes on in silence.
 """
 
@@ -20,6 +20,7 @@ from typing import IO, NamedTuple
 from dunlin import config
 from dunlin.cli.progress import LINE, REDRAW, LiveView, Progress, log_line
 from dunlin.errors import printable, translate
+from dunlin.jobs.told import Words, failing
 from dunlin.pace.stop import Stop
 from dunlin.report import Event, Level, Report, Task
 from dunlin.report.logs import Log
@@ -29,6 +30,8 @@ SHOWN_FAILURES = 20
 
 FIRST = 0.3
 """Seconds before the first picture: a short run needs none, and does not pay for rich."""
+
+_STAGES = frozenset({"scan.begins", "scan.ended", "transfer.begins"})
 
 LEVELS = {"debug": Level.DEBUG, "info": Level.INFO, "warn": Level.WARN, "error": Level.ERROR}
 
@@ -55,11 +58,20 @@ class Outlet:
     """Standard output, standard error and the view, for one run. `unwritten`: results were lost for want of room."""
 
     def __init__(
-        self, telling: Telling, stop: Stop, *, ends: bool, out: IO[str] | None = None, err: IO[str] | None = None
+        self,
+        telling: Telling,
+        stop: Stop,
+        *,
+        ends: bool,
+        words: Words | None = None,
+        attempts: int = 3,
+        out: IO[str] | None = None,
+        err: IO[str] | None = None,
     ) -> None:
         """Args:
         stop: asked when nobody reads what the run is for.
         ends: whether the lines on standard output are what the run is for (dry run, check).
+        words: what the things of the pair are called in lines of a log. attempts: how often a file is tried.
         out, err: default: the process's own.
         """
         self._out = sys.stdout if out is None else out
@@ -67,6 +79,8 @@ class Outlet:
         self._stop = stop
         self._ends = ends
         self._telling = telling
+        self.words = words
+        self.attempts = attempts
         self._out_lost = False
         self.unwritten = False
         out_terminal = not telling.as_json and _is_terminal(self._out)
@@ -81,7 +95,9 @@ class Outlet:
         self._err_view = self.view if err_terminal else None
         self._err_terminal = err_terminal
         self.progress: Progress | None = None
-        self.log = Log(self.say, telling.log_format or ("short" if err_terminal else "text"), self._level())
+        form = telling.log_format or ("short" if err_terminal else "text")
+        self.log = Log(self.say, form, self._level())
+        self.short = form == "short"
 
     def _level(self) -> Level:
         level = LEVELS[self._telling.log_level]
@@ -189,6 +205,10 @@ class News:
     def event(self, event: Event) -> None:
         """See `Report`."""
         log = self._outlet.log
+        if event.name in _STAGES and self._outlet.short and not self._outlet.by_lines:
+            return  # the view shows it
+        if event.name in ("file.failed", "file.retry"):
+            event = self._worded(event)
         if event.name == "plan":
             if self._telling.quiet or (event.fields.get("verb") == "skip" and not self._telling.verbose):
                 return
@@ -206,6 +226,19 @@ class News:
                 log.event(Event(Level.WARN, "failures.hidden", "further failures are counted, not shown"))
         else:
             log.event(event)
+
+    def _worded(self, event: Event) -> Event:
+        """A failed attempt in the words of the log; in a terminal the bare reason is enough."""
+        words = self._outlet.words
+        if words is None or self._outlet.short:
+            return event
+        fields = event.fields
+        made = int(fields.get("attempt") or 1)
+        # A retry tells the attempt that follows; a failure how many there were.
+        attempt, attempts = (made, made) if event.name == "file.failed" else (made - 1, self._outlet.attempts)
+        error = str(fields.get("error") or event.message)
+        message = failing(words, str(fields.get("path", "")), attempt, attempts, error)
+        return event._replace(message=message, fields={**fields, "attempt": attempt, "error": error})
 
     def _file(self, event: Event, log: Log) -> None:
         """News of a single file that is no trouble: too much for a log unless it was asked for."""

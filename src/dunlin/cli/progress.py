@@ -11,9 +11,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
-from dunlin.cli.frame import count, eta, frame
+from dunlin.cli.frame import count, frame
 from dunlin.cli.meter import Meter, Picture
-from dunlin.pace.sizes import format_rate, format_size
+from dunlin.jobs.told import progress
+from dunlin.pace.sizes import format_rate
 from dunlin.report import Event, Level, Report, Task
 
 if TYPE_CHECKING:
@@ -94,16 +95,20 @@ def log_line(report: Report) -> Callable[[Picture], None]:
 
     def show(picture: Picture) -> None:
         counts, gauges = picture.counts, picture.gauges
-        parts = [f"{'scanned' if picture.scanned else 'scanning:'} {count(counts['scanned_files'], 'file')}"]
-        parts.append(f"copied {count(counts['copied_files'], 'file')} ({format_size(picture.moved_bytes)})")
-        parts.append(f"{format_rate(picture.byte_rate)}")
+        moved = counts["copied_files"] + counts["hard_links"]
         pending = gauges.get("pending_files", 0), picture.pending_bytes
-        parts.append(f"pending {count(pending[0], 'file')} ({format_size(pending[1])})")
-        parts += filter(None, [eta(picture)])
         failed = counts["failed_files"] + counts["failed_directories"]
+        more = not picture.scanned
+        paused = bool(gauges.get("paused"))
+        left = None if paused else picture.left
+        files, size = moved + int(pending[0]), picture.moved_bytes + picture.pending_bytes
+        line = progress(moved, files, picture.moved_bytes, size, picture.seconds, left, more)
+        parts = [line, format_rate(picture.byte_rate)]
+        if more:
+            parts.append(f"listing: {count(counts['scanned_files'], 'file')}")
         if failed:
             parts.append(f"{failed:,} failed")
-        if gauges.get("paused"):
+        if paused:
             parts.append("paused")
         fields = {
             "scanned_files": counts["scanned_files"],
@@ -115,6 +120,7 @@ def log_line(report: Report) -> Callable[[Picture], None]:
             "pending_bytes": int(pending[1]),
             "eta_seconds": None if picture.left is None else round(picture.left),
             "failed_files": failed,
+            "elapsed_seconds": round(picture.seconds),
         }
         report.event(Event(Level.INFO, "run.progress", ", ".join(parts), fields))
 

@@ -44,10 +44,17 @@ def find(option: str | None) -> str:
 
 def lives(run: Run) -> bool:
     """Whether the process of a run that says "running" is there, and is not a later one of the same number."""
+    return run.status == "running" and _is_there(run)
+
+
+def watches(run: Run) -> bool:
+    """Whether a run that is over was one of a watch that goes on."""
+    return run.status != "running" and bool(run.options.get("watch")) and _is_there(run)
+
+
+def _is_there(run: Run) -> bool:
     import psutil
 
-    if run.status != "running":
-        return False
     try:
         process = psutil.Process(run.pid)
         if process.status() == psutil.STATUS_ZOMBIE:

@@ -24,7 +24,7 @@ def status(state_db: str | None, as_json: bool, failed: bool, log_level: str) ->
     """Parse, call, print, exit code."""
     import time
 
-    from dunlin.cli.statefile import lives, open_state
+    from dunlin.cli.statefile import lives, open_state, watches
 
     state = open_state(state_db, write=False)
     try:
@@ -34,11 +34,11 @@ def status(state_db: str | None, as_json: bool, failed: bool, log_level: str) ->
     if as_json:
         import json
 
-        echo(json.dumps({"pairs": [machine(pair, names, lives) for pair, names in pairs]}))
+        echo(json.dumps({"pairs": [machine(pair, names, lives, watches) for pair, names in pairs]}))
     elif not pairs:
         echo("no runs yet")
     else:
-        echo("\n\n".join("\n".join(people(pair, names, lives, time.time_ns())) for pair, names in pairs))
+        echo("\n\n".join("\n".join(people(pair, names, lives, time.time_ns(), watches)) for pair, names in pairs))
     return 0
 
 
@@ -61,7 +61,13 @@ def word(run: Run, lives: Callable[[Run], bool]) -> str:
     return "interrupted" if run.status == "running" and not lives(run) else run.status
 
 
-def people(pair: PairStatus, failed: list[Failed], lives: Callable[[Run], bool], now: int) -> list[str]:
+def people(
+    pair: PairStatus,
+    failed: list[Failed],
+    lives: Callable[[Run], bool],
+    now: int,
+    watches: Callable[[Run], bool] = lambda run: False,
+) -> list[str]:
     """A pair for people. `now` in ns."""
     from dunlin.cli.frame import count
     from dunlin.errors import printable
@@ -78,6 +84,8 @@ def people(pair: PairStatus, failed: list[Failed], lives: Callable[[Run], bool],
             if alive
             else f"  run {newest.id} was cut short; `dunlin sync` with the same pair continues it"
         )
+    elif pair.runs and watches(pair.runs[0]):
+        lines.append(f"  watched by process {pair.runs[0].pid}, which waits for its next look")
     if pair.pending_files or pair.queued_directories:
         waiting = f"  pending: {count(pair.pending_files, 'file')} ({format_size(pair.pending_bytes)})"
         if pair.queued_directories:
@@ -98,6 +106,10 @@ def people(pair: PairStatus, failed: list[Failed], lives: Callable[[Run], bool],
         if len(pair.runs) > 1:
             lines.append(f"    together: copied {count(files, 'file')} ({format_size(size)})")
     return lines
+
+
+def _in_watch(run: Run, lives: Callable[[Run], bool]) -> bool:
+    return bool(run.options.get("watch")) and lives(run)
 
 
 def _run(run: Run, lives: Callable[[Run], bool], now: int) -> str:
@@ -131,7 +143,12 @@ def _when(time_ns: int, now: int) -> str:
     return f"{_stamp(time_ns)} ({format_duration(round(ago)) if ago >= 1 else '0s'} ago)"
 
 
-def machine(pair: PairStatus, failed: list[Failed], lives: Callable[[Run], bool]) -> dict[str, Any]:
+def machine(
+    pair: PairStatus,
+    failed: list[Failed],
+    lives: Callable[[Run], bool],
+    watches: Callable[[Run], bool] = lambda run: False,
+) -> dict[str, Any]:
     """A pair as the value of --json. Times in ns since 1970, sizes in bytes."""
     import dataclasses
 
@@ -140,6 +157,7 @@ def machine(pair: PairStatus, failed: list[Failed], lives: Callable[[Run], bool]
         "source": pair.source,
         "destination": pair.destination,
         "known_files": pair.known_files,
+        "watched": bool(pair.runs) and (watches(pair.runs[0]) or _in_watch(pair.runs[0], lives)),
         "last_success": pair.last_success,
         "pending_files": pair.pending_files,
         "pending_bytes": pair.pending_bytes,

@@ -11,6 +11,7 @@ from dunlin.errors import printable
 from dunlin.jobs.options import Result, SyncOptions
 from dunlin.model import Stats
 from dunlin.pace.sizes import format_duration, format_rate, format_size
+from dunlin.stores.open import shown_place
 
 _REASONS = {
     "link": ("symbolic link was skipped; -l copies them", "symbolic links were skipped; -l copies them"),
@@ -148,17 +149,20 @@ def rates_of(stats: Stats) -> dict[str, float]:
     }
 
 
-def machine(result: Result, options: SyncOptions, *, skipped: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """The one object of --json."""
+def machine(
+    result: Result, options: SyncOptions, *, skipped: Mapping[str, int] | None = None, cycle: int = 0
+) -> dict[str, Any]:
+    """The object of --json for one run; `cycle` of a watch, from 1."""
     return {
+        **({"cycle": cycle} if cycle else {}),
         "mode": options.mode,
         "status": result.status,
         "exit_code": result.exit_code,
         "message": result.message,
         "run": result.run or None,
         "continued": result.continued,
-        "source": options.source,
-        "destination": options.destination,
+        "source": shown_place(options.source),
+        "destination": shown_place(options.destination),
         "seconds": round(result.stats.seconds, 3),
         "rates": rates_of(result.stats),
         "skipped": dict(skipped or {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from dunlin import transfer
@@ -49,9 +50,15 @@ class Log(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """The run is repeated until it is stopped. `interval`: seconds between the end of one look and the next."""
+    """The run is repeated until it is stopped.
+
+    Attributes:
+        interval: seconds between the end of a full look and the begin of the next.
+        cycles: stop after so many (0: never); for trials.
+    """
 
     interval: float = 300.0
+    cycles: int = 0
 
 
 class Limits(NamedTuple):
@@ -126,6 +133,10 @@ class SyncOptions(NamedTuple):
     limits: Limits = Limits()
 
 
+SEVERITY = (1, 2, 130, 25, 23, 3, 24, 0)
+"""Exit codes, the most severe first."""
+
+
 class Result(NamedTuple):
     """How a run ended.
 
@@ -144,3 +155,8 @@ class Result(NamedTuple):
     exit_code: int
     run: int = 0
     continued: bool = False
+
+
+def worst(results: Iterable[Result]) -> Result:
+    """The result whose exit code is the most severe, the first of several."""
+    return min(results, key=lambda result: SEVERITY.index(result.exit_code))

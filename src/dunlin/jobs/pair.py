@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
+from dunlin import transfer
 from dunlin.errors import DunlinError, ErrorKind, printable, translate, usage
 from dunlin.hashing import blake2b
 from dunlin.jobs.options import SyncOptions
 from dunlin.plan import Policy
+from dunlin.report import Event, Level, Report
 from dunlin.stores.base import Caps, MakesDirs, Store, power
 from dunlin.stores.local.writing import WriteOptions
-from dunlin.stores.open import Far, canonical_url, is_far, local_path, open_store
+from dunlin.stores.open import Far, beginning, canonical_url, is_far, local_path, open_store, shown_place
 from dunlin.stores.probe import probe_case
 from dunlin.workers.leftover import sweep
 
@@ -30,6 +32,7 @@ class PairOfStores:
         backup, backup_prefix: as in `workers.setup.Setup`.
         source_place, target_place: what each store is opened by, in any process.
         source_far, target_far: what each is told when it is an object store, else None.
+        source_empty: it is an object store without a name in it.
     """
 
     source: str
@@ -47,30 +50,34 @@ class PairOfStores:
     target_place: str = ""
     source_far: Far | None = None
     target_far: Far | None = None
+    source_empty: bool = False
 
 
-def open_pair(options: SyncOptions, token: str = "0") -> PairOfStores:
+def open_pair(options: SyncOptions, token: str = "0", report: Report | None = None) -> PairOfStores:
     """Open both sides and check that they can be a pair; makes the destination's root unless this is a dry run.
 
-    `token` names the run in temporary files.
+    `token` names the run in temporary files; `report` is told which login of a chain answered.
 
     Raises USAGE, NOT_FOUND, DENIED, READ_ONLY: everything that makes a run pointless from the start.
     """
     source_url = canonical_url(options.source, options.login_source)
     target_url = canonical_url(options.destination, options.login_target)
     if source_url == target_url:
-        raise usage(f"source and destination are the same place: {options.source}")
+        raise usage(f"source and destination are the same place: {shown_place(options.source)}")
     source_far, target_far = _told(options)
     source_place = options.source if source_far else source_url
     target_place = options.destination if target_far else target_url
-    source = open_store(source_place, far=source_far)
-    target = open_store(target_place, options=WriteOptions(run_id=token), far=target_far)
+    source = open_store(source_place, far=_beginning(source_far, source_url, report))
+    target = open_store(
+        target_place, options=WriteOptions(run_id=token), far=_beginning(target_far, target_url, report)
+    )
     try:
-        _check_source(source, options.source)
+        _check_source(source, shown_place(options.source))
         exists = _check_target(target, options)
         pair = PairOfStores(source_url, target_url, source, target, target.caps, exists)
         pair.source_place, pair.target_place = source_place, target_place
         pair.source_far, pair.target_far = source_far, target_far
+        _check_typed(pair, options)
         _nesting(pair)
         if options.backup_dir:
             _backup(pair, options.backup_dir, make=options.mode == "sync")
@@ -79,6 +86,18 @@ def open_pair(options: SyncOptions, token: str = "0") -> PairOfStores:
         source.close()
         target.close()
         raise
+
+
+def _beginning(far: Far | None, url: str, report: Report | None) -> Far | None:
+    """What the store of a run's beginning is told: not to be patient, and to tell which login answered."""
+    if far is None:
+        return None
+
+    def answered(name: str) -> None:
+        if report is not None:
+            report.event(Event(Level.INFO, "login.answered", f"logged in to {url} by {name}", {"login": name}))
+
+    return far._replace(start=True, on_login=answered)
 
 
 def _told(options: SyncOptions) -> tuple[Far | None, Far | None]:
@@ -90,6 +109,22 @@ def _told(options: SyncOptions) -> tuple[Far | None, Far | None]:
         common._replace(login=options.login_source, begin=options.begin) if source else None,
         common._replace(login=options.login_target) if target else None,
     )
+
+
+def _check_typed(pair: PairOfStores, options: SyncOptions) -> None:
+    """A prefix under which nothing lies is a mistyped one until somebody says otherwise; an empty bucket is empty."""
+    if not pair.source_store.caps.far or not is_empty(pair.source_store):
+        return
+    pair.source_empty = True
+    prefix = beginning(options.source, options.login_source) + options.begin
+    if prefix and options.watch is None and not options.accept_source:
+        raise DunlinError(
+            "read the source",
+            shown_place(options.source),
+            ErrorKind.NOT_FOUND,
+            f"there is nothing whose name begins with {printable(prefix)}",
+            "check the spelling; --accept-source says that this is right",
+        )
 
 
 def probe_target(pair: PairOfStores, shown: str, token: str, dead: frozenset[str]) -> None:
@@ -125,7 +160,7 @@ def _check_source(source: Store, shown: str) -> None:
             os.scandir(path).close()
     except DunlinError as error:
         if source.caps.far:
-            raise
+            raise _let_in(error) from error
         if error.kind is ErrorKind.NOT_FOUND:
             path = _local(source)
             if path is not None and os.path.lexists(path) and not os.path.isdir(path):
@@ -140,6 +175,14 @@ def _check_source(source: Store, shown: str) -> None:
                 "read the source", shown, ErrorKind.USAGE, "permission denied", "run as a user who may read it"
             ) from error
         raise
+
+
+def _let_in(error: DunlinError) -> DunlinError:
+    """Who may not even look into a bucket has the wrong login: no other request will do better."""
+    if error.kind is not ErrorKind.DENIED:
+        return error
+    hint = error.hint or "the login needs the right to list and read there"
+    return DunlinError(error.operation, error.where, ErrorKind.AUTH, error.reason, hint)
 
 
 def is_empty(store: Store) -> bool:
@@ -159,7 +202,9 @@ def _check_target(target: Store, options: SyncOptions) -> bool:
         target.stat("")
         return True
     except DunlinError as error:
-        if error.kind is not ErrorKind.NOT_FOUND or target.caps.far:
+        if target.caps.far:
+            raise _let_in(error) from error
+        if error.kind is not ErrorKind.NOT_FOUND:
             raise
     path = _local(target)
     if path is not None and os.path.lexists(path):
@@ -186,6 +231,12 @@ def _check_target(target: Store, options: SyncOptions) -> bool:
 
 
 def _nesting(pair: PairOfStores) -> None:
+    if pair.source_far and pair.target_far:
+        if inner := _key_below(pair.target, pair.source):
+            pair.skip_source = frozenset({inner})
+        if outer := _key_below(pair.source, pair.target):
+            pair.skip_target = frozenset({outer})
+        return
     source, target = local_path(pair.source), local_path(pair.target)
     if source is None or target is None:
         return
@@ -213,6 +264,15 @@ def _identity(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:  # the destination of a dry run
         return None
     return status.st_dev, status.st_ino
+
+
+def _key_below(url: str, root: str) -> str:
+    """The path of a prefix of a bucket relative to another prefix that it lies below, else ""."""
+    if not url.startswith(root + "/"):
+        return ""
+    from dunlin.stores.objects.keys import path_of
+
+    return path_of(url[len(root) + 1 :])
 
 
 def _below(path: str, root: str) -> str:
@@ -272,6 +332,16 @@ def resolve_policy(policy: Policy, source: Caps, target: Caps) -> Policy:
         window=max(policy.window, precision if precision > 1 else 0),
         partial=source.far or target.far,
     )
+
+
+def resolve_attributes(options: transfer.Options, source: Caps, target: Caps) -> tuple[transfer.Options, str]:
+    """The options without the extended attributes and ACLs that an object store has not, and a line on that, or ""."""
+    asked = [what for what, wanted in (("extended attributes", options.xattrs), ("ACLs", options.acls)) if wanted]
+    lacking = [side for side, caps in (("source", source), ("destination", target)) if caps.far and not caps.xattrs]
+    if not asked or not lacking:
+        return options, ""
+    line = f"{' and '.join(asked)} are not kept: objects have none, and the {lacking[0]} is an object store"
+    return options._replace(xattrs=False, acls=False), line
 
 
 def selection_hash(options: SyncOptions) -> str:

@@ -10,17 +10,21 @@ from datetime import datetime
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.hashing import blake2b
+from dunlin.jobs import told
+from dunlin.jobs.budget import budget
 from dunlin.jobs.options import Result, SyncOptions
 from dunlin.jobs.pair import (
     PairOfStores,
     is_empty,
     open_pair,
     probe_target,
+    resolve_attributes,
     resolve_policy,
     root_identity,
     selection_hash,
 )
 from dunlin.jobs.record import FileRecord, own_paths
+from dunlin.jobs.remembered import remembered
 from dunlin.model import Stats
 from dunlin.pace.bucket import Bucket
 from dunlin.pace.concurrency import Concurrency
@@ -31,6 +35,7 @@ from dunlin.state.codec import Target
 from dunlin.state.location import locate
 from dunlin.state.runs import Pair, Run
 from dunlin.state.store import State
+from dunlin.stores.open import shown_place
 from dunlin.transfer.outcome import Outcome
 from dunlin.workers import endgame
 from dunlin.workers.checkpoint import Checkpointer
@@ -60,12 +65,12 @@ def run(options: SyncOptions, stop: Stop, report: Report) -> Result:
     # Rows are made by the hundred thousand and hold no cycles: the collector would only walk them.
     gc.set_threshold(100_000, 20, 20)
     token = os.urandom(4).hex()
-    pair = open_pair(options, token)
+    pair = open_pair(options, token, report)
     lock = RunLock(pair.target, options.runtime) if options.mode == "sync" else None
     try:
         if lock is not None:
             lock.take(options.lock_wait, token, sleep=lambda seconds: _nap(seconds, stop))
-            probe_target(pair, options.destination, token, lock.dead)
+            probe_target(pair, shown_place(options.destination), token, lock.dead)
         state = _open_state(options, report)
         try:
             return _Run(options, pair, state, lock, token, stop, report).run()
@@ -131,6 +136,8 @@ class _Run:
         self.bucket = Bucket.create(self._rate())
         stop.tell(self.bucket.stop)
         self.row: Pair = state.pair(pair.source, pair.target, selection_hash(options))
+        self.words = told.words_of(options)
+        self.told: set[str] = set()
         self.crew: Coordinator
 
     def run(self) -> Result:
@@ -180,7 +187,10 @@ class _Run:
             crew.begin(
                 Queued(number, "", int(Target.UNKNOWN), known.digest if known else None, bool(known and known.doubtful))
             )
+        if self.options.mode == "sync":
+            self.report.event(told.discovering(self.words))
         crew.crawl()
+        self._stages(crew.fatal is None and not self.stop.requested)
         refused = ""
         if self.options.mode == "sync" and not crew.stopping:
             # Names that a directory blocks are there only after the deletes, and must be there to be joined.
@@ -283,6 +293,9 @@ class _Run:
                 if status == "completed" and not crew.stats.source_errors:
                     self.state.forget_gone(self.row.id, run.origin)
                 self.state.finish_run(run.id, status, crew.stats, message)
+                if status == "completed" and self.pair.source_far is not None:
+                    row = self.state.pair(self.row.source, self.row.destination, self.row.selection)
+                    self.state.checked(row.id, row.known_files)
             except DunlinError as error:
                 self.report.event(Event(Level.ERROR, "state.lost", str(error), {}))
             if self.lock is not None and status == "completed" and not crew.stats.failed_directories:
@@ -295,12 +308,15 @@ class _Run:
     def _crew(self, run: Run) -> Coordinator:
         options, pair = self.options, self.pair
         policy = resolve_policy(options.policy, pair.source_store.caps, pair.caps)
+        attributes, line = resolve_attributes(options.transfer, pair.source_store.caps, pair.caps)
+        if line:
+            self.report.event(Event(Level.WARN, "metadata.refused", line, {"what": "extended attributes"}))
         policy = policy._replace(
             force=policy.force or options.force_resync,
             hard_links=policy.hard_links and options.mode != "plan",
-            attributes=options.transfer.xattrs or options.transfer.acls,
+            attributes=attributes.xattrs or attributes.acls,
         )
-        moving = options.transfer._replace(
+        moving = attributes._replace(
             perms=policy.perms,
             owner=policy.owner,
             group=policy.group,
@@ -325,6 +341,10 @@ class _Run:
             dead=self.dead,
         )
         movers, threads = crew_size(options)
+        shares = budget(options, movers, options.crew.workers or FAR_FILES)
+        known, number = self.state.database.path, self.row.id
+        if options.mode != "sync":
+            known, number = remembered(options, pair)
         setup = Setup(
             pair.source_place,
             pair.target_place,
@@ -332,13 +352,13 @@ class _Run:
             rules,
             backup=pair.backup,
             backup_prefix=pair.backup_prefix,
-            budget=moving.buffer_bytes // max(1, movers),
+            budget=shares.buffers,
             target_caps=pair.caps,
             source_far=pair.source_far,
             target_far=pair.target_far,
-            hands=max(1, (options.crew.workers or FAR_FILES) // movers),
-            known=self.state.database.path,
-            pair=self.row.id,
+            hands=shares.hands,
+            known=known,
+            pair=number,
         )
         local = pair.source.startswith("file:") and pair.target.startswith("file:")
         start = options.crew.start or ("fork" if local else "spawn")
@@ -370,16 +390,19 @@ class _Run:
         else:
             message, mode = self.anew or "scanning source and destination", "rescan" if self.options.rescan else "fresh"
         self.report.event(Event(Level.INFO, "run.started", message, {"mode": mode, "run": run.id}))
+        if self.pair.source_empty:
+            self.report.event(Event(Level.WARN, "source.empty", "the source is empty", {}))
 
     def _refuse_empty(self, pending: int) -> None:
         """An empty source of which files are known is an unmounted one until somebody says otherwise."""
         known = max(self.row.known_files, pending)
         if not known or self.options.mode != "sync" or self.options.accept_source:
             return
-        if is_empty(self.pair.source_store):
+        far = self.pair.source_far is not None
+        if self.pair.source_empty if far else is_empty(self.pair.source_store):
             raise DunlinError(
                 "sync",
-                self.options.source,
+                shown_place(self.options.source),
                 ErrorKind.NOT_FOUND,
                 f"it is empty, although {known} files are known of it",
                 "is it mounted? --accept-source says that this is right",
@@ -415,6 +438,7 @@ class _Run:
             return
         self.next_order = now + 0.2
         crew = self.crew
+        self._stages(not crew.frontier and not crew.scanning)
         for order in self.state.control_poll(crew.run):
             self._obey(order.verb, order.argument)
         rate = self._rate()
@@ -427,6 +451,20 @@ class _Run:
         self.report.gauge("paused", float(self.bucket.paused))
         if self.options.transfer.fsync == "checkpoint":
             self.checkpointer.poll(self.state.now)
+
+    def _stages(self, listed: bool) -> None:
+        """Tell once that files begin to be moved, and once that the listing is over (`listed`)."""
+        stats = self.crew.stats
+        if self.options.mode != "sync":
+            return
+        if "moving" not in self.told and (stats.copied_files or stats.pending_files):
+            self.told.add("moving")
+            movers, threads = crew_size(self.options)
+            most = FAR_FILES if self.pair.source_far or self.pair.target_far else movers * threads
+            self.report.event(told.starting(self.words, self.options.crew.workers or most))
+        if listed and "listed" not in self.told:
+            self.told.add("listed")
+            self.report.event(told.found(self.words, stats))
 
     def _obey(self, verb: str, argument: str) -> None:
         self.report.event(Event(Level.INFO, "control", f"order: {verb} {argument}".rstrip(), {"verb": verb}))
@@ -483,5 +521,6 @@ def _public(options: SyncOptions) -> dict[str, object]:
         "delete": options.policy.delete,
         "rules": _rules(options),
         "pid": os.getpid(),
+        "watch": options.watch is not None,
     }
 

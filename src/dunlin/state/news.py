@@ -132,8 +132,10 @@ class News:
 
     def control_poll(self, run: int) -> list[Order]:
         """The orders to this run since the last call, each given once. Cheap when nothing was written."""
-        if not self._database.changed_elsewhere():
-            return []
+        return self.orders(run) if self._database.changed_elsewhere() else []
+
+    def orders(self, run: int) -> list[Order]:
+        """The orders to this run that nobody has taken, each given once."""
         orders = [Order(*row) for row in self._database.query(self._sql["control_open"], (run,))]
         if orders:
             now = self._now()

@@ -166,6 +166,13 @@ class Runs:
         """Runs that say they are running. Whether they live is for the caller to find out (pid, lock)."""
         return [to_run(row) for row in self._database.query(self._sql["run_live"])]
 
+    def watched(self) -> list[Run]:
+        """The last run of each pair, where it is over and was one of a watch (`watch` among its options).
+
+        Whether the watch lives is for the caller to find out (pid).
+        """
+        return [to_run(row) for row in self._database.query(self._sql["run_watched"])]
+
     def unfinished(self, pair: int) -> Unfinished | None:
         """What the pair's last run left to do; None when it completed, or there was none."""
         last = self.last_run(pair)
@@ -216,6 +223,15 @@ class Runs:
     def set_token(self, pair: int, prefix: str, token: str | None, total: int) -> None:
         """Where a flat listing of `prefix` may be taken up again, and how many names it has given."""
         self._database.execute(self._sql["token_put"], (pair, encode_name(prefix), token, self._now(), total))
+
+    def checked(self, pair: int, total: int) -> None:
+        """All of a far source has been looked at now, and holds so many files: the pair's row of the checkpoints.
+
+        A place where its listing may be taken up again stays.
+        """
+        with self._database.transaction():
+            self._database.execute(self._sql["checked_put"], (pair, encode_name(""), self._now(), total))
+            self._database.execute(self._sql["checked_drop"], (pair, encode_name("")))
 
     def set_bookmark(self, pair: int, directory: str, mark: tuple[str, bytes]) -> None:
         """Where the listing of a directory may be taken up again: a token, and the key up to which all is on record."""

@@ -67,6 +67,7 @@ class State:
         self.pair, self.begin_run, self.adopt = runs.pair, runs.begin_run, runs.adopt
         self.update_run, self.finish_run = runs.update_run, runs.finish_run
         self.run, self.last_run, self.running, self.unfinished = runs.run, runs.last_run, runs.running, runs.unfinished
+        self.watched, self.checked = runs.watched, runs.checked
         self.tokens, self.moved_bytes = runs.tokens, runs.moved_bytes
         self.set_root, self.set_durable = runs.set_root, runs.set_durable
         self.suspects, self.suspect_files = runs.suspects, runs.suspect_files
@@ -96,7 +97,7 @@ class State:
         self.put_event, self.resolve, self.events = news.put_event, news.resolve, news.events
         self.put_metric, self.metrics = news.put_metric, news.metrics
         self.control_put, self.control_poll = news.control_put, news.control_poll
-        self.control_waiting = news.control_waiting
+        self.control_waiting, self.orders = news.control_waiting, news.orders
 
         self.status = Overview(database, self._sql).status
 

@@ -44,6 +44,8 @@ class Far(NamedTuple):
         page: most names asked for in one request; 0: as many as the service gives.
         connections: requests that may be under way in this process.
         gate: told of requests that are made again.
+        start: a run begins with it: what cannot be reached is said within seconds.
+        on_login: told which login of a chain answered. Not for other processes.
     """
 
     login: Login | None = None
@@ -53,6 +55,8 @@ class Far(NamedTuple):
     page: int = 0
     connections: int = 32
     gate: Gate | None = None
+    start: bool = False
+    on_login: Callable[[str], object] | None = None
 
 
 def open_store(
@@ -127,6 +131,8 @@ def _made(
             page=far.page,
             connections=far.connections,
             gate=far.gate,
+            start=far.start,
+            on_login=far.on_login,
         )
     return _local(path, options, probe, caps, on_refused)
 
@@ -166,6 +172,27 @@ def canonical_url(url: str, login: Login | None = None) -> str:
     return place_of(url, login).url
 
 
+def shown_place(url: str) -> str:
+    """A place as people wrote it, fit to be shown, logged and stored: without the query and the login it may hold.
+
+    Whatever prints a place that a person gave prints this. A path that looks like nothing of the kind stays as it is.
+    """
+    scheme = _SCHEME.match(url)
+    if scheme is None or scheme[1].lower() == "file":
+        return url
+    shown = re.sub(r"^([^/]*//)[^/]*@", r"\1", url)
+    return shown if scheme[1].lower() in ("s3", "gs", "gcs", "memory") else shown.partition("?")[0]
+
+
+def beginning(url: str, login: Login | None = None) -> str:
+    """What all keys below a place begin with; "" for a whole bucket and for what has no keys. Raises USAGE."""
+    if not is_far(url):
+        return ""
+    from dunlin.stores.objects.place import place_of
+
+    return place_of(url, login).prefix
+
+
 def is_far(url: str) -> bool:
     """Whether each request to the place takes a round trip: it is an object store."""
     return _parsed(url)[0] not in ("file", "memory")
@@ -193,8 +220,7 @@ def _parsed(url: str) -> tuple[str, str]:
         return name, _path_of(url)
     if name in _FAR:
         return name, url[scheme.end() :]
-    shown = re.sub(r"//[^/@]*@", "//", url).split("?")[0]
-    raise usage(f"{shown}: {name}:// is not a place that this version can open", WORKS)
+    raise usage(f"{shown_place(url).partition('?')[0]}: {name}:// is not a place that this version can open", WORKS)
 
 
 def _plain_path(text: str) -> str:

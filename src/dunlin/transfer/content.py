@@ -11,21 +11,23 @@ is put on record in the outcome of its unit.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 from dunlin import hashing
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import CTIME, GID, IDENT, MODE, MTIME, SIZE, UID, Action, Entry, Facts, Kind, Row, join
+from dunlin.pace.retry import CORRUPTION
 from dunlin.report import Level
-from dunlin.stores.base import Body, Copies, Data, Fetches, HasSpace, KnowsBirths, SetsMeta, power
+from dunlin.stores.base import Body, Copies, Data, Fetches, HasSpace, KnowsBirths, Meta, SetsMeta, power
 from dunlin.transfer.outcome import Copied, Outcome
 from dunlin.transfer.site import STREAM, Site
-from dunlin.transfer.stream import stream_file
+from dunlin.transfer.stream import Streamed, stream_file
 
 ANY_SERVICE = 256 << 20
 """Bytes that any service copies in one request: if it refuses that many, it will not copy between these two at all."""
 
-FETCHED = 2 << 20
+FETCHED = 1 << 20
 """Bytes of an object up to which it is held in memory whole; as many of them as there are hands may be."""
 
 
@@ -49,7 +51,9 @@ def copy_file(site: Site, directory: str, row: Row, outcome: Outcome) -> None:
                 if error.kind is not ErrorKind.INTERRUPTED:
                     outcome.end(error)
                 return
-            if not error.retryable or attempt >= site.options.attempts:
+            # Requests to an object store have been made again already: only what was wrong with the content is left.
+            again = error.kind in CORRUPTION if site.hands is not None else error.retryable
+            if not again or attempt >= site.options.attempts:
                 outcome.fail(row[0], error, attempt)
                 return
             attempt += 1
@@ -59,6 +63,7 @@ def copy_file(site: Site, directory: str, row: Row, outcome: Outcome) -> None:
                 f"{path}: {error.reason or error.kind.value}; attempt {attempt}/{site.options.attempts}",
                 path=path,
                 attempt=attempt,
+                error=str(error),
             )
     entry, written, digest = brought
     born = births(site, directory, [row[0]])[0]
@@ -137,22 +142,56 @@ def _move_content(site: Site, entry: Entry) -> Brought:
     meta = options.meta(entry.facts, xattrs_of(site, entry.path))
     if options.in_place:
         _make_way(site, entry.path)
-    if entry.size > STREAM:
+    large = max(site.source.caps.block, site.target.caps.block)
+    if entry.size > (FETCHED if large else STREAM):
         _need_space(site, entry)
-        with site.share() as share:
-            streamed = stream_file(
-                site.source, site.target, entry, entry.path, meta, options, share, site.bucket, site.report
-            )
+        streamed = _stream(site, entry, meta, large)
         return entry, streamed.entry, streamed.digest
-    data = memoryview(b"".join(bytes(chunk) for chunk in site.source.read(entry)))
+    far = site.source.caps.far
+    data = memoryview(b"".join(_arriving(site, entry) if far else map(bytes, site.source.read(entry))))
     one_shot = hashing.one_shot(options.checksum)
     digest = one_shot(data) if one_shot else None
-    written = site.target.write(entry.path, Body(len(data), lambda start: _paced(site, data[start:])), meta=meta)
+    body = Body(len(data), lambda start: iter((data[start:],)) if far else _paced(site, data[start:]))
+    with site.turn if site.bucket.block_for(len(data)) < len(data) and not far else contextlib.nullcontext():
+        written = site.target.write(entry.path, body, meta=meta)
     return entry, written, digest
+
+
+def _arriving(site: Site, entry: Entry) -> Iterator[bytes]:
+    """The content of an object at the pace of the limit: what is not taken in time is not sent either."""
+    for chunk in site.source.read(entry):
+        site.bucket.take(len(chunk))
+        yield bytes(chunk)
+
+
+def _stream(site: Site, entry: Entry, meta: Meta, large: int) -> Streamed:
+    """Through the pipeline; from and to far away with as many requests under way as the buffers allow."""
+    found = None
+    if site.source.caps.far:
+        from dunlin.transfer.resume import resumable
+
+        found = resumable(site.source, entry)
+    block = min(large, site.options.block_size)
+    with site.room(entry.size, block) if large else site.share() as share:
+        return stream_file(
+            site.source,
+            site.target,
+            entry,
+            entry.path,
+            meta,
+            site.options,
+            share,
+            site.bucket,
+            site.report,
+            large,
+            found,
+        )
 
 
 def _make_way(site: Site, path: str) -> None:
     """In place nothing is renamed over a FIFO or device that stands there, and none is written into: it goes first."""
+    if site.target.caps.far:
+        return  # objects are replaced whole, whatever is asked for
     try:
         kind = site.target.stat(path).kind
     except DunlinError as error:
@@ -174,10 +213,27 @@ def _paced(site: Site, data: memoryview) -> Iterator[Data]:
 def _need_space(site: Site, entry: Entry) -> None:
     """Before a large file: fail at once instead of after hours, if it cannot fit. A sparse file may be smaller."""
     space = power(site.target, HasSpace)
-    if space is not None and not site.options.sparse and entry.size > (free := space.free_space()):
+    if space is None or site.options.sparse or entry.size <= (free := space.free_space()):
+        return
+    if entry.size > free + _there_already(site, entry):
         raise DunlinError(
             "write", entry.path, ErrorKind.NO_SPACE, f"it has {entry.size} bytes and {free} are free at the destination"
         )
+
+
+def _there_already(site: Site, entry: Entry) -> int:
+    """Bytes of the file that an interrupted run has left at the destination."""
+    if not site.source.caps.far:
+        return 0
+    from dunlin.stores.local.partial import part_name
+    from dunlin.transfer.resume import version_of
+
+    version = version_of(site.source, entry.path, entry.facts)
+    try:
+        above = entry.path.rpartition("/")[0]
+        return site.target.stat(join(above, part_name(version))).size if version else 0
+    except DunlinError:
+        return 0
 
 
 def xattrs_of(site: Site, path: str) -> dict[str, bytes] | None:

@@ -17,7 +17,7 @@ One bad file is news, not the end: its error goes into the outcome and the next 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from dunlin.errors import DunlinError, ErrorKind
@@ -188,21 +188,25 @@ def _copy_many(site: Site, directory: str, rows: Sequence[Row], outcome: Outcome
     assert site.gate is not None
     gate = site.gate
 
-    def carry(row: Row) -> Outcome:
+    def carry(mine: Iterator[Row]) -> Outcome:
         part = Outcome()
-        if outcome.fatal is not None:
-            wait(row, part)
-            return part
-        try:
-            with gate:
-                copy_file(site, directory, row, part)
-        except DunlinError as error:
-            if error.kind is not ErrorKind.INTERRUPTED:
-                raise
-            wait(row, part)
+        for row in mine:
+            if over:
+                wait(row, part)
+                continue
+            try:
+                with gate:
+                    copy_file(site, directory, row, part)
+            except DunlinError as error:
+                if error.kind is not ErrorKind.INTERRUPTED:
+                    raise
+                wait(row, part)
+            if part.fatal is not None:
+                over.append(True)
         return part
 
-    for part in site.hands.each(rows, carry):
+    over = [True] if outcome.fatal is not None else []
+    for part in site.hands.share(rows, carry, len(rows)):
         outcome.absorb(part)
 
 

@@ -1,15 +1,17 @@
 """Many files of one unit at a time: where every request takes a round trip, waiting for one after the other is slow.
 
-A unit's files go to a pool of threads that all units of the process share; each file's outcome comes back to
-the unit's thread, which alone adds them up. Memory stays bounded: no more files are begun than there are threads,
-and the service's own wishes are obeyed through the gate around each request (`pace.gate`).
+A unit's files go to a pool of threads that all units of the process share. Each thread that is free takes the next
+file from the unit, and the next, until none is left, and then hands over what became of all it took. (To hand each
+file over and its outcome back would be two switches between threads for each, which costs more than a small file's
+request.) Memory stays bounded: no more files are begun than there are threads, and the service's own wishes are
+obeyed through the gate around each request (`pace.gate`).
 """
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Lock
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -27,38 +29,49 @@ class Hands:
         self.most = most
         self._pool = ThreadPoolExecutor(most, thread_name_prefix="hand")
 
-    def each(self, things: Iterable[T], do: Callable[[T], R]) -> Iterator[R]:
-        """What `do` returns for each of the things, in the order in which they are through.
+    def share(self, things: Iterable[T], work: Callable[[Iterator[T]], R], begin: int) -> list[R]:
+        """Let up to `begin` threads do `work`, each on those of the things that it takes; what they returned.
 
-        When the receiver goes away, nothing new is begun, and what was begun is waited for. An exception of `do`
-        is raised here.
+        Args:
+            things: taken by one thread at a time, in their order.
+            work: has to take its things one by one, each when it is about to be done, until there are no more.
+                After an exception, which is raised here, the others find no more to take, and are waited for.
         """
-        left = iter(things)
-        done: queue.SimpleQueue[tuple[R | None, BaseException | None]] = queue.SimpleQueue()
+        left = _Shared(iter(things))
 
-        def carry(thing: T) -> None:
+        def carry() -> R:
             try:
-                done.put((do(thing), None))
-            except BaseException as error:  # passed on, not swallowed: the receiver raises it
-                done.put((None, error))
+                return work(left)
+            except BaseException:
+                left.end()
+                raise
 
-        under_way = 0
+        under_way = [self._pool.submit(carry) for _ in range(min(begin, self.most))]
         try:
-            while True:
-                while under_way < self.most and (thing := next(left, None)) is not None:
-                    self._pool.submit(carry, thing)
-                    under_way += 1
-                if not under_way:
-                    return
-                result, error = done.get()
-                under_way -= 1
-                if error is not None:
-                    raise error
-                yield result  # type: ignore[misc]
-        finally:
-            for _ in range(under_way):
-                done.get()
+            wait(under_way)
+        except BaseException:
+            left.end()
+            wait(under_way)
+            raise
+        return [each.result() for each in under_way]
 
     def close(self) -> None:
         """End the threads once they are idle."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Shared(Iterator[T]):
+    """An iterator from which many threads take."""
+
+    def __init__(self, things: Iterator[T]) -> None:
+        self._things = things
+        self._lock = Lock()
+
+    def __next__(self) -> T:
+        with self._lock:
+            return next(self._things)
+
+    def end(self) -> None:
+        """Nobody gets anything any more."""
+        with self._lock:
+            self._things = iter(())

@@ -74,17 +74,28 @@ class Options(NamedTuple):
         )
 
 
-def pipeline_shape(options: Options, size: int, share: int) -> tuple[int, int]:
+BEST_BLOCK = 1 << 20
+MOST_LARGE = 16
+"""Large blocks of one file at most: each is a request to a store far away."""
+
+
+def pipeline_shape(options: Options, size: int, share: int, large: int = 0) -> tuple[int, int]:
     """(bytes per block, blocks) of one file's pipeline.
 
     Args:
         size: bytes of the file.
         share: bytes of the buffer budget that this pipeline may use.
+        large: bytes of the blocks in which a store far away sends and receives best; 0: there is none.
 
-    Blocks of 1 MiB are as fast as larger ones and keep what is in flight in the processor's cache;
-    `--block-size` and `--queue-capacity` are caps, and at least two blocks are needed for reading and
-    writing to overlap.
+    Blocks of 1 MiB are as fast as larger ones and keep what is in flight in the processor's cache. Each block
+    that comes from far away is a request, and several are under way, so there they are larger, and as many as the
+    share allows. `--block-size` and `--queue-capacity` are caps, and at least two blocks are needed for reading and
+    writing to overlap; but a file of one block needs one.
     """
-    block = max(4096, min(options.block_size, 1 << 20, share // 2, max(size, 4096)))
+    whole = max(size, 4096)
+    if large:
+        block = max(4096, min(options.block_size, large, whole, max(share // 2, BEST_BLOCK)))
+        return block, max(1, min(options.queue_capacity, MOST_LARGE, share // block, -(-whole // block)))
+    block = max(4096, min(options.block_size, BEST_BLOCK, share // 2, whole))
     count = max(2, min(options.queue_capacity, 8, share // block))
     return block, count

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dunlin import hashing
+from dunlin.errors import DunlinError, ErrorKind
 from dunlin.pace.bucket import Bucket
 from dunlin.report import NullReport, Report
 from dunlin.stores.base import Copies, Store, power
@@ -17,6 +18,8 @@ from dunlin.transfer.options import Options
 if TYPE_CHECKING:  # loaded only where a store is far away
     from dunlin.pace.gate import Gate
     from dunlin.transfer.hands import Hands
+
+_LOOK = 0.25
 
 LEAST = 512 << 10
 """Bytes of buffers that a pipeline gets in any case: two blocks that are still worth a system call."""
@@ -40,6 +43,8 @@ class Site:
             itself, `backup` is the target and files are moved instead of copied.
         hands: carry many files of a unit at a time, where a store is far away; None: one after the other.
         gate: how many of them may be under way, as far as a service wishes.
+        turn: held while a file is sent that a limit cuts into pieces: a small object leaves in one request, and many
+            that had waited for their share side by side would leave at once.
         copies: what lets a service copy between the two sides, until it says that it cannot.
     """
 
@@ -68,12 +73,14 @@ class Site:
         self.backup_prefix = backup_prefix
         self.hands = hands
         self.gate = gate
+        self.turn = threading.Lock()
         self.copies: Copies | None = None
         if source.caps.far and target.caps.far:
             self.copies = power(source, Copies)
         self._local = threading.local()
         self._lent = 0
         self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
         checksum = options.checksum
         self.batch = BatchOptions(
             token=token,
@@ -100,6 +107,31 @@ class Site:
         finally:
             with self._lock:
                 self._lent -= share
+
+    @contextmanager
+    def room(self, size: int, block: int) -> Iterator[int]:
+        """Bytes of buffers for one file to or from far away while it lasts; waits until others have left enough.
+
+        Args:
+            size: bytes of the file. block: of the blocks in which it travels.
+
+        Two blocks, or the whole file, are enough. Three quarters of what is left are given, for each block is a
+        request under way; one file always gets something. Raises INTERRUPTED when the run is stopped meanwhile.
+        """
+        least = min(2 * block, size)
+        with self._room:
+            while self._lent and self.budget - self._lent < least:
+                if self.bucket.stopped:
+                    raise DunlinError("copy", "", ErrorKind.INTERRUPTED, "the run was stopped")
+                self._room.wait(_LOOK)
+            share = min(size, max(least, (self.budget - self._lent) * 3 // 4))
+            self._lent += share
+        try:
+            yield share
+        finally:
+            with self._room:
+                self._lent -= share
+                self._room.notify_all()
 
     @property
     def worker(self):  # type: ignore[no-untyped-def]

@@ -18,8 +18,8 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from dunlin import hashing
 from dunlin.errors import DunlinError, ErrorKind
@@ -29,6 +29,9 @@ from dunlin.report import NullReport, Report, Task
 from dunlin.stores.base import Body, Copies, Data, Meta, Reads, Writes, power
 from dunlin.stores.buffers import Buffers
 from dunlin.transfer.options import Options, pipeline_shape
+
+if TYPE_CHECKING:  # loaded only where a store is far away
+    from dunlin.transfer.resume import Resumable, Witness
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -72,6 +75,8 @@ def stream_file(
     share: int,
     bucket: Bucket,
     report: Report,
+    large: int = 0,
+    resumable: Resumable | None = None,
 ) -> Streamed:
     """Copy one file through the pipeline; whole or not at all, as `Writes.write` promises.
 
@@ -81,6 +86,8 @@ def stream_file(
         share: bytes of buffers that this file may use.
         bucket: asked for every block before it is written.
         report: gets a task with the bytes written.
+        large: bytes of the blocks that one of the stores wants (`Caps.block`), 0 where any will do.
+        resumable: the write may be continued by another run, or continue that of another.
     """
     copies = power(source, Copies) if options.checksum == "none" and not bucket.rate else None
     if copies is not None:
@@ -91,25 +98,40 @@ def stream_file(
                 raise
     task = report.task(entry.path, entry.size)
     try:
-        block, count = pipeline_shape(options, entry.size, share)
+        block, count = pipeline_shape(options, entry.size, share, large)
         if bucket.rate:
             block = bucket.block_for(block)
         digest: list[bytes] = []
         with contextlib.ExitStack() as opened:
             # Each opening has a pool of its own: the one before was abandoned with its pipeline.
             pool = Buffers(block, count)
+            begun: Witness | None = None
+
+            def seen(data: Data) -> None:
+                from dunlin.transfer.resume import Witness
+
+                nonlocal begun
+                assert resumable is not None
+                begun = begun or Witness(options.checksum, resumable.md5, entry.path, bucket)
+                begun.see(data)
+                task.advance(len(data))
 
             def open_at(start: int) -> Iterator[Data]:
-                nonlocal pool
+                nonlocal begun, pool
                 opened.close()
                 digest.clear()
                 pool = Buffers(block, count)
-                blocks = pipeline(source, entry, path, options.checksum, pool, start)
+                witness = begun if begun is not None and begun.seen_bytes == start else None
+                begun = None
+                blocks = pipeline(source, entry, path, options.checksum, pool, start, witness)
                 # The traceback of a failed write keeps the generator alive: close it here, not when it is collected.
                 opened.enter_context(contextlib.closing(blocks))
                 return _paced(blocks, bucket, task.advance, digest)
 
             body = Body(entry.size, open_at, lambda data: pool.give(data))
+            if resumable is not None:
+                proven = resumable.md5 is not None
+                body = replace(body, version=resumable.version, seen=seen, proven=proven)
             written = target.write(path, body, meta=meta)
         return Streamed(written, digest[0] if digest else None)
     finally:
@@ -161,14 +183,20 @@ def _paced(
 
 
 def pipeline(
-    source: Reads, entry: Entry, path: str, checksum: str, pool: Buffers, start: int = 0
+    source: Reads,
+    entry: Entry,
+    path: str,
+    checksum: str,
+    pool: Buffers,
+    start: int = 0,
+    witness: Witness | None = None,
 ) -> Generator[Block, None, None]:
     """The blocks of `entry` from `start`, read and hashed by threads of their own.
 
     The receiver gives each block's data back to `pool`. A file hash is only made when the whole file
-    is read, that is when `start` is 0.
+    is read, that is when `start` is 0, or when `witness` has seen what lies before `start`.
     """
-    hasher = hashing.new(checksum) if start == 0 else None
+    hasher = witness or (hashing.new(checksum) if start == 0 else None)
     read_queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
     hashed_queue: queue.SimpleQueue[Item] = queue.SimpleQueue() if hasher else read_queue
     threads = [threading.Thread(target=_read, args=(source, entry, path, pool, start, read_queue), daemon=True)]
@@ -212,7 +240,7 @@ def _read(
         out.put(error)
 
 
-def _hash(hasher: hashing.Hasher, blocks: queue.SimpleQueue[Item], out: queue.SimpleQueue[Item]) -> None:
+def _hash(hasher: hashing.Hasher | Witness, blocks: queue.SimpleQueue[Item], out: queue.SimpleQueue[Item]) -> None:
     while True:
         item = blocks.get()
         if isinstance(item, BaseException):

@@ -28,6 +28,12 @@ TEMPORARY = re.compile(r"\.dunlin-([0-9a-f]{8})([0-9a-f]{0,4})-(?:[0-9a-z]+|prob
 STALE = 24 * 3600 * 1_000_000_000
 """ns after which a temporary file of an unknown run is removed."""
 
+BEGUN = re.compile(r"\.dunlin-([0-9a-f]{16})-0\.part")
+"""Names of downloads that can be continued (`stores.local.partial`); the group is the version."""
+
+FORGOTTEN = 7 * STALE
+"""ns after which one is removed when the source has that version no more."""
+
 
 class Rules(NamedTuple):
     """How a run looks and decides; sent to every mover once.

@@ -413,6 +413,11 @@ class Coordinator:
         for name, n in counts.items():
             if n:
                 self.report.count(name, n)
+        if isinstance(task, Scan):
+            changed = counts["updated_files"] + sum(1 for turn in outcome.waiting if turn[3])
+            self._add("differing_files", changed if self.rules.mode == "sync" else 0)
+            new = counts["copied_files"] + len(outcome.waiting) - changed
+            self._add("missing_files", new if self.rules.mode == "sync" else 0)
         if isinstance(task, Move):
             settled = {turn[0]: turn[1] for turn in task.turns}
             self.stats.pending_files -= len(settled)

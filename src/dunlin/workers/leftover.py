@@ -6,12 +6,12 @@ name that holds anything else was filled by somebody else, and stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import DIRECTORY_BITS, MODE, TYPE_BITS, Facts, is_file, join
-from dunlin.stores.base import Lists, RemovesDirectories, remove_directory
+from dunlin.stores.base import Lists, RemovesDirectories, Store, remove_directory
 from dunlin.workers.context import TEMPORARY
 
 
@@ -53,6 +53,13 @@ def sweep(store: Removable, directory: str, dead: Callable[[str, str], bool]) ->
     except DunlinError as error:
         errors.append(error)
     return errors
+
+
+def versions(source: Store, directory: str, waiting: Iterable[tuple[str, Facts, int, bool]]) -> set[str]:
+    """The versions that are about to be fetched into a directory: downloads of them that were begun are wanted."""
+    from dunlin.transfer.resume import version_of
+
+    return {version_of(source, join(directory, name), what) for name, what, _, _ in waiting}
 
 
 def _plain_files(store: Lists, path: str) -> list[str]:

@@ -168,7 +168,11 @@ class Pool:
         fds = (theirs.fileno(), self._bucket.fileno(), *self._keep_open)
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         body = f"import sys; sys.path.insert(0, {root!r}); from dunlin.workers.mover import main; main(sys.argv[1:])"
-        return subprocess.Popen([sys.executable, "-c", body, *words], pass_fds=fds, stdin=subprocess.DEVNULL)
+        # As isolated as we are, and never with the working directory on the path: a file there may be named `queue.py`.
+        how = ["-I" if sys.flags.isolated else "-P"]
+        if sys.pycache_prefix:
+            how += ["-X", f"pycache_prefix={sys.pycache_prefix}"]
+        return subprocess.Popen([sys.executable, *how, "-c", body, *words], pass_fds=fds, stdin=subprocess.DEVNULL)
 
     def submit(self, unit: int, packed: tuple[Any, ...], announce: bool = False) -> None:
         """Give a unit to the mover with the fewest; it goes out with the next `flush` or `poll`.

@@ -52,7 +52,7 @@ from dunlin.transfer.outcome import Outcome, Presence
 from dunlin.transfer.site import STREAM
 from dunlin.workers import leftover
 from dunlin.workers.bookmark import Bookmarks
-from dunlin.workers.context import STALE, TEMPORARY, Context
+from dunlin.workers.context import BEGUN, FORGOTTEN, STALE, TEMPORARY, Context
 from dunlin.workers.flat import Carried, directory_names, unpacked
 from dunlin.workers.tally import tally
 from dunlin.workers.tasks import Scan
@@ -124,6 +124,8 @@ class _Scan:
         self.files_left = task.files
         self.bytes_left = task.size
         self.waiting = False
+        self.begun: list[tuple[str, Named]] = []
+        self.wanted: set[str] = set()
         self.failures = 0
         self.incomplete = False
         self.source_failed = False
@@ -317,16 +319,22 @@ class _Scan:
         """Whether it is a temporary file or a stage of dunlin; at the destination those of dead runs are removed."""
         match = TEMPORARY.fullmatch(named[0])
         if match is None:
-            return False
+            begun = BEGUN.fullmatch(named[0])
+            if begun is not None and not is_source and self.context.now() - named[1][CTIME] > FORGOTTEN:
+                self.begun.append((begun[1], named))
+            return begun is not None
         if not is_source and self.rules.mode == "sync" and not self.site.target.caps.far:
             token = match[1] + match[2]
             dead = match[1] in self.rules.dead or token in self.task.sweep
             if dead or self.context.now() - named[1][CTIME] > STALE:
-                try:
-                    leftover.remove(self.site.target, join(self.directory, named[0]), named[1])
-                except DunlinError as error:
-                    self.outcome.tell(Level.WARN, "temporary.kept", str(error))
+                self._remove(named)
         return True
+
+    def _remove(self, named: Named) -> None:
+        try:
+            leftover.remove(self.site.target, join(self.directory, named[0]), named[1])
+        except DunlinError as error:
+            self.outcome.tell(Level.WARN, "temporary.kept", str(error))
 
     def _own(self, named: Named) -> bool:
         """Whether it is this run's own state, log or report file, under whatever name it is reached."""
@@ -400,6 +408,8 @@ class _Scan:
             self.failures += len(outcome.failed) + len(outcome.vanished) - failed
         self.fresh = False
         self.waiting = self.waiting or bool(outcome.waiting)
+        if self.site.source.caps.far and outcome.waiting:
+            self.wanted |= leftover.versions(self.site.source, self.directory, outcome.waiting)
         self.incomplete = self.incomplete or bool(outcome.linked or outcome.blocked)
         if matched:
             files = [
@@ -476,6 +486,9 @@ class _Scan:
             outcome.digest = None
         if self.rules.mode != "sync" or source is None or outcome.fatal is not None:
             return
+        for version, named in self.begun:
+            if version not in self.wanted and not self.site.target.caps.far:
+                self._remove(named)
         partly = self.left_alone or self.incomplete or self.huge or self.task.bookmark is not None
         outcome.complete = not (partly or outcome.recorded)
         outcome.unfinished = self.waiting

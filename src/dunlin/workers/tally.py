@@ -68,6 +68,13 @@ def _one(context: Context, directory: str, operation: Operation, row: Row, outco
         outcome.extras.append((name, True))
         _tell(outcome, "skip", path, 0, "not empty")
         return
+    if is_directory and not context.site.target.caps.directories:
+        # What is in it decides: it comes and goes with that.
+        if action is Action.EXTRA:
+            outcome.extras.append((name, True))
+        else:
+            outcome.subdirectories.append((name, int(Presence.BOTH if target is not None else Presence.SOURCE)))
+        return
     if action is Action.EXTRA:
         outcome.counts["extra_directories" if is_directory else "extra_files"] += 1
         outcome.extras.append((name, is_directory))

@@ -124,6 +124,8 @@ def _sweep(context: Context, task: Move, outcome: Outcome) -> None:
 
 
 def _finish(context: Context, task: Finish, outcome: Outcome, emit: Emit) -> None:
+    if not (context.site.source.caps.directories and context.site.target.caps.directories):
+        return  # one side has no directories of their own, so there is nothing to give or nobody to take it
     try:
         source = context.site.source.stat(task.directory).facts
     except DunlinError as error:

@@ -25,10 +25,14 @@ class Engine:
 
     options: list[SyncOptions] = field(default_factory=list)
     act: Callable[[Stop, Report], Any] = lambda stop, report: None
+    cycles: int = 1
+    """Runs after which a watch is stopped."""
     result: Result = field(default_factory=lambda: Result(Stats(seconds=2.0), "completed", "", 0, run=7))
 
     def run(self, options: SyncOptions, stop: Stop, report: Report) -> Result:
         self.options.append(options)
+        if options.watch is not None and len(self.options) >= self.cycles:
+            stop.request("enough")
         return self.act(stop, report) or self.result
 
 

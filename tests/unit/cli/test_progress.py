@@ -96,9 +96,8 @@ def test_the_line_for_a_log() -> None:
     progress.gauge("scan_complete", 0)
     [event] = report.events
     assert event.name == "run.progress"
-    assert event.message.startswith("scanning: 1,000 files, copied 100 files (10.0 MiB), ")
-    assert "pending 300 files (40.0 MiB), ETA ~" in event.message
-    assert event.message.endswith(", 2 failed")
+    assert event.message.startswith("Progress: 100/400+ files (25%), 10.0 MiB/50.0 MiB+ (20%), elapsed=30.0s, eta=")
+    assert event.message.endswith(", listing: 1,000 files, 2 failed")
     assert event.fields["pending_bytes"] == 40 << 20
     assert event.fields["eta_seconds"] > 0
     assert event.fields["scan_complete"] is False

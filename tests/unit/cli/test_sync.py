@@ -30,8 +30,8 @@ def test_the_exit_code_is_the_runs(dunlin: Run, engine: Any, command: str, code:
 def test_the_start_and_the_end_are_logged_where_there_is_no_terminal(dunlin: Run, engine: Any) -> None:
     result = dunlin("sync", "a", "b")
     first, last = result.stderr.splitlines()
-    assert first.endswith("sync a -> b")
-    assert last.endswith("completed in 2.00s, exit code 0")
+    assert "Sync started (source=a, destination=b, mode=once)" in first
+    assert last.endswith("Sync completed (duration=2.00s, files=0, bytes=0B, failed=0)")
     assert result.stdout.splitlines()[0] == "copied 0 files (0 B), 0 in sync"
 
 

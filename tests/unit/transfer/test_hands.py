@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -17,7 +18,14 @@ def hands():
 
 
 def test_everything_is_done_once(hands: Hands):
-    assert sorted(hands.each(range(1, 100), lambda n: n * n)) == [n * n for n in range(1, 100)]
+    taken = hands.share(range(1000), list, 1000)
+    assert len(taken) == 4
+    assert sorted(n for part in taken for n in part) == list(range(1000))
+
+
+def test_no_more_threads_begin_than_there_are_things(hands: Hands):
+    assert len(hands.share(range(2), list, 2)) == 2
+    assert hands.share((), list, 0) == []
 
 
 def test_they_work_at_the_same_time_and_no_more_than_allowed(hands: Hands):
@@ -25,44 +33,62 @@ def test_they_work_at_the_same_time_and_no_more_than_allowed(hands: Hands):
     inside, most = 0, 0
     lock = threading.Lock()
 
-    def do(n: int) -> int:
+    def work(mine: Iterable[int]) -> None:
         nonlocal inside, most
-        with lock:
-            inside += 1
-            most = max(most, inside)
-        if n <= 4:
-            together.wait(10)
-        with lock:
-            inside -= 1
-        return n
+        for n in mine:
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            if n < 4:
+                together.wait(10)
+            with lock:
+                inside -= 1
 
-    assert len(list(hands.each(range(1, 30), do))) == 29
+    hands.share(range(30), work, 30)
     assert most == 4
 
 
-def test_only_as_many_are_taken_as_can_be_begun(hands: Hands):
+def test_units_share_the_threads(hands: Hands):
+    """A unit that is done by fewer threads leaves the others to the next one."""
+    both = threading.Barrier(2)
+
+    def work(mine: Iterator[int]) -> int:
+        for _ in mine:
+            both.wait(10)
+        return 1
+
+    other = threading.Thread(target=lambda: hands.share([1], work, 1))
+    other.start()
+    assert hands.share([1], work, 1) == [1]
+    other.join()
+
+
+def test_nothing_is_taken_before_it_is_begun(hands: Hands):
     taken: list[int] = []
 
-    def things():
-        for n in range(1, 1000):
+    def things() -> Iterator[int]:
+        for n in range(1000):
             taken.append(n)
             yield n
 
-    results = hands.each(things(), lambda n: n)
-    next(results)
-    assert len(taken) <= 4
-    results.close()  # type: ignore[attr-defined]
+    def work(mine: Iterator[int]) -> int:
+        return next(mine)
+
+    assert sorted(hands.share(things(), work, 1000)) == taken == [0, 1, 2, 3]
 
 
 def test_an_error_is_raised_and_the_rest_is_not_begun(hands: Hands):
     begun: list[int] = []
+    failed = threading.Event()
 
-    def do(n: int) -> int:
-        begun.append(n)
-        if n == 2:
-            raise ValueError(n)
-        return n
+    def work(mine: Iterable[int]) -> None:
+        for n in mine:
+            begun.append(n)
+            if n == 2:
+                failed.set()
+                raise ValueError(n)
+            assert failed.wait(10)
 
     with pytest.raises(ValueError, match="2"):
-        list(hands.each(range(1, 1000), do))
+        hands.share(range(1000), work, 1000)
     assert len(begun) < 20

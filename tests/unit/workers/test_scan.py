@@ -23,7 +23,7 @@ from dunlin.stores.local.store import LocalStore
 from dunlin.stores.memory import CAPS, MemoryStore
 from dunlin.transfer.outcome import Outcome, Presence
 from dunlin.workers import scan as scanning
-from dunlin.workers.context import STALE
+from dunlin.workers.context import BEGUN, FORGOTTEN, STALE
 from dunlin.workers.scan import fingerprint
 from dunlin.workers.tasks import Scan
 from tests.unit.transfer.trees import AT, put, tree
@@ -307,6 +307,54 @@ def test_a_temporary_file_that_cannot_be_removed_is_news(world: World, monkeypat
     outcome = world.do("")
     assert [news[1] for news in outcome.news] == ["temporary.kept"]
     assert outcome.failed == []
+
+
+class Far(MemoryStore):
+    """A source of versions with etags."""
+
+    @property
+    def caps(self) -> Caps:
+        return replace(CAPS, far=True)
+
+
+BEGUN_NAME = ".dunlin-0123456789abcdef-0.part"
+
+
+@pytest.mark.parametrize(
+    ("age", "mode", "stays"),
+    [(0, "sync", True), (FORGOTTEN - 1, "sync", True), (FORGOTTEN + 1, "sync", False), (FORGOTTEN + 1, "check", True)],
+)
+def test_a_download_that_was_begun_is_no_extra_and_goes_when_it_is_forgotten(
+    world: World, age: int, mode: str, stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.target, "_clock", lambda: NOW - age)
+    put(world.target, BEGUN_NAME, mtime=1)
+    put(world.source, "a")
+    put(world.source, BEGUN_NAME)
+    outcome = world.do("", mode=mode, dead=frozenset({"01234567"}))
+    assert outcome.extras == []
+    assert [row[0] for row in outcome.copied] == (["a"] if mode == "sync" else [])
+    assert (BEGUN_NAME in tree(world.target)) is stays
+
+
+def test_a_download_that_is_still_wanted_stays_however_old_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dunlin.transfer import resume
+    from dunlin.transfer.site import STREAM
+
+    monkeypatch.setattr(resume, "CONTINUED", STREAM)
+    world.source = Far("source")
+    put(world.source, "large", bytes(STREAM + 1))
+    version = resume.version_of(world.source, "large", world.source.stat("large").facts)
+    monkeypatch.setattr(world.target, "_clock", lambda: NOW - FORGOTTEN - 1)
+    wanted, other = f".dunlin-{version}-0.part", BEGUN_NAME
+    for name in (wanted, other):
+        assert BEGUN.fullmatch(name)
+        put(world.target, name)
+    outcome = world.do("")
+    assert [row[0] for row in outcome.waiting] == ["large"]
+    assert sorted(tree(world.target)) == [wanted]
 
 
 # ---- stages ----

@@ -195,15 +195,22 @@ class LocalStore:
         """Write `body` to `path` whole or not at all (unless `options.in_place`); see `Writes`.
 
         Without a mode in `meta` a new file is made as the umask says, and one that replaces another
-        keeps that one's permission bits.
+        keeps that one's permission bits. Content with a version is continued where it was interrupted
+        (`partial`), but not with `options.in_place` or `options.sparse`.
         """
-        return self._write(path, fill_from(body, self.options, self._where(path)), meta, if_absent)
+        part = ""
+        if body.version:
+            from dunlin.stores.local.partial import part_name
 
-    def _write(self, path: str, fill: Fill, meta: Meta, if_absent: bool = False) -> Entry:
+            part = part_name(body.version)
+        return self._write(path, fill_from(body, self.options, self._where(path)), meta, if_absent, part)
+
+    def _write(self, path: str, fill: Fill, meta: Meta, if_absent: bool = False, part: str = "") -> Entry:
         directory, name = self._split(path)
         with self.dirs.open(directory) as fd:
             place = Place(fd, name, self._where(path))
-            return Entry(path, facts_of(write_file(place, fill, meta, self.options, self._refusals, if_absent)))
+            status = write_file(place, fill, meta, self.options, self._refusals, if_absent, part)
+            return Entry(path, facts_of(status))
 
     def copy_into(self, entry: Entry, target: Any, path: str, *, meta: Meta, report: Report) -> Entry:
         """Let the kernel copy one file into another local store; see `Copies`. Pinned like `read`.

@@ -2,8 +2,9 @@
 
 The new content goes into a temporary file in the same directory, with a short name of its own; when
 every byte, its metadata and (if wanted) `fsync` are done, one `rename` gives it the final name.
-Whatever goes wrong before that moment, `_discard` removes the temporary file: there is no other
-cleanup. What a killed process leaves behind is recognised by `temp_run`.
+Whatever goes wrong before that moment, `discard` removes the temporary file: there is no other
+cleanup. What a killed process leaves behind is recognised by `temp_run`. Content that names its version
+is kept where it can be continued: see `partial`.
 
 `close` comes before `rename`, because network file systems report a full disk or an exceeded
 quota only when the descriptor is closed.
@@ -201,9 +202,18 @@ Fill = Callable[[int], None]
 
 
 def write_file(
-    place: Place, fill: Fill, meta: Meta, options: WriteOptions, refusals: Refusals, if_absent: bool = False
+    place: Place,
+    fill: Fill,
+    meta: Meta,
+    options: WriteOptions,
+    refusals: Refusals,
+    if_absent: bool = False,
+    kept: str = "",
 ) -> os.stat_result:
     """Write one regular file; see the module docstring. The status of what stands there now.
+
+    Args:
+        kept: the name of a file that `fill` may find begun (see `partial`), "" for none.
 
     Raises `DunlinError`; errors of `fill` that are no `OSError` pass through.
     """
@@ -211,14 +221,14 @@ def write_file(
         if options.in_place:
             _write_in_place(place, fill, meta, options, refusals, if_absent)
         else:
-            _write_whole(place, fill, meta, options, refusals, if_absent)
+            _write_whole(place, fill, meta, options, refusals, if_absent, "" if options.sparse else kept)
         return os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
     except OSError as error:
         raise translate(error, "write", place.where) from error
 
 
 def _write_whole(
-    place: Place, fill: Fill, meta: Meta, options: WriteOptions, refusals: Refusals, if_absent: bool
+    place: Place, fill: Fill, meta: Meta, options: WriteOptions, refusals: Refusals, if_absent: bool, part: str
 ) -> None:
     try:
         there = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
@@ -234,11 +244,7 @@ def _write_whole(
     mode = _first_mode(meta)
     keeps = meta.mode is None and there is not None and stat.S_ISREG(there.st_mode)
     kept = stat.S_IMODE(there.st_mode) & 0o777 if there is not None and keeps else None
-    temp, fd = make_temp(
-        place,
-        options.run_id,
-        lambda temp: os.open(temp, _CREATE, mode if kept is None else 0o600, dir_fd=place.directory),
-    )
+    temp, fd = _begun(place, options.run_id, part, mode if kept is None else 0o600)
     try:
         try:
             fill(fd)
@@ -248,11 +254,47 @@ def _write_whole(
             if options.fsync_file:
                 os.fsync(fd)
         finally:
+            empty = temp == part and not os.fstat(fd).st_size
             os.close(fd)
         publish(place, temp, if_absent)
-    except BaseException:
-        discard(place, temp)
+    except BaseException as error:
+        if temp != part or empty or not _is_kept(error):
+            discard(place, temp)
         raise
+
+
+def _is_kept(error: BaseException) -> bool:
+    from dunlin.stores.local.partial import is_kept
+
+    return is_kept(error)
+
+
+def _begun(place: Place, run_id: str, part: str, mode: int) -> tuple[str, int]:
+    """A name and an open file for new content: the one that may be continued, if it can be had."""
+
+    def make(temp: str) -> int:
+        return os.open(temp, _CREATE, mode, dir_fd=place.directory)
+
+    if not part:
+        return make_temp(place, run_id, make)
+    from dunlin.stores.local.partial import open_part
+
+    fd = permitted(place.directory, lambda: open_part(place.directory, part, mode))
+    if fd is None:
+        return make_temp(place, run_id, make)
+    try:
+        if os.fstat(fd).st_size:
+            # It was made for another run, which may have wanted other permissions: a file made now shows the umask.
+            temp, like = make_temp(place, run_id, make)
+            try:
+                os.fchmod(fd, stat.S_IMODE(os.fstat(like).st_mode))
+            finally:
+                os.close(like)
+                discard(place, temp)
+    except BaseException:
+        os.close(fd)
+        raise
+    return part, fd
 
 
 def _first_mode(meta: Meta) -> int:
@@ -401,7 +443,11 @@ def fill_from(body: Body, options: WriteOptions, where: str) -> Fill:
 
     def fill(fd: int) -> None:
         sink = Sink(fd, options)
-        blocks = body.open(0)
+        if body.version and not (options.in_place or options.sparse):
+            from dunlin.stores.local.partial import taken_up
+
+            sink.position = taken_up(fd, body)
+        blocks = body.open(sink.position)
         try:
             for data in blocks:
                 try:

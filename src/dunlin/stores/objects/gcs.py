@@ -4,40 +4,60 @@ Everything goes through our own client (`wire`): obstore speaks the XML API, whi
 (metadata with every name) and which no emulator serves. Tokens are google-auth's (`gcs_login`).
 
 Versions. An object's *generation* is its version and stands for the etag: reads are pinned to it, and it stays when
-only metadata changes. Content and metadata come from different requests, so a read that is not pinned asks twice:
-for the object, then for the content of just that generation.
+only metadata changes. Content and metadata come from different requests (the JSON API sends no custom metadata with
+content), so a read that is not pinned asks twice: for the object, then for the content of just that generation.
+
+Encodings. An object stored with ``contentEncoding: gzip`` is decompressed on its way to whoever does not accept gzip,
+and then neither its size, nor ranges, nor its MD5 fit what arrives. We accept gzip, never undo it, and refuse an answer
+whose encoding is not the stored one.
 
 Uploads. A resumable upload takes its bytes in order, in multiples of 256 KiB; parts are therefore sent one after
-the other (`Limits.parallel`), and what is left of a part over such a multiple waits for the next. After a lost
-answer the service is asked how far it is. The upload's address is as good as a password; it is not kept beyond the
+the other (`Limits.parallel`), and what is left of a part over such a multiple waits for the next. The service may keep
+less than it was sent and tells how much; after a lost answer it is asked. Bytes that it has already are ignored when
+they come again. Nothing checks the parts on their way, so the MD5 of all of them is compared with the one that the
+service states of the object, which is deleted if they differ. The last request always carries at least one byte,
+so that it is never taken for a question. The upload's address is as good as a password; it is not kept beyond the
 process, so an upload that was cut short begins anew.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import hashlib
 import json
+import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.stores.login import Login
 from dunlin.stores.objects import gcs_login
 from dunlin.stores.objects.answers import Answer, refusal
+from dunlin.stores.objects.gcs_json import FIELDS, described, digest_of, object_of, quoted, said, target_of, wants_payer
 from dunlin.stores.objects.service import Data, Limits, Object, Page, Part, Service
-from dunlin.stores.objects.wire import Client
+from dunlin.stores.objects.wire import Client, Reply
 
 ENDPOINT = "https://storage.googleapis.com"
 LIMITS = Limits(put=5 << 40, least_part=256 << 10, most_part=1 << 30, parts=1_000_000, page=1000, deletes=1, parallel=1)
 GRAIN = 256 << 10
 """Bytes of which every piece of a resumable upload but the last is a multiple."""
 
-_FIELDS = "name,size,timeCreated,generation,md5Hash,metadata"
+LONGEST_KEY = 1024
+"""Bytes of a name."""
+
+_THERE = "there is an object already"
 _OTHER = "it is another version than the listed one"
 _RESUME = 308
+_JSON = {"content-type": "application/json; charset=utf-8"}
+_DRESS = ("contentType", "contentEncoding", "contentLanguage", "contentDisposition", "cacheControl", "customTime")
+"""What a copy loses when it gets metadata of its own, unless it is said again."""
+_BY_REASON = {"rateLimitExceeded": 429, "userRateLimitExceeded": 429, "orgPolicyConstraintFailed": 403}
+"""Reasons that tell more than the status they come with."""
+_ANONYMOUS = "name a key file with --gcs-service-account, or log in with gcloud"
+_PAYS = "name the project that pays with --gcs-project"
 
 
 def open_service(bucket: str, login: Login, *, connections: int = 64) -> Service:
@@ -46,12 +66,16 @@ def open_service(bucket: str, login: Login, *, connections: int = 64) -> Service
 
 
 class _Upload:
-    """How far a resumable upload is: `sent` bytes are there for sure, `tail` waits for the next part."""
+    """How far a resumable upload is: the service has all bytes before `tail`, which waits for the next part."""
 
     def __init__(self) -> None:
-        self.sent = 0
+        self.begun = 0
+        """Where `tail` begins in the object."""
         self.tail = b""
         self.doubtful = False
+        """An answer got lost: the service may have more than is known."""
+        self.digest = hashlib.md5(usedforsecurity=False)
+        """Of all bytes before the end of `tail`."""
         self.lock = threading.Lock()
 
 
@@ -60,8 +84,10 @@ class GcsService:
 
     def __init__(self, bucket: str, login: Login, connections: int = 64) -> None:
         self._bucket = bucket
+        self._login = login
         self._endpoint = (login["endpoint"] or ENDPOINT).rstrip("/")
-        self._token = gcs_login.provider(login)
+        self._tokens = gcs_login.tokens(login)
+        self._payer = ""
         self._client = Client(self._endpoint, connections=connections)
         self._uploads: dict[str, _Upload] = {}
         self._objects = f"/storage/v1/b/{quote(bucket, safe='')}/o"
@@ -89,16 +115,17 @@ class GcsService:
     def close(self) -> None:
         """Give back connections."""
         self._client.close()
+        self._tokens.close()
 
     # ---- looking ----
 
     def page(self, prefix: str, *, delimiter: str = "", token: str = "", after: str = "", most: int = 0) -> Page:
         """One page of keys; see `Service`."""
-        query = {"fields": f"items({_FIELDS}),prefixes,nextPageToken", "maxResults": str(most or LIMITS.page)}
+        query = {"fields": f"items({FIELDS}),prefixes,nextPageToken", "maxResults": str(most or LIMITS.page)}
         given = {"prefix": prefix, "delimiter": delimiter, "pageToken": token, "startOffset": after}
         query.update({name: value for name, value in given.items() if value})
         found = self._json("list", self._ask("list", "GET", "", self._objects, query))
-        objects = [_object(item) for item in found.get("items", ())]
+        objects = [object_of(item) for item in found.get("items", ())]
         prefixes = list(found.get("prefixes", ()))
         if after:
             # The service begins *at* this name.
@@ -108,7 +135,7 @@ class GcsService:
 
     def head(self, key: str) -> Object:
         """Everything about one object; see `Service`."""
-        return _object(self._json("look at", self._ask("look at", "GET", key, self._at(key), {"fields": _FIELDS})))
+        return object_of(self._json("look at", self._ask("look at", "GET", key, self._at(key), {"fields": FIELDS})))
 
     def get(
         self, key: str, start: int = 0, length: int | None = None, etag: str = ""
@@ -116,29 +143,47 @@ class GcsService:
         """The object and its content from `start`; see `Service`. Without `etag` in two requests."""
         found = self.head(key) if not etag else None
         generation = found.etag if found is not None else etag
-        if found is not None and (start >= found.size or length == 0):
-            return found, iter(())
-        headers = self._headers()
+        if length == 0 or (found is not None and start >= found.size):
+            return self._ended(key, generation, start, found), iter(())
+        headers = {"accept-encoding": "gzip"}
         if start or length is not None:
-            last = "" if length is None else str(start + max(length, 1) - 1)
-            headers["range"] = f"bytes={start}-{last}"
+            headers["range"] = f"bytes={start}-{'' if length is None else start + length - 1}"
         target = f"{self._at(key)}?{urlencode({'alt': 'media', 'ifGenerationMatch': generation})}"
-        answer, pieces = self._client.stream("GET", target, headers)
+        answer, pieces = self._stream(target, headers)
         if answer.status == 416:
-            return found or self._pinned(key, generation), iter(())
+            return self._ended(key, generation, start, found), iter(())
         if answer.status >= 300:
             raise self._refused("read", key, answer)
-        if answer.headers.get("x-goog-generation", generation) != generation:
+        try:
+            self._check(key, generation, start, answer.headers)
+            told = described(key, generation, answer.headers)
+        except DunlinError:
             pieces.close()
-            raise DunlinError("read", self._where(key), ErrorKind.CHANGED, _OTHER)
-        if length == 0:
-            pieces.close()
-            return found or self._pinned(key, generation), iter(())
-        return found or _described(key, generation, answer.headers), pieces
+            raise
+        return found or told, pieces
 
-    def _pinned(self, key: str, generation: str) -> Object:
-        found = self.head(key)
-        if found.etag != generation:
+    def _stream(self, target: str, headers: Mapping[str, str]) -> tuple[Answer, Reply]:
+        while True:
+            sent = {**self._headers(), **headers}
+            answer, pieces = self._client.stream("GET", target, sent)
+            if not self._pays(answer, sent):
+                return answer, pieces
+
+    def _check(self, key: str, generation: str, start: int, headers: Mapping[str, str]) -> None:
+        """Raise unless an answer holds the bytes that were asked for, as they are stored."""
+        if headers.get("x-goog-generation", generation) != generation:
+            raise DunlinError("read", self._where(key), ErrorKind.CHANGED, _OTHER)
+        stored, sent = headers.get("x-goog-stored-content-encoding"), headers.get("content-encoding", "")
+        if stored is not None and ("gzip" in stored) != ("gzip" in sent):
+            reason = "the service does not send the content as it is stored (gzip was added or undone on the way)"
+            raise DunlinError("read", self._where(key), ErrorKind.IO, reason)
+        if start and not headers.get("content-range", "").startswith(f"bytes {start}-"):
+            raise DunlinError("read", self._where(key), ErrorKind.IO, "the service does not send the range asked for")
+
+    def _ended(self, key: str, generation: str, start: int, found: Object | None) -> Object:
+        """The object, of which nothing is to be read from `start`."""
+        found = found or self.head(key)
+        if found.etag != generation or start > found.size:
             raise DunlinError("read", self._where(key), ErrorKind.CHANGED, _OTHER)
         return found
 
@@ -148,12 +193,12 @@ class GcsService:
         self, key: str, data: Data, metadata: Mapping[str, str], *, md5: bytes | None = None, if_absent: bool = False
     ) -> str:
         """Store a whole object in one request; see `Service`."""
+        self._need_storable(key)
         about: dict[str, Any] = {"name": key, "metadata": dict(metadata)}
         if md5 is not None:
             about["md5Hash"] = base64.b64encode(md5).decode()
-        boundary = b"dunlin-" + base64.b16encode(md5 or b"\0" * 16)
-        while boundary in bytes(data):
-            boundary += b"-"
+        # Drawn at random, it stands in no content that was made before.
+        boundary = b"dunlin-" + secrets.token_hex(16).encode()
         body = b"".join(
             (
                 b"--%b\r\ncontent-type: application/json; charset=utf-8\r\n\r\n" % boundary,
@@ -163,18 +208,19 @@ class GcsService:
                 b"\r\n--%b--\r\n" % boundary,
             )
         )
-        query = {"uploadType": "multipart", "fields": "generation", **_only_new(if_absent)}
+        query = {"uploadType": "multipart", "fields": "generation"}
+        if if_absent:
+            query["ifGenerationMatch"] = "0"
         headers = {"content-type": f"multipart/related; boundary={boundary.decode()}"}
         answer = self._ask("write", "POST", key, self._upload_path, query, headers, body, if_absent)
-        return str(self._json("write", answer)["generation"])
+        return self._generation("write", key, answer)
 
     def begin(self, key: str, metadata: Mapping[str, str]) -> str:
         """Begin a resumable upload; its id is the address to which the bytes go."""
+        self._need_storable(key)
         body = json.dumps({"name": key, "metadata": dict(metadata)}).encode()
-        headers = {"content-type": "application/json; charset=utf-8"}
-        answer = self._ask(
-            "begin the upload of", "POST", key, self._upload_path, {"uploadType": "resumable"}, headers, body
-        )
+        query = {"uploadType": "resumable", "fields": "generation,md5Hash"}
+        answer = self._ask("begin the upload of", "POST", key, self._upload_path, query, _JSON, body)
         upload = answer.headers.get("location", "")
         if not upload:
             reason = "the answer names no upload"
@@ -195,89 +241,166 @@ class GcsService:
         return ""
 
     def part(self, key: str, upload: str, number: int, data: Data, digest: bytes) -> Part:
-        """Send the next bytes; what is over a multiple of 256 KiB waits for the next part."""
-        state = self._uploads[upload]
+        """Send the next bytes; what is over a multiple of 256 KiB waits for the next part.
+
+        Raises CHANGED when the service has dropped the upload, or bytes of it: it has to begin anew.
+        """
+        state = self._state(key, upload)
         with state.lock:
-            if state.doubtful:
-                before, state.sent = state.sent, self._received(key, upload)
-                taken = state.sent - before
-                if not 0 <= taken <= len(state.tail) + len(data):
-                    reason = "the service has lost a part of the upload"
-                    raise DunlinError("write", self._where(key), ErrorKind.IO, reason)
-            else:
-                taken = 0
-            content = b"".join((state.tail, data))
-            whole = len(content) - len(content) % GRAIN
-            if taken < whole:
+            content = memoryview(b"".join((state.tail, data)) if state.tail else data)
+            whole = max(len(content) - 1, 0) // GRAIN * GRAIN
+            there = self._resumed(key, upload, state, whole) if state.doubtful else 0
+            while there < whole:
                 state.doubtful = True
-                self._send(key, upload, content[taken:whole], state.sent, "*")
-                state.sent += whole - taken
+                answer = self._send(key, upload, content[there:whole], state.begun + there, "*")
+                before, there = there, self._taken(key, answer, state, whole)
+                if there <= before:
+                    raise DunlinError("write", self._where(key), ErrorKind.NETWORK, "the service took nothing")
             state.doubtful = False
-            state.tail = content[whole:]
+            state.begun += whole
+            state.tail = bytes(content[whole:])
+            state.digest.update(data)
         return Part(number, len(data), "")
 
     def complete(
         self, key: str, upload: str, parts: Sequence[Part], metadata: Mapping[str, str], *, if_absent: bool = False
     ) -> str:
-        """Send the rest and the size, which makes the object."""
-        state = self._uploads[upload]
-        total = sum(part.size for part in parts)
+        """Send the rest and the size, which makes the object; see `Service`.
+
+        Only the request that begins an upload can have a condition, and whether it wants one is not known
+        then: `if_absent` is a look right before the last bytes are sent.
+
+        Raises CHECKSUM when the object does not have the MD5 of what was sent; it is deleted then.
+        """
+        state = self._state(key, upload)
         with state.lock:
-            answer = self._send(key, upload, state.tail, state.sent, str(total))
-            if answer.status == _RESUME:
-                reason = f"the service has not got all of the {total} bytes"
-                raise DunlinError("write", self._where(key), ErrorKind.NETWORK, reason)
+            answer = self._completed(key, upload, state, sum(part.size for part in parts), if_absent)
+            etag = self._generation("write", key, answer)
+            stated = digest_of(self._json("write", answer).get("md5Hash"))
+            if stated not in (None, state.digest.digest()):
+                self._uploads.pop(upload, None)
+                with contextlib.suppress(DunlinError):
+                    self._ask("delete", "DELETE", key, self._at(key), {"ifGenerationMatch": etag})
+                reason = f"what was sent has the MD5 {state.digest.hexdigest()}, the service has another content"
+                raise DunlinError("write", self._where(key), ErrorKind.CHECKSUM, reason)
         self._uploads.pop(upload, None)
-        return str(self._json("write", answer)["generation"])
+        return etag
+
+    def _completed(self, key: str, upload: str, state: _Upload, total: int, if_absent: bool) -> Answer:
+        """The answer that describes the finished object."""
+        there = 0
+        try:
+            if state.doubtful:
+                answer = self._send(key, upload, b"", 0, str(total), asks=True)
+                if answer.status != _RESUME:
+                    return answer
+                there = self._taken(key, answer, state, len(state.tail))
+            if if_absent:
+                self._refuse_existing(key)
+            state.doubtful = True
+            answer = self._send(key, upload, state.tail[there:], state.begun + there, str(total), asks=True)
+        except DunlinError as error:
+            if if_absent and error.kind is ErrorKind.NOT_FOUND:
+                self._refuse_existing(key)
+            raise
+        if answer.status == _RESUME:
+            reason = f"the service has not got all of the {total} bytes"
+            raise DunlinError("write", self._where(key), ErrorKind.NETWORK, reason)
+        return answer
+
+    def _refuse_existing(self, key: str) -> None:
+        try:
+            self.head(key)
+        except DunlinError as error:
+            if error.kind is not ErrorKind.NOT_FOUND:
+                raise
+        else:
+            raise DunlinError("write", self._where(key), ErrorKind.EXISTS, _THERE)
 
     def abort(self, key: str, upload: str) -> None:
         """Throw an unfinished upload away; absence is no error."""
         self._uploads.pop(upload, None)
-        self._client.ask("DELETE", _target_of(upload), self._headers())
+        answer = self._client.ask("DELETE", target_of(upload), self._headers())
+        # 499, "client closed request", is how the service says that it is done.
+        if answer.status >= 300 and answer.status not in (404, 410, 499):
+            raise self._refused("abort the upload of", key, answer)
 
-    def _send(self, key: str, upload: str, data: bytes, start: int, total: str) -> Answer:
+    def _state(self, key: str, upload: str) -> _Upload:
+        state = self._uploads.get(upload)
+        if state is None:
+            raise DunlinError("write", self._where(key), ErrorKind.NOT_FOUND, "no such upload")
+        return state
+
+    def _send(self, key: str, upload: str, data: Data, start: int, total: str, asks: bool = False) -> Answer:
+        """Send bytes of an upload, or none to learn how far it is.
+
+        One that the service has dropped is CHANGED, as it has to begin anew; for who `asks`, because it may be
+        complete, NOT_FOUND.
+        """
         headers = self._headers()
         headers["content-range"] = f"bytes {start}-{start + len(data) - 1}/{total}" if data else f"bytes */{total}"
-        answer = self._client.ask("PUT", _target_of(upload), headers, data)
-        if answer.status >= 300 and answer.status != _RESUME:
-            raise self._refused("write", key, answer)
-        return answer
+        answer = self._client.ask("PUT", target_of(upload), headers, data)
+        if answer.status < 300 or answer.status == _RESUME:
+            return answer
+        if answer.status in (404, 410):
+            kind = ErrorKind.NOT_FOUND if asks else ErrorKind.CHANGED
+            raise DunlinError("write", self._where(key), kind, "the service has dropped the upload")
+        raise self._refused("write", key, answer)
 
-    def _received(self, key: str, upload: str) -> int:
-        """Bytes of the upload that the service has."""
-        answer = self._send(key, upload, b"", 0, "*")
+    def _resumed(self, key: str, upload: str, state: _Upload, most: int) -> int:
+        return self._taken(key, self._send(key, upload, b"", 0, "*"), state, most)
+
+    def _taken(self, key: str, answer: Answer, state: _Upload, most: int) -> int:
+        """Bytes that the service has of those behind `state.begun`, of which there are `most`."""
         last = answer.headers.get("range", "").rpartition("-")[2]
-        received = int(last) + 1 if last.isdigit() else 0
-        return received - received % GRAIN  # the emulator says "0-0" for nothing
+        received = int(last) + 1 if answer.status == _RESUME and last.isdigit() else 0
+        taken = received - received % GRAIN - state.begun  # the emulator says "0-0" for nothing
+        if not 0 <= taken <= most:
+            raise DunlinError("write", self._where(key), ErrorKind.CHANGED, "the service has lost bytes of the upload")
+        return taken
 
     # ---- copying, changing, deleting ----
 
     def copy(self, source: Service, origin: Object, key: str, metadata: Mapping[str, str]) -> str:
         """Copy within the service, however many requests the size takes; see `Service`."""
-        if not isinstance(source, GcsService) or source._endpoint != self._endpoint:
-            raise DunlinError("copy", self._where(key), ErrorKind.UNSUPPORTED, "the source is another service")
-        path = f"{source._at(origin.key)}/rewriteTo/b/{quote(self._bucket, safe='')}/o/{_quoted(key)}"
-        query = {"ifSourceGenerationMatch": origin.etag} if origin.etag else {}
-        headers = {"content-type": "application/json; charset=utf-8"}
-        body = json.dumps({"metadata": dict(metadata)}).encode()
+        if not isinstance(source, GcsService) or source._login != self._login:
+            raise DunlinError("copy", self._where(key), ErrorKind.UNSUPPORTED, "the source is another service or login")
+        self._need_storable(key)
+        path = f"{source._at(origin.key)}/rewriteTo/b/{quote(self._bucket, safe='')}/o/{quoted(key)}"
+        query = {"fields": "done,rewriteToken,resource(generation)"}
+        if origin.etag:
+            query["ifSourceGenerationMatch"] = origin.etag
+        body = b""
+        if origin.metadata is None or dict(origin.metadata) != dict(metadata):
+            body = json.dumps({**source._dress(origin.key), "metadata": dict(metadata)}).encode()
         while True:
-            found = self._json("copy to", self._ask("copy to", "POST", key, path, query, headers, body))
-            if found.get("done", True):
-                return str(found["resource"]["generation"])
-            query["rewriteToken"] = found["rewriteToken"]
+            answer = self._ask("copy to", "POST", key, path, query, _JSON if body else {}, body)
+            found = self._json("copy to", answer)
+            if found.get("rewriteToken") and not found.get("done"):
+                query["rewriteToken"] = str(found["rewriteToken"])
+                continue
+            return self._generation("copy to", key, answer, found.get("resource"))
+
+    def _dress(self, key: str) -> dict[str, Any]:
+        """What is said of an object's content, in the words of the service."""
+        found = self._json("look at", self._ask("look at", "GET", key, self._at(key), {"fields": ",".join(_DRESS)}))
+        return {name: found[name] for name in _DRESS if found.get(name)}
 
     def set_metadata(self, key: str, metadata: Mapping[str, str], etag: str = "") -> str:
         """Replace the metadata; the generation stays."""
-        found = self.head(key)
-        if etag and found.etag != etag:
+        query = {"fields": "generation,metadata"}
+        answer = self._ask("look at", "GET", key, self._at(key), query)
+        generation = self._generation("look at", key, answer)
+        if etag and generation != etag:
             raise DunlinError("change", self._where(key), ErrorKind.CHANGED, _OTHER)
-        # A patch keeps names that it does not mention: those that are to go are set to null.
-        wanted = {**dict.fromkeys(found.metadata or ()), **metadata}
-        query = {"ifGenerationMatch": found.etag, "fields": "generation"}
-        headers = {"content-type": "application/json; charset=utf-8"}
+        # A patch keeps names that it does not mention: those that are to go are set to null. They have cases.
+        there: Mapping[str, Any] = self._json("look at", answer).get("metadata") or {}
+        names = {name.lower(): name for name in there}
+        wanted = {**dict.fromkeys(there), **{names.get(name, name): value for name, value in metadata.items()}}
+        query = {"ifGenerationMatch": generation, "fields": "generation"}
         body = json.dumps({"metadata": wanted}).encode()
-        answer = self._ask("change", "PATCH", key, self._at(key), query, headers, body)
-        return str(self._json("change", answer).get("generation", found.etag))
+        self._ask("change", "PATCH", key, self._at(key), query, _JSON, body)
+        return generation
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; all are tried before the first failure is raised."""
@@ -298,35 +421,81 @@ class GcsService:
         return f"/upload{self._objects}"
 
     def _at(self, key: str) -> str:
-        return f"{self._objects}/{_quoted(key)}"
+        return f"{self._objects}/{quoted(key)}"
+
+    def storable(self, key: str) -> bool:
+        """Whether an object of this name can be made."""
+        return (
+            "\n" not in key and "\r" not in key and key not in (".", "..")
+            and not key.startswith(".well-known/acme-challenge/") and len(key.encode()) <= LONGEST_KEY
+        )  # fmt: skip
+
+    def _need_storable(self, key: str) -> None:
+        if not self.storable(key):
+            reason = "Google Cloud Storage takes no line ends in names, no . and .. and no .well-known/acme-challenge/"
+            if len(key.encode()) > LONGEST_KEY:
+                reason = f"Google Cloud Storage takes names of up to {LONGEST_KEY} bytes"
+            raise DunlinError("write", self._where(key), ErrorKind.NAME, reason, "rename it")
 
     def _headers(self) -> dict[str, str]:
-        token = self._token()
-        return {"authorization": f"Bearer {token}"} if token else {}
+        token = self._tokens.current()
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        if self._payer:
+            headers["x-goog-user-project"] = self._payer
+        return headers
+
+    def _pays(self, answer: Answer, sent: Mapping[str, str]) -> bool:
+        """Whether a request is to be made again with the name of the project that pays for it.
+
+        It is not named to buckets that pay themselves: that needs a permission, and the environment names a project
+        to many who do not have it.
+        """
+        project = self._login["project"]
+        if answer.status != 400 or not project or "x-goog-user-project" in sent or not wants_payer(answer):
+            return False
+        self._payer = project
+        return True
 
     def _ask(
         self, operation: str, method: str, key: str, path: str, query: Mapping[str, str],
         headers: Mapping[str, str] | None = None, body: bytes = b"", if_absent: bool = False,
     ) -> Answer:  # fmt: skip
         target = f"{path}?{urlencode(query)}" if query else path
-        answer = self._client.ask(method, target, {**self._headers(), **(headers or {})}, body)
-        if answer.status < 300:
-            return answer
+        while True:
+            sent = {**self._headers(), **(headers or {})}
+            answer = self._client.ask(method, target, sent, body)
+            if answer.status < 300:
+                return answer
+            if not self._pays(answer, sent):
+                break
         if if_absent and answer.status == 412:
-            raise DunlinError(operation, self._where(key), ErrorKind.EXISTS, "there is an object already")
+            raise DunlinError(operation, self._where(key), ErrorKind.EXISTS, _THERE)
         raise self._refused(operation, key, answer)
 
     def _refused(self, operation: str, key: str, answer: Answer) -> DunlinError:
-        reason, why = f"HTTP status {answer.status}", ""
+        reason, why = said(answer)
+        gone = answer.status == 404 and not reason.startswith("No such object")
+        where = self.url if not key or (gone and "bucket" in reason.lower()) else self._where(key)
+        status = _BY_REASON.get(why.rpartition(".")[2], answer.status)
+        hint = ""
+        if status == 401 and not self._tokens.given:
+            hint = _ANONYMOUS
+        elif status == 400 and wants_payer(answer):
+            hint = _PAYS
+        if answer.status == 404 and not reason:
+            reason = "no such object or bucket" if key else "no such bucket"
+        error = refusal(status, answer.headers, operation, where, reason, hint)
+        if status == 400 and "md5 hash" in reason.lower():
+            error.kind = ErrorKind.CHECKSUM
+        return error
+
+    def _generation(self, operation: str, key: str, answer: Answer, item: Any = None) -> str:
+        """The generation of the object that an answer describes, all of it or its part `item`."""
         try:
-            error = json.loads(answer.body)["error"]
-            reason, why = str(error["message"]), str((error.get("errors") or [{}])[0].get("reason", ""))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            pass  # a proxy's page, or no text at all: the status says enough
-        bucket = answer.status == 404 and ("bucket" in reason.lower() or not key)
-        where = self.url if bucket else self._where(key)
-        status = 429 if why in ("rateLimitExceeded", "userRateLimitExceeded") else answer.status
-        return refusal(status, answer.headers, operation, where, reason.splitlines()[0][:300] if reason else "")
+            return str((item or self._json(operation, answer))["generation"])
+        except (KeyError, TypeError) as error:
+            reason = "the answer tells no generation"
+            raise DunlinError(operation, self._where(key), ErrorKind.NETWORK, reason) from error
 
     def _json(self, operation: str, answer: Answer) -> Any:
         try:
@@ -337,47 +506,3 @@ class GcsService:
 
     def _where(self, key: str) -> str:
         return f"{self.url}/{key}" if key else self.url
-
-
-def _only_new(if_absent: bool) -> dict[str, str]:
-    return {"ifGenerationMatch": "0"} if if_absent else {}
-
-
-def _quoted(key: str) -> str:
-    """A key as one component of a path, which nobody takes for a relative one."""
-    return key.replace(".", "%2E") if key in (".", "..") else quote(key, safe="")
-
-
-def _target_of(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.path}?{parts.query}" if parts.query else parts.path
-
-
-def _object(item: Mapping[str, Any]) -> Object:
-    return Object(
-        key=str(item["name"]),
-        size=int(item.get("size", 0)),
-        modified=_moment(str(item.get("timeCreated", ""))),
-        etag=str(item.get("generation", "")),
-        metadata={str(name).lower(): str(value) for name, value in (item.get("metadata") or {}).items()},
-        md5=_digest(str(item.get("md5Hash", ""))),
-    )
-
-
-def _described(key: str, generation: str, headers: Mapping[str, str]) -> Object:
-    """What the headers of content tell: all but the metadata."""
-    size = headers.get("content-range", "").rpartition("/")[2] or headers.get("content-length", "0")
-    hashes = dict(part.strip().partition("=")[::2] for part in headers.get("x-goog-hash", "").split(","))
-    return Object(key, int(size), 0, generation, None, _digest(hashes.get("md5", "")))
-
-
-def _digest(text: str) -> bytes | None:
-    return base64.b64decode(text) if text else None
-
-
-def _moment(text: str) -> int:
-    """ns since 1970 of an RFC 3339 time with a fraction of a second."""
-    if not text:
-        return 0
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000

@@ -12,9 +12,11 @@ because the same bucket name at two endpoints is two buckets.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from dunlin.errors import DunlinError, ErrorKind, usage
+from dunlin.pace.retry import PATIENCE, REACH
 from dunlin.stores.base import Store
 from dunlin.stores.login import Login
 from dunlin.stores.objects.service import Service
@@ -73,8 +75,11 @@ def _azure(url: str, login: Login) -> Place:
 
 def _check_bucket(bucket: str, url: str) -> None:
     if not _BUCKET.fullmatch(bucket):
-        shown = url.split("?")[0]
-        raise usage(f"{shown}: {bucket or 'nothing'} is no name of a bucket or container", "write s3://BUCKET/PREFIX")
+        from dunlin.stores.open import shown_place
+
+        shown = shown_place(url).partition("?")[0]
+        name = bucket.rpartition("@")[2].partition("?")[0] or "nothing"
+        raise usage(f"{shown}: {name} is no name of a bucket or container", "write s3://BUCKET/PREFIX")
 
 
 def _directory(prefix: str) -> str:
@@ -82,8 +87,11 @@ def _directory(prefix: str) -> str:
     return prefix + "/" if prefix else ""
 
 
-def open_service(place: Place, connections: int) -> Service:
-    """The service of a place; its libraries are loaded here and not before. Raises USAGE without them, AUTH."""
+def open_service(place: Place, connections: int, on_login: Callable[[str], object] | None = None) -> Service:
+    """The service of a place; its libraries are loaded here and not before. Raises USAGE without them, AUTH.
+
+    `on_login` is told which login of a chain answered, where the service tries several.
+    """
     try:
         if place.service == "s3":
             from dunlin.stores.objects import s3
@@ -95,10 +103,14 @@ def open_service(place: Place, connections: int) -> Service:
             return gcs.open_service(place.bucket, place.login, connections=connections)
         from dunlin.stores.objects import azure
 
-        return azure.open_service(place.bucket, place.login, connections=connections)
+        return azure.open_service(place.bucket, place.login, connections=connections, on_login=on_login)
     except ImportError as error:
+        if (error.name or "dunlin").partition(".")[0] == "dunlin":
+            raise  # a fault of ours, which no installing mends
+        missing = isinstance(error, ModuleNotFoundError)
+        reason = f"{error.name} is not installed" if missing else f"{error.name} cannot be loaded: {error.msg}"
         hint = "install it with: pip install 'dunlin[cloud]'"
-        raise DunlinError("open", place.url, ErrorKind.USAGE, f"{error.name} is not installed", hint) from error
+        raise DunlinError("open", place.url, ErrorKind.USAGE, reason, hint) from error
 
 
 def open_place(
@@ -110,6 +122,8 @@ def open_place(
     page: int = 0,
     connections: int = 64,
     gate: object = None,
+    start: bool = False,
+    on_login: Callable[[str], object] | None = None,
 ) -> Store:
     """The store of a place: `ObjectStore(RetryingService(Service))`.
 
@@ -118,11 +132,19 @@ def open_place(
         markers, verify, page: see `ObjectStore`.
         connections: how many requests may be under way.
         gate: told of every request that failed and is made again (`pace.gate.Gate`).
+        start: what cannot be reached is given up within seconds (`pace.retry.REACH`); who only asks for patience
+            gets it.
+        on_login: see `open_service`.
     """
     from dunlin.stores.objects.persist import RetryingService
     from dunlin.stores.objects.store import ObjectStore
 
-    service = RetryingService(open_service(place, connections), on_retry=getattr(gate, "note", None))
+    note = getattr(gate, "note", None)
+    inner = open_service(place, connections, on_login)
+    if start:
+        service = RetryingService(RetryingService(inner, REACH, note), PATIENCE, note)
+    else:
+        service = RetryingService(inner, on_retry=note)
     root = place.prefix
     return ObjectStore(
         service, root, begin and root + begin, markers, verify, page=page, retry=service.again

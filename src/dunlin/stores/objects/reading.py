@@ -235,17 +235,18 @@ def _ranges(service: Service, what: Version, start: int, stop: int, how: How, in
 
         def blocks() -> Iterator[Data]:
             while ahead or begin():
-                # The receiver may hold all but one of the buffers: who waits for another one must have nothing to give.
+                # The receiver may hold all other buffers: nobody may wait for one while there is something to give.
                 while len(ahead) < most and (not ahead or into.ready) and begin():
                     pass
                 future, view = ahead[0]
                 found.append(future.result())
-                ahead.popleft()
                 yield view
 
         found: list[Object] = []
         try:
-            yield from _verified(blocks(), found, start, stop, what, how)
+            for view in _verified(blocks(), found, start, stop, what, how):
+                ahead.popleft()
+                yield view
         finally:
             abandoned.set()
             for future, _ in ahead:
@@ -255,7 +256,7 @@ def _ranges(service: Service, what: Version, start: int, stop: int, how: How, in
                 into.give(view)
 
 
-def into_buffers(blocks: Pieces, into: Buffers) -> Iterator[Data]:
+def into_buffers(blocks: Iterator[Data], into: Buffers) -> Iterator[Data]:
     """The same bytes in buffers of a pool, each filled before it is handed out."""
     block: memoryview | None = None
     filled = 0
@@ -276,7 +277,7 @@ def into_buffers(blocks: Pieces, into: Buffers) -> Iterator[Data]:
             last, block = block[:filled], None
             yield last
     finally:
-        blocks.close()
+        end(blocks)
         if block is not None:
             into.give(block)
 

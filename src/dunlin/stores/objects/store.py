@@ -35,11 +35,13 @@ from dunlin.stores.objects.keys import EMPTY, key_of, name_of, path_of
 from dunlin.stores.objects.metadata import DIRECTORY, facts, facts_of, metadata_of, time_text
 from dunlin.stores.objects.persist import RetryingService
 from dunlin.stores.objects.service import Object, Page, Service
+from dunlin.stores.objects.shards import pages
 from dunlin.stores.wrap import Retry
 
 READ_PART = 1 << 20
 WRITE_PART = 5 << 20
 PARALLEL = 8
+LIST_PARALLEL = 4
 
 
 class ObjectStore:
@@ -55,6 +57,8 @@ class ObjectStore:
         write_part: bytes; more than that is written in parts.
         parallel: most ranges, parts or deletes under way at a time, for each call.
         page: most keys asked for in one request of a listing; 0: as many as the service gives.
+        list_parallel: most requests under way for one listing, where it is long and in order (`shards`); 1: its
+            pages are asked for one after the other.
         retry: how to go on after a body broke off; None: as the service retries, or by the usual policy.
     """
 
@@ -70,6 +74,7 @@ class ObjectStore:
         *,
         write_part: int = WRITE_PART,
         page: int = 0,
+        list_parallel: int = LIST_PARALLEL,
         retry: Retry | None = None,
     ) -> None:
         if root and not root.endswith("/"):
@@ -86,6 +91,7 @@ class ObjectStore:
         again = retry or (service.again if isinstance(service, RetryingService) else patient)
         self._how = reading.How(part_size, parallel, verify, again)
         self._caps = _caps(service, write_part)
+        self._list_parallel = list_parallel if self._caps.order is Order.PROVEN else 1
 
     @property
     def caps(self) -> Caps:
@@ -118,7 +124,7 @@ class ObjectStore:
                 raise self._error("list", directory, ErrorKind.NOT_FOUND)
             return
         seen = False
-        for page in pages(self.service, prefix, "/", self._page):
+        for page in self._pages(prefix, "/"):
             seen = seen or bool(page.objects or page.prefixes)
             if rows := _rows(page, len(below), self._markers):
                 yield rows
@@ -137,7 +143,7 @@ class ObjectStore:
         below = self._below(directory)
         prefix = self._prefix(below)
         seen = bool(token)
-        for page in pages(self.service, prefix, "", self._page, token) if prefix is not None else ():
+        for page in self._pages(prefix, "", token) if prefix is not None else ():
             seen = seen or bool(page.objects)
             rows = _rows(page, len(below), self._markers)
             if not self._markers and any(_is_marker(item) for item in page.objects):
@@ -236,8 +242,8 @@ class ObjectStore:
 
     def make_directory(self, path: str, mode: int | None = None, like: int | None = None) -> bool:
         """Store nothing, and say that it was made: there are no directories; see the module docstring."""
-        if path:
-            self._own_key(path, "make the directory")
+        if path and self._prefix(self._below(path)) is None:
+            raise self._error("make the directory", path, ErrorKind.NAME, f"no key below it begins with {self._begin}")
         return bool(path)
 
     def drop_marker(self, directory: str) -> bool:
@@ -345,6 +351,15 @@ class ObjectStore:
             return below
         return self._begin if self._begin.startswith(below) else None
 
+    def _pages(self, prefix: str, delimiter: str, token: str = "") -> Iterator[Page]:
+        """The pages of a listing, some of them asked for at the same time when it turns out to be long."""
+
+        def refused() -> None:
+            self._list_parallel = 1
+
+        parallel = self._list_parallel
+        return pages(self.service, prefix, delimiter, self._page, token, parallel, refused=refused)
+
     def _key(self, path: str, operation: str) -> str:
         key = self._root + key_of(path)
         if not path or not key:
@@ -428,18 +443,6 @@ def unwrapped(store: object) -> ObjectStore | None:
     while store is not None and not isinstance(store, ObjectStore):
         store = getattr(store, "inner_for_writing", None)
     return store
-
-
-def pages(service: Service, prefix: str, delimiter: str, most: int = 0, token: str = "") -> Iterator[Page]:
-    """All pages of a listing, or those behind a token. Raises IO for a service that tells the same token again."""
-    while True:
-        page = service.page(prefix, delimiter=delimiter, token=token, most=most)
-        yield page
-        if not page.token:
-            return
-        if page.token == token:
-            raise DunlinError("list", f"{service.url}/{prefix}", ErrorKind.IO, "the listing does not move on")
-        token = page.token
 
 
 def _is_marker(item: Object) -> bool:

@@ -45,11 +45,13 @@ HELD = 32 << 20
 
 
 class Piece(NamedTuple):
-    """One part: its bytes, whether it is the last, and what is called once nobody needs them any more."""
+    """One part: its bytes, whether it is the last, what is called once nobody needs them any more, and whether they
+    are in a buffer of our own."""
 
     data: Data
     last: bool
     release: Callable[[], object] = lambda: None
+    held: bool = False
 
 
 Cut = Generator[Piece, None, None]
@@ -160,14 +162,14 @@ def _pieces(body: Body, size: int, where: str) -> Cut:
                     part += rest[:n]
                     rest = rest[n:]
                     if len(part) == size:
-                        yield Piece(part, False)
+                        yield Piece(memoryview(part), False, held=True)
                         part = bytearray()
             finally:
                 body.release(block)
         if body.size is not None and seen != body.size:
             raise _other_size(where, body.size, str(seen))
         if part:
-            yield Piece(part, False)
+            yield Piece(memoryview(part), False, held=True)
     finally:
         end(blocks)
 
@@ -242,9 +244,7 @@ def _send(
             for number, piece in enumerate(rest, 2):
                 if number > service.limits.parts:
                     raise _too_large(target.where)
-                most = parallel
-                if isinstance(piece.data, bytearray):
-                    most = max(1, min(parallel, HELD // len(piece.data)))
+                most = max(1, min(parallel, HELD // len(piece.data))) if piece.held else parallel
                 while len(under_way) >= most or (under_way and under_way[0].done()):
                     sent.append(under_way.popleft().result())
                 under_way.append(pool.submit(send, number, piece))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -49,7 +50,7 @@ def stored(data: bytes = DATA, chunk: int = 100, **options: Any) -> tuple[FakeSe
     length=st.none() | st.integers(0, 700),
     part=st.integers(10, 300),
     parallel=st.integers(1, 3),
-    buffers=st.none() | st.integers(1, 300),
+    buffers=st.none() | st.tuples(st.integers(1, 300), st.integers(1, 4)),
 )
 def test_every_byte_arrives_once_and_in_order(
     data: bytes,
@@ -59,11 +60,11 @@ def test_every_byte_arrives_once_and_in_order(
     length: int | None,
     part: int,
     parallel: int,
-    buffers: int | None,
+    buffers: tuple[int, int] | None,
 ) -> None:
     service, entry, store = stored(data, chunk, part_size=part, parallel=parallel)
     service.breaks = list(breaks)
-    into = None if buffers is None else Buffers(buffers, 1)
+    into = None if buffers is None else Buffers(*buffers)
     got = bytearray()
     for block in store.read(entry, start, length, into):
         assert len(block)
@@ -156,18 +157,83 @@ class AtOnce:
         return future
 
 
-def test_large_objects_come_in_ranges_of_which_few_are_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_buffer_gets_a_range_of_its_own_and_bounds_what_is_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "ThreadPoolExecutor", AtOnce)
-    service, entry, store = stored(part_size=256, parallel=2)
+    service, entry, store = stored(part_size=256, parallel=8)
+    pool = Buffers(256, 3)
     ahead: list[int] = []
-    got = 0
-    for block in store.read(entry):
-        ahead.append(service.requests["get"] * 256 - got)
-        got += len(block)
-    assert got == len(DATA)
-    assert ahead[0] == 3 * 256
-    assert max(ahead) == 3 * 256
+    got = b""
+    for block in store.read(entry, into=pool):
+        ahead.append(service.requests["get"] * 256 - len(got))
+        got += block
+        pool.give(block)
+    assert got == DATA
+    assert set(ahead[:-2]) == {3 * 256}
     assert [call[2:] for call in service.calls] == [(at, 256) for at in range(0, 2048, 256)]
+
+
+def test_a_receiver_that_keeps_its_buffers_is_not_waited_for_while_there_is_something_to_give() -> None:
+    _, entry, store = stored(part_size=256)
+    pool = Buffers(256, 3)
+    kept = []
+    got = b""
+    for block in store.read(entry, into=pool):
+        got += block
+        kept.append(block)
+        if len(kept) == 3:  # nothing is left to be read into: now everything comes back at once
+            for one in kept:
+                pool.give(one)
+            kept = []
+    assert got == DATA
+
+
+@pytest.mark.parametrize(("size", "parallel"), [(255, 8), (2048, 8), (256, 1)])
+def test_small_buffers_and_small_objects_take_one_request(size: int, parallel: int) -> None:
+    service, entry, store = stored(part_size=256, parallel=parallel)
+    pool = Buffers(size, 2)
+    got = b""
+    for block in store.read(entry, into=pool):
+        got += block
+        pool.give(block)
+    assert got == DATA
+    assert service.requests == {"get": 1}
+
+
+def test_a_range_that_breaks_off_costs_only_what_did_not_arrive() -> None:
+    service, entry, store = stored(part_size=1024)
+    service.breaks = [300]
+    pool = Buffers(1024, 1)
+    got = b""
+    for block in store.read(entry, into=pool):
+        got += block
+        pool.give(block)
+    assert got == DATA
+    assert [call[2:] for call in service.calls] == [(0, 1024), (300, 724), (1024, 1024)]
+
+
+def test_a_range_that_fails_gives_all_buffers_back() -> None:
+    service, entry, store = stored(part_size=256)
+    service.faults["get"] = [None, None, DunlinError("read", "k", ErrorKind.DENIED)]
+    pool = Buffers(256, 3)
+
+    def receive() -> None:
+        for block in store.read(entry, into=pool):
+            pool.give(block)
+
+    refused(ErrorKind.DENIED, receive)
+    assert [len(pool.take()) for _ in range(3)] == [256] * 3
+    assert not pool.ready
+    assert service.open_bodies == 0
+
+
+def test_the_stated_digest_is_that_of_the_listed_version() -> None:
+    service, entry, store = stored()
+    assert store.stated_md5(entry) == hashlib.md5(DATA).digest()
+    assert ObjectStore(service, verify=False).stated_md5(entry) is None
+    service.fill("k", data=b"other")
+    refused(ErrorKind.CHANGED, lambda: store.stated_md5(entry))
+    service.delete(["k"])
+    refused(ErrorKind.VANISHED, lambda: store.stated_md5(entry))
 
 
 def test_without_an_etag_nothing_is_put_together_from_two_requests() -> None:
@@ -229,19 +295,15 @@ def test_a_hidden_marker_is_not_fetched() -> None:
     assert ObjectStore(service, markers=True).fetch(path_of("d/"), 10) is not None
 
 
-def test_small_objects_take_one_request() -> None:
-    service, entry, store = stored(part_size=2048, parallel=4)
-    assert content(store, entry) == DATA
-    assert service.requests == {"get": 1}
-
-
 def test_a_reader_that_stops_leaves_nothing_open() -> None:
     for part in (256, 1 << 20):
         service, entry, store = stored(part_size=part, parallel=2)
-        blocks = store.read(entry)
-        next(blocks)
+        pool = Buffers(256, 2)
+        blocks = store.read(entry, into=pool)
+        pool.give(next(blocks))
         blocks.close()  # type: ignore[attr-defined]
         assert service.open_bodies == 0
+        assert len(pool.take()) == len(pool.take()) == 256
 
 
 @pytest.mark.parametrize("part", [256, 1 << 20])

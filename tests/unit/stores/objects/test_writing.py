@@ -219,6 +219,35 @@ def test_few_parts_are_held_at_a_time() -> None:
     assert max(ahead) <= 3 * 100
 
 
+def test_blocks_of_the_size_of_a_part_are_sent_as_they_came_and_given_back_when_they_have_arrived() -> None:
+    sent: list[Any] = []
+    released: list[Any] = []
+
+    class Watching(FakeService):
+        def part(self, key: str, upload: str, number: int, data: Data, digest: bytes) -> Part:
+            sent.append(data.obj if isinstance(data, memoryview) else data)
+            assert not any(block is sent[-1] for block in released)
+            return super().part(key, upload, number, data, digest)
+
+    blocks = [bytearray(DATA[at : at + 100]) for at in range(0, 970, 100)]
+    blocks[-1] = blocks[-1][:70]
+    store = ObjectStore(Watching(SMALL), write_part=100, parallel=3)
+    views = [memoryview(block) for block in blocks]
+    plain = Body(970, lambda start: iter(views), lambda block: released.append(block.obj))  # type: ignore[union-attr]
+    store.write("k", plain, meta=META)
+    assert sorted(map(id, sent)) == sorted(map(id, released)) == sorted(map(id, blocks))
+
+
+def test_a_part_that_cannot_be_sent_gives_its_block_back() -> None:
+    service, store = made()
+    released: list[int] = []
+    service.faults["part"] = [None, error(ErrorKind.DENIED)]
+    with pytest.raises(DunlinError):
+        store.write("k", Body(1000, body(DATA, step=100).open, lambda block: released.append(len(block))), meta=META)
+    assert len(released) >= 2
+    assert service.uploads == {}
+
+
 SIZES = [
     (None, 16 << 20),
     (1, 16 << 20),

@@ -1,0 +1,319 @@
+"""One long listing at several places at once: every key once and in order, wherever it is cut and whatever happens."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dunlin.errors import DunlinError, ErrorKind
+from dunlin.stores.objects.service import Page
+from dunlin.stores.objects.shards import LONG, SPAN, pages
+from dunlin.stores.objects.store import ObjectStore
+from tests.unit.stores.objects.fake_service import LIMITS, FakeService, network
+
+KEYS = st.lists(st.text("ab/-.019é\U0001f426", min_size=1, max_size=6), unique=True, max_size=120)
+COUNTED = st.builds(
+    lambda form, many: [form.format(n // 10, n % 10) for n in range(many)],
+    st.sampled_from(["{0:03}{1}", "{0}{1}", "d{0:02}/f{1}", "2024/{0:02}/{1}", "a/{0:02x}{1}"]),
+    st.integers(0, 300),
+)
+HASHED = st.integers(0, 300).map(lambda many: [hashlib.md5(b"%d" % n).hexdigest()[:8] for n in range(many)])
+
+
+class Listed(FakeService):
+    """A service that tells how its pages were asked for, and may do something at each."""
+
+    def __init__(self, keys: list[str], page: int, before: Callable[[int], object] = lambda n: None) -> None:
+        super().__init__(LIMITS._replace(page=page))
+        self.fill(*keys)
+        self.names: list[str] = []
+        self.before = before
+        self.now = self.most_at_once = 0
+
+    def page(self, prefix: str, *, delimiter: str = "", token: str = "", after: str = "", most: int = 0) -> Page:
+        with self._lock:
+            self.names += [after] if after else []
+            self.now += 1
+            self.most_at_once = max(self.most_at_once, self.now)
+            number = self.requests["page"]
+        try:
+            self.before(number)
+            return super().page(prefix, delimiter=delimiter, token=token, after=after, most=most)
+        finally:
+            with self._lock:
+                self.now -= 1
+
+
+def keys_of(listing: Iterator[Page]) -> list[str]:
+    return [key for page in listing for key in in_order(page)]
+
+
+def in_order(page: Page) -> list[str]:
+    return sorted([*(one.key for one in page.objects), *page.prefixes])
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("dunlin-list")]
+
+
+# ---- the same keys, however they are asked for ----
+
+
+@given(KEYS | COUNTED | HASHED, st.integers(1, 7), st.integers(1, 6), st.integers(1, 9), st.sampled_from(["", "/"]))
+def test_every_key_comes_once_and_in_order(
+    keys: list[str], size: int, parallel: int, span: int, delimiter: str
+) -> None:
+    one_by_one = keys_of(pages(Listed(keys, size), "", delimiter))
+    assert one_by_one == sorted(one_by_one)
+    if not delimiter:
+        assert one_by_one == sorted(keys)
+    assert keys_of(pages(Listed(keys, size), "", delimiter, parallel=parallel, span=span)) == one_by_one
+
+
+@given(COUNTED | KEYS, st.sampled_from(["a", "a/", "d0", "2024/"]), st.integers(1, 4), st.integers(2, 4))
+def test_only_what_begins_with_the_prefix_is_listed(keys: list[str], prefix: str, size: int, parallel: int) -> None:
+    wanted = sorted(key for key in keys if key.startswith(prefix))
+    assert keys_of(pages(Listed(keys, size), prefix, parallel=parallel)) == wanted
+
+
+@given(COUNTED | KEYS | HASHED, st.integers(1, 5), st.integers(1, 4), st.integers(1, 8))
+def test_a_token_goes_on_with_all_that_follows_its_page(
+    keys: list[str], size: int, parallel: int, span: int
+) -> None:
+    listing = list(pages(Listed(keys, size), "", parallel=parallel, span=span))
+    assert listing[-1].token == ""
+    for n, page in enumerate(listing):
+        if page.token:
+            rest = [key for one in listing[n + 1 :] for key in in_order(one)]
+            assert keys_of(pages(Listed(keys, size), "", token=page.token, parallel=parallel, span=span)) == rest
+
+
+@given(COUNTED | HASHED, st.integers(1, 5), st.integers(2, 5), st.randoms(use_true_random=False))
+def test_what_changes_meanwhile_neither_hides_nor_doubles_what_stays(
+    keys: list[str], size: int, parallel: int, random: object
+) -> None:
+    coming, going, staying = keys[::5], keys[1::5], [key for n, key in enumerate(keys) if n % 5 > 1]
+    service = Listed([*going, *staying], size)
+
+    def change(number: int) -> None:
+        with service._lock:
+            if coming:
+                service.fill(coming.pop())
+            if going:
+                gone = going.pop()
+                del service.objects[gone]
+                service._keys.remove(gone)
+
+    service.before = change
+    seen = keys_of(pages(service, "", parallel=parallel, span=2))
+    assert seen == sorted(set(seen))
+    assert set(staying) <= set(seen) <= set(keys)
+
+
+@pytest.mark.parametrize("delimiter", ["", "/"])
+def test_a_cut_within_a_directory_does_not_double_it(delimiter: str) -> None:
+    keys = [f"{n // 50:02}/{n % 50:02}" for n in range(2000)]
+    service = Listed(keys, 4)
+    listed = keys_of(pages(service, "", delimiter, parallel=4))
+    assert listed == (sorted({key[:3] for key in keys}) if delimiter else keys)
+    assert service.names
+
+
+# ---- errors, and receivers that go away ----
+
+
+@given(COUNTED | HASHED, st.integers(1, 5), st.integers(1, 5), st.integers(0, 60))
+def test_an_error_comes_at_its_place(keys: list[str], size: int, parallel: int, broken: int) -> None:
+    service = Listed(keys, size)
+    service.faults["page"] = [*[None] * broken, network()]
+    seen: list[str] = []
+    raised = False
+    try:
+        for page in pages(service, "", parallel=parallel, span=3):
+            seen += in_order(page)
+    except DunlinError as error:
+        raised = error.kind is ErrorKind.NETWORK
+    assert seen == sorted(keys)[: len(seen)]
+    # Only a page that nobody needs may fail without a word: none that was needed did.
+    assert raised or len(seen) == len(keys)
+    assert raised or service.requests["page"] <= broken or parallel > 1
+
+
+def test_pages_before_an_error_are_handed_out_first() -> None:
+    keys = [f"{n:04}" for n in range(1000)]
+
+    def before(number: int) -> None:
+        if service.names and number > 60:
+            raise network()
+
+    service = Listed(keys, 5, before)
+    seen: list[str] = []
+    with pytest.raises(DunlinError) as caught:
+        for page in pages(service, "", parallel=3):
+            seen += in_order(page)
+    assert caught.value.kind is ErrorKind.NETWORK
+    assert len(seen) >= 100
+    assert seen == keys[: len(seen)]
+
+
+def test_a_listing_that_does_not_move_on_is_an_error() -> None:
+    class Stuck(Listed):
+        def page(self, prefix: str, *, delimiter: str = "", token: str = "", after: str = "", most: int = 0) -> Page:
+            return super().page(prefix, delimiter=delimiter, after=after, most=most)._replace(token="again")
+
+    for parallel in (1, 4):
+        with pytest.raises(DunlinError) as caught:
+            keys_of(pages(Stuck(["a", "b"], 1), "", parallel=parallel))
+        assert caught.value.kind is ErrorKind.IO
+
+
+def test_nothing_goes_on_when_the_receiver_goes_away() -> None:
+    service = Listed([f"{n:05}" for n in range(5000)], 5)
+    listing = pages(service, "", parallel=4)
+    with closing(listing):  # type: ignore[type-var]
+        for _ in range(40):
+            next(listing)
+        assert threads()
+    made = service.requests["page"]
+    assert threads() == []
+    assert service.requests["page"] == made
+
+
+# ---- how many requests, and how many at a time ----
+
+
+@pytest.mark.parametrize("many", [0, 1, 999, 1000, 1001, 2500, 3000])
+def test_a_short_listing_costs_no_request_more(many: int) -> None:
+    service = Listed([f"{n:05}" for n in range(many)], 1000)
+    assert len(keys_of(pages(service, "", parallel=4))) == many
+    assert service.requests["page"] == max(1, -(-many // 1000)) <= LONG
+    assert service.names == []
+
+
+NAMES: dict[str, Callable[[int], str]] = {
+    "numbered": "img_{:08}.jpg".format,
+    "not padded": "{}.jpg".format,
+    "in directories": lambda n: f"dir{n // 100:04}/file{n % 100:02}",
+    "hashed": lambda n: hashlib.md5(b"%d" % n).hexdigest(),
+    "hashed, in directories": lambda n: "{0:.2}/{0}".format(hashlib.md5(b"%d" % n).hexdigest()),
+    "dated": lambda n: f"logs/20{20 + n // 36500}/{1 + n // 3100 % 12:02}/{1 + n // 100 % 31:02}/{n % 100:02}.log",
+    "in one directory, mostly": lambda n: f"a/{n:06}" if n < 95_000 else f"b{n % 100}/{n}",
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_long_listing_costs_few_requests_more_and_most_come_from_elsewhere(kind: str) -> None:
+    keys = sorted({NAMES[kind](n) for n in range(100_000)})
+    service = Listed(keys, 1000)
+    assert keys_of(pages(service, "", parallel=4)) == keys
+    chain = -(-len(keys) // 1000)
+    assert service.requests["page"] <= 1.25 * chain
+    assert len(service.names) >= 4
+
+
+def test_requests_are_under_way_at_the_same_time() -> None:
+    met = threading.Event()
+
+    def together(number: int) -> None:
+        if number >= LONG:
+            if service.now == 2:
+                met.set()
+            assert met.wait(20)
+
+    service = Listed([f"{n:05}" for n in range(5000)], 10, together)
+    assert len(keys_of(pages(service, "", parallel=2))) == 5000
+    assert service.most_at_once == 2
+
+
+@pytest.mark.parametrize(("parallel", "span"), [(2, 3), (4, SPAN), (3, 1)])
+def test_what_is_read_ahead_is_bounded(parallel: int, span: int) -> None:
+    service = Listed([f"{n:06}" for n in range(20_000)], 10)
+    ahead = []
+    taken = 0
+    for page in pages(service, "", parallel=parallel, span=span):
+        taken += len(page.objects)
+        # Keys that were listed twice, at the ends of ranges, are not kept.
+        ahead.append(service.requests["page"] - taken // 10)
+    kept = max(after - before for before, after in zip(ahead, ahead[1:], strict=False))
+    assert kept <= parallel * span + parallel
+    assert service.most_at_once <= parallel
+
+
+# ---- services that cannot ----
+
+
+class Refusing(Listed):
+    """Lists from the beginning only, and says so."""
+
+    def page(self, prefix: str, *, delimiter: str = "", token: str = "", after: str = "", most: int = 0) -> Page:
+        if after:
+            raise DunlinError("list", self.url, ErrorKind.UNSUPPORTED, "not behind a name")
+        return super().page(prefix, delimiter=delimiter, token=token, most=most)
+
+
+class Ignoring(Listed):
+    """Lists from the beginning only, whatever it is asked."""
+
+    def page(self, prefix: str, *, delimiter: str = "", token: str = "", after: str = "", most: int = 0) -> Page:
+        self.names += [after] if after else []
+        return super().page(prefix, delimiter=delimiter, token=token, most=most)
+
+
+class Filtering(Ignoring):
+    """Does so, and drops what was not asked for: pages without keys, and a token."""
+
+    def page(self, prefix: str, *, delimiter: str = "", token: str = "", after: str = "", most: int = 0) -> Page:
+        page = super().page(prefix, delimiter=delimiter, token=token, after=after, most=most)
+        return page._replace(objects=[one for one in page.objects if one.key > after])
+
+
+@pytest.mark.parametrize("unable", [Refusing, Ignoring, Filtering])
+@given(keys=COUNTED | HASHED | KEYS, size=st.integers(1, 5), parallel=st.integers(2, 5), span=st.integers(1, 4))
+def test_a_service_that_cannot_begin_behind_a_name_is_listed_in_turn(
+    unable: type[Listed], keys: list[str], size: int, parallel: int, span: int
+) -> None:
+    told: list[int] = []
+    service = unable(keys, size)
+    assert keys_of(pages(service, "", parallel=parallel, span=span, refused=lambda: told.append(1))) == sorted(keys)
+    if service.names:
+        assert told
+
+
+def test_such_a_service_is_asked_once_in_a_stores_life() -> None:
+    service = Ignoring([f"{n:04}" for n in range(100)], 5)
+    store = ObjectStore(service)
+    for _ in range(2):
+        assert [name for batch in store.list("") for name, _ in batch] == [f"{n:04}" for n in range(100)]
+    assert len(service.names) == 1
+    assert service.requests["page"] <= 2 * 20 + 1
+
+
+# ---- the switch ----
+
+
+@pytest.mark.parametrize("verb", ["list", "walk"])
+def test_one_request_at_a_time_is_the_chain(verb: str) -> None:
+    keys = [f"{n:04}" for n in range(400)]
+    service = Listed(keys, 5)
+    listed = [name for batch in getattr(ObjectStore(service, list_parallel=1), verb)("") for name, _ in batch]
+    assert listed == keys
+    assert service.requests["page"] == 80
+    assert service.most_at_once == 1
+    assert service.names == []
+    service = Listed(keys, 5)
+    assert [name for batch in getattr(ObjectStore(service), verb)("") for name, _ in batch] == keys
+    assert service.names
+
+
+def test_what_is_not_in_order_is_not_cut() -> None:
+    service = FakeService(LIMITS._replace(page=5), ordered=False)
+    keys = [f"{n:04}" for n in range(400)]
+    service.fill(*keys)
+    assert sorted(name for batch in ObjectStore(service).walk("") for name, _ in batch) == keys
+    assert service.requests["page"] == 80
