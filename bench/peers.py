@@ -6,11 +6,9 @@ one exception is azcopy, which takes nothing but a SAS in the URL; it opens a se
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import re
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -111,18 +109,9 @@ def _azurite() -> str:
     return f"{manifest['version']} (in memory)"
 
 
-_VERSIONS = {
+_VERSIONS: dict[str, Callable[[], str]] = {
     "rclone": lambda: _number([str(program("rclone")), "version"]),
     "s5cmd": lambda: _number([str(program("s5cmd")), "version"]),
     "azcopy": lambda: _number([str(azcopy()), "--version"]),
     "Azurite": _azurite,
-    "urllib3": lambda: importlib.metadata.version("urllib3"),
 }
-
-
-def is_there(*command: str) -> bool:
-    """Whether a program runs at all here: azcopy needs a library that few machines have."""
-    try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False

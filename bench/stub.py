@@ -55,7 +55,8 @@ def page(service: str, bucket: str, prefix: str, delimiter: str, begin: int, mos
     """One page of a listing as XML."""
     count = int(re.sub(r"\D", "", bucket))
     begin = max(begin, bisect_left(range(count), prefix, key=key))
-    listed, token = [], ""
+    listed: list[str] = []
+    token = ""
     for number, name in names(count, prefix, delimiter, begin):
         if len(listed) == most:
             token = f"{number:x}-t"

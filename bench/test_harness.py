@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from bench import docs
+from bench import docs, stub
 from bench.context import Context, alternate
 from bench.measure import Failed, Measured, run
 from bench.results import Row, at_least, at_most, load, save
+from bench.rows.objects import blob_sizes
 from bench.trees import Tree, build, check_copy
 
 BURN = "import time\nwhile time.process_time() < 0.3: pass\n"
@@ -113,3 +115,42 @@ def test_the_page_keeps_its_free_text_and_shows_the_verdicts(tmp_path: Path) -> 
     assert "| small | speed | 2.5 × | ≥ 2 × | PASS |" in text
     assert "| small | cpu | 40 µs | ≤ 36 µs | SHORT |" in text
     assert "| dunlin | 3 | 2 (1–3) | 2 | 5 |" in text
+
+
+def listed(query: str, path: str = "/n1234") -> tuple[list[str], str]:
+    """Keys, prefixes and token of one page of the made-up listing."""
+    answer = stub.Stub.answer(server, "GET", f"{path}?{query}")
+    assert answer.startswith(b"HTTP/1.1 200")
+    text = answer.decode("utf-8-sig", "replace")
+    token = re.search(r"<(?:NextContinuationToken|NextMarker)>([^<]+)<", text)
+    listing = text.partition("</Prefix>")[2]
+    return re.findall(r"<(?:Key|Prefix|Name)>([^<]+)<", listing), token[1] if token else ""
+
+
+server = stub.Stub(0)
+
+
+@pytest.mark.parametrize(
+    ("path", "most", "token"), [("/n1234", "max-keys", "continuation-token"), ("/account/n1234", "maxresults", "marker")]
+)
+def test_the_made_up_listing_has_every_key_once_and_in_order(path: str, most: str, token: str) -> None:
+    keys, next_page = listed(f"{most}=500", path)
+    while next_page:
+        more, next_page = listed(f"{most}=500&{token}={next_page}", path)
+        keys += more
+    assert keys == sorted(stub.key(number) for number in range(1234))
+
+
+def test_the_made_up_listing_knows_prefixes_and_delimiters() -> None:
+    assert listed("prefix=d000003/")[0] == [stub.key(number) for number in range(300, 400)]
+    assert listed("delimiter=/")[0] == [f"d{number:06d}/" for number in range(13)]
+    assert listed("prefix=d00001&max-keys=2")[0] == [stub.key(1000), stub.key(1001)]
+    assert listed("start-after=d000012/file-032.dat")[0] == [stub.key(1233)]
+    assert listed("prefix=e")[0] == []
+
+
+def test_the_blobs_are_small_and_of_many_sizes() -> None:
+    sizes = blob_sizes(10_000)
+    assert 1 <= min(sizes) < 500
+    assert 200_000 < max(sizes) < 1_000_000
+    assert 12_000 < sum(sizes) / len(sizes) < 25_000

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bench.context import Context
 from bench.results import Row
-from bench.rows import copies, limits, listing, mounts, objects, small
+from bench.rows import copies, faults, limits, listing, mounts, objects, small
 
 ROWS: dict[str, Callable[[Context], Row]] = {
     "small": copies.small,
@@ -25,4 +25,5 @@ ROWS: dict[str, Callable[[Context], Row]] = {
     "list100k": listing.list100k,
     "again100k": listing.again100k,
     "list1m": listing.list1m,
+    "faults": faults.through_faults,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def azure10k(context: Context) -> Row:
 
 
 def programs(
-    context: Context, commands: dict[str, Sequence[str]], login: peers.Environment, ready: Callable[[], object]
+    context: Context, commands: Mapping[str, Sequence[str]], login: peers.Environment, ready: Callable[[], object]
 ) -> dict[str, Callable[[], Measured]]:
     """The commands as programs to alternate, each after `ready` and without any state."""
 

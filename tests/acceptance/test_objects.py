@@ -18,7 +18,8 @@ from tests.acceptance.trees import Pair
 
 ODD = [
     *("a", "a/b", "p//q", "./x", "../x", "/lead", "trail/", "marker/", "x/../../etc/passwd", "..dots", "dot."),
-    *("é", "e\u0301", "%2F", "a b+c&d", "q?x=1#f", "\U0001f426", "‛_", "‛", "<&>", "b\\s", "C:\\x", "k" * 1024),
+    *("é", "e\u0301"),
+    *("%2F", "a b+c&d", "q?x=1#f", "\U0001f426", "\u201b_", "\u201b", "<&>", "b\\s", "C:\\x", "k" * 1024),
     "n\nl",
 ]
 CONTENT = {key: b"" if key == "marker/" else b"content of " + key.encode() for key in ODD}
@@ -60,7 +61,7 @@ def dress(root: Path) -> None:
         os.utime(path, ns=(stamp, stamp))
 
 
-@pytest.mark.parametrize("kind", (*KINDS, "fast"))
+@pytest.mark.parametrize("kind", [*KINDS, "fast"])
 def test_a_disk_comes_back_as_it_was(pair: Pair, request: pytest.FixtureRequest, kind: str) -> None:
     bucket = cloud(request, kind)
     dress(pair.source)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.acceptance.clouds import KINDS, Cloud, cloud, words
 from tests.acceptance.program import dunlin, start
-from tests.acceptance.trees import Pair
+from tests.acceptance.trees import Pair, temporaries
 from tests.acceptance.trouble import ended, until
 from tests.servers.faults import Rules
 
@@ -93,7 +93,7 @@ def test_an_object_that_goes_away_meanwhile_is_no_failure(
     with bucket.through() as (there, proxy):
         places, env = words(there, pair.target)
         # What is listed stays listed for the run; the first read finds it slow enough to delete another.
-        proxy.rules = Rules(latency_s=1.0, kinds=frozenset({"read"}))
+        proxy.rules = Rules(latency_s=0.2)
         process = start("sync", "--workers", "1", *places, cwd=pair.cwd, env=env)
         until(lambda: proxy.count(kind="list") and any(s.kind == "read" for s in proxy.seen()), process)
         bucket.delete("f6", "f7")
@@ -137,7 +137,7 @@ def test_a_run_that_ended_in_the_middle_is_continued(
             assert proxy.count(kind=act) < len(content)
             proxy.rules = Rules()
             dunlin("sync", *places, cwd=pair.cwd, env=env, expect=0)
-            assert not [path for path in pair.target.rglob(".dunlin-*")]
+            assert not temporaries(pair.target)
             proxy.rules = Rules(latency_s=0.05)
     assert bucket.content() == content
     assert tree(pair.target) == content

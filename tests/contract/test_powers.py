@@ -75,18 +75,18 @@ def test_make_directory(store: Store) -> None:
 
 def test_what_shows_an_empty_directory_is_dropped(store: Store) -> None:
     markers = having(store, DropsMarkers)
-    put(store, "d/‛_", b"")
+    put(store, "d/\u201b_", b"")
     put(store, "d", b"a file of that name")
-    put(store, "full/‛_", b"")
+    put(store, "full/\u201b_", b"")
     put(store, "full/f")
-    put(store, "file/‛_", b"content")
+    put(store, "file/\u201b_", b"content")
     assert store.stat("d").kind is Kind.FILE
     assert markers.drop_marker("d") is True
     assert markers.drop_marker("d") is False
     assert [markers.drop_marker(name) for name in ("full", "file", "absent", "")] == [False] * 4
     assert names(store) == ["d", "file", "full"]
     assert get(store, "d") == b"a file of that name"
-    assert get(store, "file/‛_") == b"content"
+    assert get(store, "file/\u201b_") == b"content"
 
 
 def test_links(store: Store) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dunlin.model import (
+    CHANGED,
     FILE_BITS,
     MODE,
     TYPE_BITS,
@@ -338,3 +339,28 @@ def test_what_an_object_does_not_tell_is_no_difference(partial: Facts):
     assert same_meta(policy, partial, FILE)
     assert same_facts(policy)(FILE, partial)
     assert not same_facts(policy)(FILE, entry(mtime=101, uid=None))
+
+
+def test_a_destination_of_plain_files_takes_no_others() -> None:
+    policy = Policy(links=True, specials=True, devices=True, plain=True)
+    rows = [("d", entry(Kind.DIRECTORY), None), ("f", entry(), None), ("l", entry(Kind.LINK), None)]
+    rows += [("p", entry(Kind.FIFO), None)]
+    found = {row[0]: (op.action, op.reason) for op in decide(Difference(rows), policy) for row in op.rows}
+    assert found == {
+        "d": (Action.DIRECTORY, ""),
+        "f": (Action.COPY, ""),
+        "l": (Action.SKIP, "no-link"),
+        "p": (Action.SKIP, "no-special"),
+    }
+
+
+@pytest.mark.parametrize(("written", "in_sync"), [(150, True), (99 - SECOND, False), (None, True)])
+def test_an_object_of_unknown_time_agrees_if_it_was_written_after_the_file(written: int | None, in_sync: bool) -> None:
+    there = entry(mtime=100)
+    assert same_content(Policy(partial=True), entry(mtime=None, ctime=written), there) is in_sync
+
+
+def test_update_asks_when_an_object_was_written_that_has_another_version() -> None:
+    changed = entry(mtime=CHANGED, ctime=500)
+    for there, action in ((400, Action.COPY), (600, Action.SKIP)):
+        assert decide_content(Policy(update=True, partial=True), changed, entry(mtime=there))[0] is action

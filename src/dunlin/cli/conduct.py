@@ -104,7 +104,8 @@ def _one(
     try:
         result = run(options, stop, Fan(outlet.reports()))
     except DunlinError as error:
-        if outlet.by_lines:
+        if outlet.by_lines and telling.log_format not in (None, "text"):
+            # Who reads text finds the same words in the line with which the command ends.
             result = Result(Stats(), "interrupted" if error.kind is ErrorKind.INTERRUPTED else "failed", str(error), 1)
             outlet.log.event(told.ended(words, result._replace(exit_code=error.exit_code)))
         raise

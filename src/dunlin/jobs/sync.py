@@ -29,12 +29,14 @@ from dunlin.model import Stats
 from dunlin.pace.bucket import Bucket
 from dunlin.pace.concurrency import Concurrency
 from dunlin.pace.schedule import parse_schedule
+from dunlin.pace.sizes import format_size
 from dunlin.pace.stop import Stop
 from dunlin.report import Event, Level, Report
 from dunlin.state.codec import Target
 from dunlin.state.location import locate
 from dunlin.state.runs import Pair, Run
 from dunlin.state.store import State
+from dunlin.stores.base import HasSpace, power
 from dunlin.stores.open import shown_place
 from dunlin.transfer.outcome import Outcome
 from dunlin.workers import endgame
@@ -465,6 +467,18 @@ class _Run:
         if listed and "listed" not in self.told:
             self.told.add("listed")
             self.report.event(told.found(self.words, stats))
+            self._look_at_space()
+
+    def _look_at_space(self) -> None:
+        """What is to come is known now: say it if it will not fit. What is under way counts as still to come, so
+        it may fit all the same; the first file that does not ends the run."""
+        space = power(self.pair.target_store, HasSpace)
+        if self.pair.source_far is None or space is None or self.options.transfer.sparse:
+            return
+        left, free = self.crew.stats.pending_bytes, space.free_space()
+        if left > free:
+            message = f"{format_size(left)} are still to be copied, and {format_size(free)} are free at the destination"
+            self.report.event(Event(Level.WARN, "space.short", message, {"pending_bytes": left, "free_bytes": free}))
 
     def _obey(self, verb: str, argument: str) -> None:
         self.report.event(Event(Level.INFO, "control", f"order: {verb} {argument}".rstrip(), {"verb": verb}))

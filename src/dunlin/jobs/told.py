@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dunlin.errors import printable
+from dunlin.errors import DunlinError, printable
 from dunlin.jobs.options import Result, SyncOptions
 from dunlin.model import Stats
 from dunlin.pace.sizes import format_duration, format_size
@@ -48,18 +48,20 @@ class Words(NamedTuple):
 
 
 def words_of(options: SyncOptions) -> Words:
-    """The words for a pair. Raises USAGE for places that dunlin cannot open."""
-    source, target = is_far(options.source), is_far(options.destination)
-    verb = "copy" if source == target else "download" if source else "upload"
-    title = _TITLES[options.mode]
-    if not source:
-        return Words("file", verb, title, ("source", options.source), options.begin)
-    from dunlin.stores.objects.place import place_of
+    """The words for a pair; for places that dunlin cannot open those of files, since the run will say so."""
+    title, plain = _TITLES[options.mode], ("source", shown_place(options.source))
+    try:
+        source, target = is_far(options.source), is_far(options.destination)
+        verb = "copy" if source == target else "download" if source else "upload"
+        if not source:
+            return Words("file", verb, title, plain, options.begin)
+        from dunlin.stores.objects.place import place_of
 
-    place = place_of(options.source, options.login_source)
-    noun = _NOUNS[place.service]
+        place = place_of(options.source, options.login_source)
+    except DunlinError:
+        return Words("file", "copy", title, plain, options.begin)
     name = "container" if place.service == "az" else "bucket"
-    return Words(noun, verb, title, (name, place.bucket), place.prefix + options.begin)
+    return Words(_NOUNS[place.service], verb, title, (name, place.bucket), place.prefix + options.begin)
 
 
 def started(words: Words, options: SyncOptions, version: str) -> Event:

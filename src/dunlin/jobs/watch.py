@@ -96,6 +96,9 @@ def watch(
             if stop.requested:
                 pass_on()
             last[at] = _once(pairs[at], inner, cycle, last[at], stop, report)
+            if inner.requested:
+                # `dunlin control stop` spoke to the run, and means the watch.
+                stop.request(inner.reason)
             if stop.requested or last[at].status == "interrupted":
                 return _stopped(last[at], stop)
             if last[at].status == "failed" and last[at].exit_code == 2:

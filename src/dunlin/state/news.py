@@ -121,10 +121,16 @@ class News:
             self._database.execute(self._sql[statement], (last - keep,))
 
     def control_put(self, run: int | None, verb: str, argument: str = "") -> int:
-        """Tell a running run (None: every running run) to do something; returns how many were told."""
+        """Tell a running run (None: every running run) to do something; returns how many were told.
+
+        The last run of a watch can be told, too: the watch listens for it while it waits.
+        """
         if verb not in VERBS:
             raise ValueError(f"a run cannot be told to {verb}")
-        return self._database.execute(self._sql["control_put"], (run, self._now(), verb, argument))
+        order = (run, self._now(), verb, argument)
+        with self._database.transaction():
+            told = self._database.execute(self._sql["control_put"], order)
+            return told or self._database.execute(self._sql["control_watch"], order)
 
     def control_waiting(self, run: int) -> int:
         """How many orders the run has not taken yet."""

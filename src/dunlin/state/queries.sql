@@ -77,12 +77,6 @@ FROM run WHERE pair = ? ORDER BY id DESC LIMIT ?
 SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin
 FROM run WHERE status = 'running' ORDER BY id
 
--- name: run_watched
-SELECT r.id, r.pair, r.started, r.ended, r.updated, r.boot_id, r.pid, r.status, r.message, r.stats, r.options,
-    r.continued_from, r.origin
-FROM pair AS p JOIN run AS r ON r.id = (SELECT max(id) FROM run WHERE pair = p.id)
-WHERE r.status <> 'running' AND json_extract(r.options, '$.watch') ORDER BY r.id
-
 -- name: run_success
 SELECT max(ended) FROM run WHERE pair = ? AND status = 'completed'
 
@@ -340,7 +334,11 @@ WHERE run = ? AND id > ? ORDER BY id LIMIT ?
 
 -- name: control_put
 INSERT INTO control (run, time, verb, argument) SELECT id, ?2, ?3, ?4 FROM run
-WHERE status = 'running' AND (?1 IS NULL OR id = ?1) OR id = ?1 AND json_extract(options, '$.watch')
+WHERE status = 'running' AND (?1 IS NULL OR id = ?1)
+
+-- name: control_watch
+INSERT INTO control (run, time, verb, argument) SELECT id, ?2, ?3, ?4 FROM run
+WHERE id = ?1 AND status <> 'running' AND json_extract(options, '$.watch')
 
 -- name: control_waiting
 SELECT count(*) FROM control WHERE run = ? AND done IS NULL

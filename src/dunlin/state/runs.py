@@ -171,7 +171,8 @@ class Runs:
 
         Whether the watch lives is for the caller to find out (pid).
         """
-        return [to_run(row) for row in self._database.query(self._sql["run_watched"])]
+        last = [self.last_run(pair) for pair, *_ in self._database.query(self._sql["pair_all"])]
+        return [run for run in last if run is not None and run.status != "running" and run.options.get("watch")]
 
     def unfinished(self, pair: int) -> Unfinished | None:
         """What the pair's last run left to do; None when it completed, or there was none."""

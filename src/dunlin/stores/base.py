@@ -192,7 +192,9 @@ class Walks(Protocol):
 @runtime_checkable
 class WalksPages(Protocol):
     def walk_pages(self, directory: str, token: str = "") -> Iterator[tuple[list[tuple[str, Facts]], str]]:
-        """As `Walks.walk`, page by page: each with the token by which the next one is asked for, "" on the last.
+        """As `Walks.walk`, page by page: each with the token by which what follows is asked for.
+
+        A token is "" on the last page, and may be so on others, behind which nothing can be taken up again.
 
         `token`: begin behind the page that came with it, in this process or another.
         """

@@ -43,7 +43,8 @@ def copy_file(site: Site, directory: str, row: Row, outcome: Outcome) -> None:
     attempt = 1
     while True:
         try:
-            brought = _bring(site, path, row[1])
+            # What was listed is the version that it cannot be any more, the second time.
+            brought = _bring(site, path, row[1] if attempt == 1 else None)
             break
         except DunlinError as error:
             if error.fatal:

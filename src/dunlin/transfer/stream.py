@@ -218,9 +218,7 @@ def pipeline(
             thread.join()
 
 
-def _read(
-    source: Reads, entry: Entry, path: str, pool: Buffers, start: int, out: queue.SimpleQueue[Item]
-) -> None:
+def _read(source: Reads, entry: Entry, path: str, pool: Buffers, start: int, out: queue.SimpleQueue[Item]) -> None:
     offset = start
     last: Block | None = None
     try:

@@ -2,12 +2,13 @@
 
 Theory. A listing of a million keys takes a thousand requests, and a run that is killed in the middle should not make
 them all again. A service gives a token with every page, by which the next one can be asked for, also later and by
-another process. A token may be used if all names before it have been dealt with and are on record. Two things stand
+another process. A token may be used if all names before it have been dealt with and are on record. Three things stand
 in the way of taking just the last one:
 
 * windows of the merge end at a name, not at a page: a page counts when its last name lies within what was dealt with;
 * in a flat listing a sub-directory is dealt with as one name, when the listing has left it. A page that ends within
-  one can be used only if the next page begins with another name.
+  one can be used only if the next page begins with another name;
+* a listing that is asked for at several places at once has pages without a token, where two of its ranges meet.
 
 Only listings in proven order can be marked: "before" means something there.
 """
@@ -43,8 +44,8 @@ class Bookmarks:
                 before, last = self._open
                 if _first(batch[0]) != last:
                     self._usable.append(Bookmark(before, last))
-            if batch and token:
-                self._open = token, _first(batch[-1])
+            if batch:
+                self._open = (token, _first(batch[-1])) if token else None
             yield batch
 
     def best(self, upto: bytes | None) -> Bookmark | None:

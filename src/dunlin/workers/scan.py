@@ -175,7 +175,8 @@ class _Scan:
                     return  # what follows was not done either: the directory stays queued
                 self._check_stop(outcome)
                 if not difference.last:
-                    outcome.bookmark = self.marks.best(difference.upto)
+                    mark = self.marks.best(difference.upto)
+                    outcome.bookmark = tuple(mark) if mark is not None else None  # `marshal` takes no named tuples
                     outcome = self._flush(outcome)
         except DunlinError as error:
             self._broken(error, outcome)

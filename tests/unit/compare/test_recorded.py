@@ -58,3 +58,10 @@ def test_metadata_of_the_destination_tells_its_time():
 def test_all_other_facts_stay():
     (name, what), = source_times([("a", thing("v1"))], {"a": Row(123, "v1")})
     assert (name, what[:MTIME], what[MTIME + 1 :]) == ("a", thing("v1")[:MTIME], thing("v1")[MTIME + 1 :])
+
+
+def test_a_check_guesses_no_time():
+    unknown = (*thing("v1", uploaded=9)[:MTIME], None, *thing("v1", uploaded=9)[MTIME + 1 :])
+    assert mtimes(source_times([("a", unknown)], {}, guess=False)) == [None]
+    assert mtimes(source_times([("a", unknown)], {"a": Row(3, "v1")}, guess=False)) == [3]
+    assert mtimes(source_times([("a", unknown)], {"a": Row(3, "v0")}, guess=False)) == [CHANGED]

@@ -12,9 +12,7 @@ MIB = 1 << 20
 
 
 def options(memory: int = 0, buffers: int = 64 * MIB) -> SyncOptions:
-    return SyncOptions(
-        "a", "b", transfer=transfer.Options(buffer_bytes=buffers), limits=Limits(memory_bytes=memory)
-    )
+    return SyncOptions("a", "b", transfer=transfer.Options(buffer_bytes=buffers), limits=Limits(memory_bytes=memory))
 
 
 def test_without_a_limit_the_buffers_are_shared_by_the_movers() -> None:

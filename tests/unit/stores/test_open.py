@@ -13,7 +13,7 @@ from dunlin.errors import DunlinError, ErrorKind
 from dunlin.report import RecordingReport
 from dunlin.stores.base import MakesDirs, power
 from dunlin.stores.local import LocalStore
-from dunlin.stores.open import canonical_url, local_path, open_store
+from dunlin.stores.open import Far, beginning, canonical_url, local_path, open_store, shown_place
 from tests.contract.support import get, names, put
 
 
@@ -123,3 +123,33 @@ def test_a_probe_writes_only_when_it_is_asked_for(here: Path) -> None:
     assert store.caps.preserves_form
     assert os.listdir(here / "d") == []
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("https://a.blob.core.windows.net/c/p?sv=1&sig=secret", "https://a.blob.core.windows.net/c/p"),
+        ("az://c/p?sig=secret", "az://c/p"),
+        ("https://me:secret@host/c", "https://host/c"),
+        ("s3://key:secret@bucket/p", "s3://bucket/p"),
+        ("s3://bucket/what?", "s3://bucket/what?"),
+        ("s3://bucket/me@home", "s3://bucket/me@home"),
+        ("/mnt/me@home/what?", "/mnt/me@home/what?"),
+        ("file:///mnt/what?", "file:///mnt/what?"),
+    ],
+)
+def test_a_place_is_shown_without_what_lets_one_in(given: str, shown: str) -> None:
+    assert shown_place(given) == shown
+
+
+@pytest.mark.parametrize("given", ["s3://key:secret@bucket/p", "ftp://me:secret@host/?secret", "az://c!d?secret"])
+def test_a_place_that_cannot_be_opened_is_shown_like_that(given: str) -> None:
+    with pytest.raises(DunlinError) as caught:
+        open_store(given, far=Far())
+    assert "secret" not in str(caught.value)
+
+
+def test_where_the_keys_of_a_place_begin() -> None:
+    assert [beginning(url) for url in ("s3://bucket", "s3://bucket/p/q/", "gs://bucket/p", "/p", "memory://p")] == [
+        *("", "p/q/", "p/", "", "")
+    ]

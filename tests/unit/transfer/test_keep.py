@@ -12,9 +12,11 @@ from dunlin.model import Kind
 from dunlin.stores.base import Meta
 from dunlin.stores.local.store import LocalStore
 from dunlin.stores.memory import MemoryStore
+from dunlin.stores.objects.store import ObjectStore
 from dunlin.transfer import keep
 from dunlin.transfer.outcome import Outcome
 from dunlin.transfer.site import Site
+from tests.unit.stores.objects.fake_service import FakeService
 from tests.unit.transfer.trees import AT, mtime, put, read, tree
 
 Make = Callable[..., Site]
@@ -107,3 +109,13 @@ def test_nothing_is_removed_that_could_not_be_kept(site: Make, target: MemorySto
         keep.keep(site(backup=kept), "f")
     assert caught.value.kind is ErrorKind.NO_SPACE
     assert read(target, "f") == b"too much"
+
+
+def test_remove_tree_leaves_the_file_of_the_same_name() -> None:
+    service = FakeService()
+    for key in ("d", "d/", "d/a", "d/e/b", "d/e", "other"):
+        service.put(key, b"" if key == "d/" else b"x", {})
+    outcome = Outcome()
+    keep.remove_tree(ObjectStore(service), "d", outcome)
+    assert sorted(service.objects) == ["d", "other"]
+    assert outcome.counts == {"deleted_directories": 1, "deleted_files": 3}

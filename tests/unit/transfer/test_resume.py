@@ -17,8 +17,9 @@ from dunlin.stores.base import Meta
 from dunlin.stores.local import LocalStore
 from dunlin.stores.memory import MemoryStore
 from dunlin.stores.objects.store import ObjectStore
-from dunlin.transfer import Options, resume
+from dunlin.transfer import Options, content, resume
 from dunlin.transfer.resume import CONTINUED, Resumable, Witness, resumable, version_of
+from dunlin.transfer.site import Site
 from dunlin.transfer.stream import stream_file
 from tests.unit.stores.objects.fake_service import FakeService
 
@@ -141,3 +142,27 @@ def test_a_witness_without_a_stated_digest_believes(bucket: Bucket) -> None:
     witness.update(DATA[1000:])
     assert witness.seen_bytes == 1000
     assert witness.digest() == hashlib.sha256(DATA).digest()
+
+
+@pytest.mark.parametrize(
+    ("have", "free", "fits"), [(0, len(DATA) - 1, False), (0, len(DATA), True), (60_000, 50_000, True)]
+)
+def test_what_is_there_already_needs_no_room(
+    small: None, tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, have: int, free: int, fits: bool
+) -> None:
+    _, store, entry = filled()
+    (tmp_path / "d").mkdir()
+    found = resumable(store, entry)
+    assert found is not None
+    begun(tmp_path / "d", found, DATA[:have])
+    target = LocalStore(str(tmp_path))
+    monkeypatch.setattr(target, "free_space", lambda: free)
+    site = Site(store, target, SHA, bucket)
+    monkeypatch.setattr(content, "FETCHED", 1000)
+    if fits:
+        content._move_content(site, entry)
+        assert (tmp_path / "d" / "k").read_bytes() == DATA
+        return
+    with pytest.raises(DunlinError) as caught:
+        content._move_content(site, entry)
+    assert caught.value.kind is ErrorKind.NO_SPACE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +16,11 @@ components = st.text("ab-.0", min_size=1, max_size=2)
 keys = st.lists(st.lists(components, min_size=1, max_size=3).map("/".join), unique=True, max_size=40)
 
 
-def pages(paths: list[str], size: int, begin: int = 0) -> Iterator[tuple[list[tuple[str, Facts]], str]]:
+def pages(
+    paths: list[str], size: int, begin: int = 0, without: Collection[int] = ()
+) -> Iterator[tuple[list[tuple[str, Facts]], str]]:
     for at in range(begin, len(paths), size):
-        token = str(at + size) if at + size < len(paths) else ""
+        token = str(at + size) if at + size < len(paths) and at // size not in without else ""
         yield [(path, FILE) for path in paths[at : at + size]], token
 
 
@@ -26,13 +28,15 @@ def names(paths: list[str]) -> set[bytes]:
     return {sort_key(path.partition("/")[0], "/" in path) for path in paths}
 
 
-@given(keys, st.integers(1, 5), st.integers(0, 40))
-def test_what_was_dealt_with_and_what_is_listed_again_is_everything(paths: list[str], size: int, stop: int) -> None:
+@given(keys, st.integers(1, 5), st.integers(0, 40), st.sets(st.integers(0, 20)))
+def test_what_was_dealt_with_and_what_is_listed_again_is_everything(
+    paths: list[str], size: int, stop: int, without: set[int]
+) -> None:
     paths.sort(key=str.encode)
     marks = Bookmarks()
     done: set[bytes] = set()
     mark = None
-    for batch in directory_names(marks.note(pages(paths, size)), Carried()):
+    for batch in directory_names(marks.note(pages(paths, size, without=without)), Carried()):
         done |= {sort_key(name, what[0] != FILE[0]) for name, what in batch}
         mark = marks.best(max(done)) or mark
         if len(done) >= stop:
@@ -60,6 +64,13 @@ def test_every_page_of_plain_names_can_be_used() -> None:
 def test_a_page_that_ends_within_a_directory_cannot() -> None:
     marks = Bookmarks()
     for _ in marks.note(pages(["a/1", "a/2", "a/3", "b"], 2)):
+        pass
+    assert marks.best(b"z") is None
+
+
+def test_a_page_without_a_token_does_not_lend_its_end_to_the_token_before() -> None:
+    marks = Bookmarks()
+    for _ in marks.note(pages(["a/1", "a/2", "b"], 1, without={1})):
         pass
     assert marks.best(b"z") is None
 

@@ -11,7 +11,9 @@ import pytest
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import Kind, facts
 from dunlin.stores.local.store import LocalStore
+from dunlin.stores.objects.store import ObjectStore
 from dunlin.workers.leftover import remove, sweep
+from tests.unit.stores.objects.fake_service import FakeService
 
 STAGE = ".dunlin-0badc0de01-7.tmp"
 OTHER = ".dunlin-c0ffee0001-7.tmp"
@@ -77,3 +79,19 @@ def test_one_that_another_mover_has_removed_is_no_error(store: LocalStore) -> No
 def test_a_directory_that_cannot_be_listed(store: LocalStore) -> None:
     (error,) = sweep(store, "absent", dead)
     assert error.kind is ErrorKind.NOT_FOUND
+
+
+def test_an_object_of_such_a_name_is_somebodys_file() -> None:
+    service = FakeService()
+    service.put(STAGE, b"x", {})
+    service.put(f"{STAGE}/in", b"x", {})
+    assert sweep(ObjectStore(service), "", dead) == []
+    assert sorted(service.objects) == [STAGE, f"{STAGE}/in"]
+
+
+def test_a_file_of_a_stages_name_stays() -> None:
+    service = FakeService()
+    service.put(STAGE, b"x", {})
+    service.put(f"{STAGE}/in", b"x", {})
+    remove(ObjectStore(service), STAGE, facts(Kind.DIRECTORY))
+    assert sorted(service.objects) == [STAGE]

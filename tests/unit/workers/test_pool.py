@@ -89,6 +89,20 @@ def test_movers_do_units(crew: Crew, start: str) -> None:
     assert pool.deaths == 0
 
 
+def test_a_spawned_mover_loads_nothing_from_the_working_directory(
+    crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("queue.py", "signal.py"):
+        (here / name).write_text("raise SystemExit('not the one of the library')")
+    monkeypatch.chdir(here)
+    pool = crew.pool(1, "spawn")
+    pool.submit(1, tasks.pack(Scan("")))
+    crew.wait(pool, lambda: bool(crew.named("done")) or pool.deaths > 0)
+    assert pool.deaths == 0
+
+
 def test_units_go_to_the_mover_with_the_fewest(crew: Crew) -> None:
     pool = crew.pool(3)
     for n in range(6):

@@ -471,9 +471,7 @@ COPY_STEP = 8 << 20
 _NOT_HERE = frozenset({errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EPERM})
 
 
-def fill_by_kernel(
-    source: int, size: int, options: WriteOptions, where: str, advance: Callable[[int], None]
-) -> Fill:
+def fill_by_kernel(source: int, size: int, options: WriteOptions, where: str, advance: Callable[[int], None]) -> Fill:
     """The `Fill` that lets the kernel copy `size` bytes of the open file `source` (or share its extents).
 
     It raises UNSUPPORTED before anything was written when the two file systems cannot do that.

@@ -90,6 +90,9 @@ class GcsService:
         self._payer = ""
         self._client = Client(self._endpoint, connections=connections)
         self._uploads: dict[str, _Upload] = {}
+        # Those that nobody goes on with are never told of: the ones used longest ago are forgotten.
+        self._most_uploads = 2 * connections
+        self._lock = threading.Lock()
         self._objects = f"/storage/v1/b/{quote(bucket, safe='')}/o"
 
     @property
@@ -225,7 +228,10 @@ class GcsService:
         if not upload:
             reason = "the answer names no upload"
             raise DunlinError("begin the upload of", self._where(key), ErrorKind.NETWORK, reason)
-        self._uploads[upload] = _Upload()
+        with self._lock:
+            self._uploads[upload] = _Upload()
+            while len(self._uploads) > self._most_uploads:
+                del self._uploads[next(iter(self._uploads))]
         return upload
 
     def unfinished(self, key: str) -> str:
@@ -278,12 +284,12 @@ class GcsService:
             etag = self._generation("write", key, answer)
             stated = digest_of(self._json("write", answer).get("md5Hash"))
             if stated not in (None, state.digest.digest()):
-                self._uploads.pop(upload, None)
+                self._forget(upload)
                 with contextlib.suppress(DunlinError):
                     self._ask("delete", "DELETE", key, self._at(key), {"ifGenerationMatch": etag})
                 reason = f"what was sent has the MD5 {state.digest.hexdigest()}, the service has another content"
                 raise DunlinError("write", self._where(key), ErrorKind.CHECKSUM, reason)
-        self._uploads.pop(upload, None)
+        self._forget(upload)
         return etag
 
     def _completed(self, key: str, upload: str, state: _Upload, total: int, if_absent: bool) -> Answer:
@@ -319,17 +325,23 @@ class GcsService:
 
     def abort(self, key: str, upload: str) -> None:
         """Throw an unfinished upload away; absence is no error."""
-        self._uploads.pop(upload, None)
+        self._forget(upload)
         answer = self._client.ask("DELETE", target_of(upload), self._headers())
         # 499, "client closed request", is how the service says that it is done.
         if answer.status >= 300 and answer.status not in (404, 410, 499):
             raise self._refused("abort the upload of", key, answer)
 
     def _state(self, key: str, upload: str) -> _Upload:
-        state = self._uploads.get(upload)
-        if state is None:
-            raise DunlinError("write", self._where(key), ErrorKind.NOT_FOUND, "no such upload")
+        with self._lock:
+            state = self._uploads.pop(upload, None)
+            if state is None:
+                raise DunlinError("write", self._where(key), ErrorKind.NOT_FOUND, "no such upload")
+            self._uploads[upload] = state
         return state
+
+    def _forget(self, upload: str) -> None:
+        with self._lock:
+            self._uploads.pop(upload, None)
 
     def _send(self, key: str, upload: str, data: Data, start: int, total: str, asks: bool = False) -> Answer:
         """Send bytes of an upload, or none to learn how far it is.

@@ -17,13 +17,12 @@ each depth has its own scale, as names of one depth look alike. A page tells the
 ends, if a good part of it lies there, and of those above. A guess that would lead out of the directory is the
 directory's end, unless that is near: then the guess is that of the directory above.
 
-A guess may be bad, never wrong: whoever uses it must be right with any string (see `shards`). Python compares strings by
-code points, which is the order of their UTF-8 bytes.
+A guess may be bad, never wrong: whoever uses it must be right with any string (see `shards`). Python compares strings
+by code points, which is the order of their UTF-8 bytes.
 """
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
@@ -56,7 +55,7 @@ class Scale:
 
     def learn(self, names: Sequence[str], directory: str = "") -> int:
         """Take note of some sorted names in a directory; returns how many of their first places are worth a number."""
-        common = len(os.path.commonprefix([names[0], names[-1]]))
+        common = _common(names[0], names[-1])
         stop = common + FINE
         few = [names[n] for n in range(0, len(names), max(1, len(names) // SAMPLE))]
         self._note(names[0][:stop], 0)
@@ -67,7 +66,7 @@ class Scale:
         for before, name in pairwise([*few, names[-1]]):
             name = name[:stop]
             self._note(name, common)
-            for place in range(len(os.path.commonprefix([before, name])) + 1, len(name)):
+            for place in range(_common(before, name) + 1, len(name)):
                 self._start_over(place)
         return min(stop, len(self._seen))
 
@@ -124,6 +123,14 @@ class Scale:
             number, at = divmod(number, len(self._at(place)))
             letters.append(self._at(place)[at])
         return "".join(reversed(letters))
+
+
+def _common(one: str, other: str) -> int:
+    """How many letters two names begin with alike."""
+    for n, (mine, its) in enumerate(zip(one, other, strict=False)):
+        if mine != its:
+            return n
+    return min(len(one), len(other))
 
 
 def _letters(seen: set[str], whole: bool) -> str:
@@ -194,7 +201,7 @@ class Line:
                 continue
             top = level is self._levels[-1]
             if pages * step <= room or (top and room >= NEAR * step):
-                number = at + int(min(pages * step, room if not top else max(room / 2, min(room, pages * step))))
+                number = at + int(pages * step if pages * step <= room else room / 2)
                 found = level.directory + level.scale.name(number, level.stop)
             elif room >= NEAR * step and level.directory:
                 found = level.end()

@@ -4,22 +4,24 @@ Theory. A page of a listing names the next one, so a listing is a chain: a milli
 each take a minute, and the service, the line and this machine are idle for most of it. But a service can also begin
 *behind any string*. So the listing is cut into ranges, each of which is a chain of its own.
 
-*Exact for any cut.* A range holds the keys behind `after` and up to `upto`, and `after` is the `upto` of the range before
-it. Every string belongs to one range, whatever is written or deleted meanwhile, so no key is lost or doubled wherever
-the cuts lie; a bad cut costs a request, never a key. What a page has beyond its range is dropped, and the range ends.
+*Exact for any cut.* A range holds the keys behind `after` and up to `upto`, and `after` is the `upto` of the range
+before it. Every string belongs to one range, whatever is written or deleted meanwhile, so no key is lost or doubled
+wherever the cuts lie; a bad cut costs a request, never a key. What a page has beyond its range is dropped, and the
+range ends.
 
 *Where to cut.* Not once for the whole listing: of a large one the far ranges would fill their share of memory and then
 stand still until the receiver arrives, so only short ranges near the front are of use. And not by asking for names
-(with a delimiter, or one key at a time): that costs requests, and tells names, not how many keys lie below each. Each page
-tells how densely keys lie where it is (`scale`), so whenever there is a thread without work, the first range that
+(with a delimiter, or one key at a time): that costs requests, and tells names, not how many keys lie below each. Each
+page tells how densely keys lie where it is (`scale`), so whenever there is a thread without work, the first range that
 seems to go on for long is cut some pages ahead of what is listed of it: its rest becomes a range whose first page
-tells how densely keys lie *there*. Voids are crossed with the first page behind them. A range that seems shorter is cut
-in halves when nothing else is left to do, which keeps all threads busy to the end.
+tells how densely keys lie *there*. Voids are crossed with the first page behind them. A range that seems shorter is
+cut in halves when nothing else is left to do, which keeps all threads busy to the end.
 
-*What it costs.* A range ends in the middle of a page, on average, so ranges of `SPAN` pages waste one request in 17.
-Keys that no straight line fits waste more; what was dropped is counted, and nothing is cut while it is over a tenth of
-what was of use. A listing of up to `LONG` pages is one chain and costs no request more. Beyond that the beginning is
-slow, as with TCP: the first ranges are short, so that little is asked for behind the end of what is not very long.
+*What it costs.* A range ends in the middle of a page, so where its end seems near, fewer keys are asked for. Keys that
+no straight line fits waste more. What was dropped is counted, and nothing is cut while it is over a tenth of what was
+of use: a bad guess makes a listing slow, as a chain is, but not dear. A listing of up to `LONG` pages is one chain and
+costs no request more. Beyond that the beginning is slow, as with TCP: the first ranges are short, so that little is
+asked for behind the end of what is not very long.
 
 *Bounded.* A range lists at most `SPAN` pages ahead, and all together `SPAN` for each thread; only the first range may
 always go on. Requests are begun by the receiver when it asks for a page, and made by a few threads: there are no

@@ -142,7 +142,7 @@ def _cut(body: Body, size: int, where: str) -> Cut:
 
 
 def _pieces(body: Body, size: int, where: str) -> Cut:
-    """The body in parts of `size` bytes, the last perhaps smaller; raises CHANGED when it has not the announced size."""
+    """The body in parts of `size` bytes, the last perhaps smaller; CHANGED when its size is not the announced one."""
     blocks = body.open(0)
     part = bytearray()
     seen = 0
@@ -175,8 +175,10 @@ def _pieces(body: Body, size: int, where: str) -> Cut:
 
 
 def _other_size(where: str, announced: int, found: str) -> DunlinError:
-    reason = f"the content has {found} than the announced {announced} bytes" if found == "more" else (
-        f"the content has {found} bytes, {announced} were announced"
+    reason = (
+        f"the content has {found} than the announced {announced} bytes"
+        if found == "more"
+        else (f"the content has {found} bytes, {announced} were announced")
     )
     return DunlinError("write", where, ErrorKind.CHANGED, reason)
 

@@ -66,8 +66,14 @@ def finished(store: LocalStore, tmp_path: Path, source: Source | None = None) ->
     return source
 
 
-@pytest.mark.parametrize("error", [*map(interruption, sorted(KEPT, key=str)), KeyboardInterrupt()], ids=str)
-def test_what_arrived_is_shown_and_the_rest_is_asked_for(store: LocalStore, tmp_path: Path, error: BaseException) -> None:
+PASSING = [*map(interruption, sorted(KEPT, key=str)), KeyboardInterrupt()]
+FINAL = [*map(interruption, sorted(set(ErrorKind) - KEPT, key=str)), RuntimeError("odd")]
+
+
+@pytest.mark.parametrize("error", PASSING, ids=str)
+def test_what_arrived_is_shown_and_the_rest_is_asked_for(
+    store: LocalStore, tmp_path: Path, error: BaseException
+) -> None:
     (tmp_path / "f").write_bytes(b"old")
     broken(store, error)
     assert sorted(os.listdir(tmp_path)) == [NAME, "f"]
@@ -77,7 +83,7 @@ def test_what_arrived_is_shown_and_the_rest_is_asked_for(store: LocalStore, tmp_
     assert source.shown == CONTENT[:5500]
 
 
-@pytest.mark.parametrize("error", [*map(interruption, sorted(set(ErrorKind) - KEPT, key=str)), RuntimeError("odd")], ids=str)
+@pytest.mark.parametrize("error", FINAL, ids=str)
 def test_after_other_errors_nothing_stays(store: LocalStore, tmp_path: Path, error: BaseException) -> None:
     broken(store, error)
     assert os.listdir(tmp_path) == []

@@ -476,6 +476,20 @@ def test_an_abort_that_fails_is_told() -> None:
         assert caught.value.kind is ErrorKind.BUSY
 
 
+def test_uploads_that_nobody_goes_on_with_are_forgotten() -> None:
+    begun = [answer(200, location=f"/upload?upload_id={n}") for n in range(5)]
+    with scripted(*begun) as server:
+        it = open_service("b-1", Login({"endpoint": server.url}), connections=2)
+        uploads = [it.begin(f"k{n}", {}) for n in range(4)]
+        it.part("k0", uploads[0], 1, b"x", b"")
+        it.begin("k4", {})
+        # The first was used after the second.
+        assert it.part("k0", uploads[0], 2, b"x", b"").size == 1
+        with pytest.raises(DunlinError, match="no such upload"):
+            it.part("k1", uploads[1], 1, b"x", b"")
+        it.close()
+
+
 def test_an_upload_without_an_address() -> None:
     assert refused(lambda it: it.begin("k", {}), answer(200)).kind is ErrorKind.NETWORK
 

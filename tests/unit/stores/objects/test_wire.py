@@ -76,6 +76,47 @@ def test_every_framing_is_read(raw: bytes, body: bytes) -> None:
         client.close()
 
 
+def test_a_body_is_received_into_a_buffer_and_its_connection_used_again() -> None:
+    data = bytes(range(256)) * 4096
+    with scripted(answer(200, data), answer(200, b"next")) as server:
+        client = Client(server.url)
+        _, reply = client.stream("GET", "/x", {})
+        assert reply.counted
+        view = memoryview(bytearray(len(data) + 10))
+        at = 0
+        while came := reply.readinto(view[at : at + 300_000]):
+            at += came
+        assert bytes(view[:at]) == data
+        assert reply.readinto(view) == 0
+        client.ask("GET", "/x", {})
+        client.close()
+    assert [asked.connection for asked in server.asked] == [1, 1]
+
+
+def test_a_body_that_breaks_off_on_its_way_into_a_buffer_is_told() -> None:
+    with scripted(answer(200, b"x" * 100)[:-50] + HANG_UP) as server:
+        server.ended_after = 1
+        client = Client(server.url)
+        _, reply = client.stream("GET", "/x", {})
+        view = memoryview(bytearray(100))
+        came = reply.readinto(view[:50])
+        while came < 50:
+            came += reply.readinto(view[came:50])
+        with pytest.raises(DunlinError) as caught:
+            reply.readinto(view)
+        assert caught.value.kind is ErrorKind.NETWORK
+        client.close()
+
+
+def test_a_body_without_a_length_is_not_received_into_buffers() -> None:
+    with scripted(CHUNKED + b"3\r\nabc\r\n0\r\n\r\n") as server:
+        client = Client(server.url)
+        _, reply = client.stream("GET", "/x", {})
+        assert not reply.counted
+        assert b"".join(reply) == b"abc"
+        client.close()
+
+
 def test_the_answer_to_head_has_no_body_whatever_it_says() -> None:
     with scripted(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n", answer(200, b"next")) as server:
         client = Client(server.url)
