@@ -34,10 +34,32 @@ Rendered by `python -m bench --write-docs` from `bench/results/*.json`; every si
 * `dunlin` runs as `./dunlin sync -a SOURCE DESTINATION --state-db FILE`, checksums (blake3) on, a new state file
   for each first run.
 
+### Object stores
+
+* The servers are those of the tests, started by the bench on the same machine: Azurite (in memory) for Azure, `rclone
+  serve s3` (on tmpfs) for S3. They take more of the cores than any client, so wall times tell mostly of the server:
+  the CPU of the client is the steadier figure. Versions of servers and peers stand below each row.
+* `dunlin` runs as `./dunlin sync SOURCE DESTINATION --state-db FILE` (times kept, blake3 on, MD5 compared with what the
+  server states), with 32 objects at a time, spread over its processes. `rclone copy --no-traverse` runs with its
+  defaults and with `--transfers 32 --checkers 32`, and the better one counts; `s5cmd cp` and `azcopy copy` run with
+  their defaults. s5cmd and azcopy do not set the times of files; azcopy is given a SAS, since it takes no account key.
+* `azure10k`: sizes are log-normal below 1 MB with a mean of 20 KB. Each program downloads into an empty directory;
+  names, sizes and a sample of contents are compared. `s3small`, `s3big`: each program uploads into an empty bucket and
+  downloads what rclone uploaded. The bucket is compared likewise.
+* `list100k`, `again100k`, `list1m`: no server here lists that fast, so `bench/stub.py` speaks ListObjectsV2 and List
+  Blobs over objects that it makes up (16 bytes each, 100 to a directory; 1,000 and 5,000 keys to a page). It answers
+  from pages that it has kept, so the client is what is measured. `list100k` is one process that makes facts of every
+  key; `again100k` is a whole sync whose requests the server counts; `list1m` is a dry run against an empty directory
+  and a check of two containers, with the memory of all processes.
+* `faults`: the proxy of the tests stands between `dunlin` and `rclone serve s3`: 5 % of the requests are reset, 5 % are
+  answered 503 with `Retry-After: 1`, 1 % of the answers are cut, all come 10 ms late. Every byte is compared.
+
 ## How to repeat it
 
     make bench                             # all rows, at least five pairs each
     make bench ARGS="small again"          # some rows
+    make bench ARGS="azure10k s3small s3big --pairs 5"                     # about 20 minutes
+    make bench ARGS="list100k again100k list1m faults --pairs 3"           # about 15 minutes
     make bench ARGS="--quick"              # does it work at all? the figures mean nothing
     make bench ARGS="--write-docs"         # only render this page from the stored results
 """

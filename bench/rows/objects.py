@@ -49,7 +49,7 @@ def home(context: Context) -> Path:
 def blob_sizes(count: int) -> tuple[int, ...]:
     """Sizes below 1 MB, 20 KB on average: most are a few KB, few are large (log-normal)."""
     chance = random.Random(11)
-    return tuple(min(999_999, int(chance.lognormvariate(8.6, 1.5)) + 1) for _ in range(count))
+    return tuple(min(999_999, int(chance.lognormvariate(8.8, 1.5)) + 1) for _ in range(count))
 
 
 def azure10k(context: Context) -> Row:

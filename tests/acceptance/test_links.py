@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.program import dunlin
+from tests.acceptance.program import UNPRIVILEGED, dunlin
 from tests.acceptance.trees import OLD, SECOND, Pair, change_times, names, same, snapshot, touched, write
 from tests.fuse.slowfs import mounted
 
@@ -230,6 +230,51 @@ def test_a_destination_that_cannot_link(pair: Pair) -> None:
         done = pair.sync("-aH", "--json")
         assert json.loads(done.stdout)["stats"]["copied_files"] == 0
     assert grouped(pair.root / "backing") == []
+
+
+@pytest.mark.fuse
+@pytest.mark.root
+def test_a_destination_that_cannot_link_keeps_every_name_in_every_run(pair: Pair) -> None:
+    """What a run keeps aside stays where it is until something else stands there."""
+    spread(pair.source, groups=3, each=3)
+    os.symlink("elsewhere", pair.source / "d0/link")
+    os.link(pair.source / "d0/link", pair.source / "d1/link", follow_symlinks=False)
+    (pair.root / "backing").mkdir()
+    with mounted(pair.root / "backing", pair.target, refuse=["link"]):
+        for _ in range(3):
+            pair.sync("-aH", "--backup-dir", pair.root / "kept")
+            same(pair.source, pair.target, ["group"])
+
+
+def test_hard_links_leave_newer_files_alone(pair: Pair) -> None:
+    """`--update` protects each name, whatever its inode has become at the source."""
+    write(pair.source / "a", "old")
+    os.link(pair.source / "a", pair.source / "b")
+    os.link(pair.source / "a", pair.source / "c")
+    for name in "ab":
+        write(pair.target / name, f"newer {name}", OLD + SECOND)
+    for _ in range(2):
+        pair.sync("-aH", "--update")
+        assert {name: (pair.target / name).read_text() for name in "abc"} == {"a": "newer a", "b": "newer b", "c": "old"}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("compare", ["size+mtime", "checksum"])
+def test_a_first_name_that_failed_is_not_spread(pair: Pair, compare: str) -> None:
+    """The others of its inode are right, and stay so."""
+    write(pair.source / "d1/a", "right")
+    (pair.source / "d2").mkdir()
+    for name in "bc":
+        os.link(pair.source / "d1/a", pair.source / "d2" / name)
+    write(pair.target / "d1/a", "stale", OLD + (SECOND if compare == "size+mtime" else 0))
+    for name in "bc":
+        write(pair.target / "d2" / name, "right")
+    os.chown(pair.target / "d1", 4711, 4711)
+    os.chmod(pair.target / "d1", 0o555)
+    pair.sync("-rtH", "--compare", compare, expect=23, prefix=UNPRIVILEGED)
+    assert (pair.target / "d1/a").read_text() != "right"
+    assert [(pair.target / "d2" / name).read_text() for name in "bc"] == ["right", "right"]
+    assert grouped(pair.target) == [{"d2/b", "d2/c"}]
 
 
 def test_one_name_of_a_group_cannot_be_written(pair: Pair) -> None:

@@ -30,6 +30,7 @@ from dunlin.stores.base import (
     Store,
     Syncs,
     Walks,
+    WalksPages,
     power,
 )
 from dunlin.stores.local import LocalStore
@@ -352,8 +353,8 @@ def test_a_wrapper_forwards_what_its_store_has_and_no_more(
     inner = made[kind]()
     has = power(inner, wanted) is not None
     lacks: dict[str, set[type]] = {
-        "local": {DropsMarkers, Walks, Fetches, StatesDigests},
-        "memory": {DropsMarkers, Fetches, StatesDigests, Copies, CopiesBatch, KnowsBirths},
+        "local": {DropsMarkers, Walks, WalksPages, Fetches, StatesDigests},
+        "memory": {DropsMarkers, WalksPages, Fetches, StatesDigests, Copies, CopiesBatch, KnowsBirths},
         "objects": {MakesLinks, HasSpace, Syncs, KnowsBirths, CopiesBatch},
         "none": set(POWERS),
     }

@@ -38,14 +38,14 @@ class FileRecord:
                 raise translate(error, "open the report file", options.log.report_file) from error
 
     def put(self, directory: str, outcome: Outcome) -> None:
-        """Write what became of the files of one unit."""
+        """Write what became of the files of one unit; units are numbered as in `workers.telling`."""
+        self._operation += 1
         if self._names is not None:
             for row in outcome.copied:
                 path = join(directory, row[0])
                 self._names.event(Event(Level.DEBUG, "file.copied", path, {"path": path, "size": row[1]}))
         if self._log is None and self._report is None:
             return
-        self._operation += 1
         rows = list(self._rows(directory, outcome))
         if self._log is not None and rows:
             self._log.write(rows, self._operation)

@@ -51,7 +51,7 @@ P = TypeVar("P")
 
 POWERS: frozenset[type] = frozenset(
     {
-        *(Walks, Fetches, StatesDigests, MakesDirs, DropsMarkers, MakesLinks, SetsMeta, Moves),
+        *(Walks, WalksPages, Fetches, StatesDigests, MakesDirs, DropsMarkers, MakesLinks, SetsMeta, Moves),
         *(HasSpace, Syncs, KnowsBirths, Copies, CopiesBatch),
     }
 )

@@ -38,7 +38,7 @@ from dunlin.workers.frontier import Frontier, Queued
 from dunlin.workers.joined import put_joined
 from dunlin.workers.pool import Arrival, Pool
 from dunlin.workers.rows import as_row, put_rows
-from dunlin.workers.tasks import Finish, Join, Move, Place, Record, Scan
+from dunlin.workers.tasks import Finish, Join, Move, Place, Scan
 from dunlin.workers.telling import Telling
 from dunlin.workers.trouble import fault, given_up
 from dunlin.workers.units import run_unit
@@ -354,8 +354,6 @@ class Coordinator:
                 self._moved(flight, outcome, follow)
             elif isinstance(task, Finish):
                 self._finished(flight, outcome)
-            elif isinstance(task, Record):
-                self.frontier.held.discard(flight.directory)
             elif isinstance(task, Place) and outcome.waiting:
                 self.state.finish_directory(self.run, flight.directory, DirectoryStatus.SCANNED)
         self.telling.outcome(directory, outcome)
@@ -512,11 +510,11 @@ class Coordinator:
         status = DirectoryStatus.FAILED if failed else DirectoryStatus.DONE
         if isinstance(flight.task, Scan) and flight.task.bookmark is not None:
             outcome.unfinished = self.backlog.on_disk = True  # what waited before it was cut short is on record
-        if outcome.waiting or outcome.unfinished:
+        if self.rules.mode == "sync" and (outcome.waiting or outcome.unfinished):
             status = DirectoryStatus.SCANNED
         digest = outcome.digest
-        if self.rules.mode == "sync":
-            self.state.finish_directory(self.run, flight.directory, status, None, digest)
+        # Whatever the mode: one that stayed queued would be read back when the window has run empty, again and again.
+        self.state.finish_directory(self.run, flight.directory, status, None, digest)
 
     def _settle(self, known: Open, follow: list[Callable[[], None]]) -> None:
         closed = self.backlog.settle(known)

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from dunlin.model import Stats, join
+from dunlin.state.codec import FileStatus
 from dunlin.transfer import keep
 from dunlin.transfer.outcome import Outcome
 from dunlin.workers.coordinator import Coordinator
@@ -35,11 +36,19 @@ def join_links(crew: Coordinator) -> None:
     for group in crew.state.link_groups(crew.pair):
         if crew.stopping:
             return
-        crew.submit(Join(group.first, tuple(group.others)), 0)
+        crew.submit(Join(group.first, tuple(group.others), _has_failed(crew, group.first)), 0)
         for path in (group.first, *group.others):
             crew.touched.add(path.rpartition("/")[0])
         _keep_pace(crew)
     crew.drain()
+
+
+def _has_failed(crew: Coordinator, path: str) -> bool:
+    """Whether the file at `path` is on record as one that did not reach the destination."""
+    directory, _, name = path.rpartition("/")
+    known = crew.state.digests(crew.pair, [directory]).get(directory)
+    row = crew.state.known_names(known.id, [name]).get(name) if known is not None else None
+    return row is not None and row.status in (FileStatus.FAILED, FileStatus.PENDING)
 
 
 def delete_refusal(stats: Stats, root_empty: bool, root_changed: bool, known_files: int) -> str:

@@ -176,7 +176,7 @@ class _Scan:
                 self._check_stop(outcome)
                 if not difference.last:
                     mark = self.marks.best(difference.upto)
-                    outcome.bookmark = tuple(mark) if mark is not None else None  # `marshal` takes no named tuples
+                    outcome.bookmark = (mark.token, mark.last) if mark else None  # `marshal` takes no named tuples
                     outcome = self._flush(outcome)
         except DunlinError as error:
             self._broken(error, outcome)

@@ -71,10 +71,14 @@ class Delete(NamedTuple):
 
 
 class Join(NamedTuple):
-    """Make the names of one inode names of one inode again: `first` exists at the destination."""
+    """Make the names of one inode names of one inode again.
+
+    `failed`: the content of `first` did not reach the destination, whatever stands there.
+    """
 
     first: str
     others: tuple[str, ...]
+    failed: bool = False
 
 
 class Place(NamedTuple):
@@ -84,13 +88,8 @@ class Place(NamedTuple):
     names: tuple[str, ...]
 
 
-class Record(NamedTuple):
-    """List a huge directory at the source once more and put its files on record."""
+Task = Scan | Move | Finish | Delete | Join | Place
 
-    directory: str
-
-
-Task = Scan | Move | Finish | Delete | Join | Place | Record
 
 def again(task: Task, token: str) -> Task:
     """The unit to be done after the mover with that token died over it: it looks at the destination, and sweeps."""
@@ -102,7 +101,7 @@ def again(task: Task, token: str) -> Task:
     return task
 
 
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Scan, Move, Finish, Delete, Join, Place, Record)}
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Scan, Move, Finish, Delete, Join, Place)}
 
 
 def pack(task: Task) -> tuple[Any, ...]:

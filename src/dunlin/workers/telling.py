@@ -28,21 +28,24 @@ class Telling:
         self._audit = audit
         self._state = state
         self._run = run
+        self._operation = 0
         self._refused: set[str] = set()
         self._tasks: dict[tuple[int, int], tuple[Task, int]] = {}
 
     def outcome(self, directory: str, outcome: Outcome) -> None:
-        """Tell what became of the files of one unit."""
+        """Tell what became of the files of one unit; `operation` ties its lines together, in the audit log as well."""
+        self._operation += 1
         self._audit(directory, outcome)
         for level, name, message, fields in outcome.news:
             if name == "metadata.refused":
                 if fields["what"] in self._refused:
                     continue  # another mover told it
                 self._refused.add(fields["what"])
-            self.event(Level(level), name, message, **fields)
+            self.event(Level(level), name, message, **fields, operation=self._operation)
         for name, kind, message, attempts in outcome.failed:
             path = join(directory, name) if name else directory
-            self.event(Level.ERROR, "file.failed", message, path=path, kind=kind, attempt=attempts)
+            told = {"path": path, "kind": kind, "attempt": attempts, "operation": self._operation}
+            self.event(Level.ERROR, "file.failed", message, **told)
 
     def event(self, level: Level, name: str, message: str, **fields: object) -> None:
         """Tell one thing."""

@@ -9,7 +9,6 @@ from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import (
     BARE_DIRECTORY,
     DEV,
-    FILE_BITS,
     IDENT,
     MODE,
     TYPE_BITS,
@@ -24,11 +23,11 @@ from dunlin.model import (
     is_file,
     join,
 )
-from dunlin.plan import decide, decide_content, same_meta
+from dunlin.plan import decide, decide_content, same_content, same_meta
 from dunlin.report import Level
 from dunlin.stores.base import MakesLinks, power, remove_directory
 from dunlin.transfer import keep
-from dunlin.transfer.content import as_copied, births, still_there
+from dunlin.transfer.content import as_copied, still_there
 from dunlin.transfer.directory import carry_out
 from dunlin.transfer.outcome import Outcome
 from dunlin.workers.context import Context
@@ -36,7 +35,7 @@ from dunlin.workers.effort import effort
 from dunlin.workers.leftover import sweep
 from dunlin.workers.scan import Emit, finish, scan
 from dunlin.workers.tally import compare_links
-from dunlin.workers.tasks import Delete, Finish, Join, Move, Place, Record, Scan, Task
+from dunlin.workers.tasks import Delete, Finish, Join, Move, Place, Scan, Task
 
 
 def run_unit(context: Context, task: Task, emit: Emit) -> Outcome:
@@ -256,47 +255,73 @@ def _join(context: Context, task: Join, outcome: Outcome, emit: Emit) -> None:
     if context.rules.mode == "check":
         compare_links(context, task, outcome)
         return
-    site = context.site
-    links = power(site.target, MakesLinks)
-    first: Row | None = None
-    for path in (task.first, *task.others):
+    leader: Leader | None = None
+    try:
+        leader = None if task.failed else _leader(context, task.first)
+    except DunlinError as error:
+        outcome.fail(task.first, error)
+    for path in task.others:
         if outcome.fatal is not None:
             return
-        directory, _, name = path.rpartition("/")
-        there: Row = (name, None, None)
         try:
-            there = _with_target(context, directory, there)
-            if first is None:
-                # Usually that is the first name. Where it failed or vanished, the content is had from the next.
-                if there[2] is None and path != task.first:
-                    _copy_of_its_own(context, directory, there, outcome)
-                    there = _with_target(context, directory, there)
-                first = (path, None, there[2]) if there[2] is not None else None
-                continue
-            assert first[2] is not None
-            what = _still_one(context, first[0], path)
-            if what is None:
-                # The source has changed since they were found: inode numbers are used again.
-                _copy_of_its_own(context, directory, there, outcome)
-                continue
-            if there[2] is not None and there[2][7:9] == first[2][7:9]:
-                outcome.counts["equal_files"] += 1
-                outcome.joined.append((first[0], False, as_copied(path, what)))
-                continue
-            if links is None:
-                raise DunlinError("link", path, ErrorKind.UNSUPPORTED)
-            if there[2] is not None and site.backup is not None:
-                keep.keep(site, path)
-            links.make_hard_link(first[0], path)
-            outcome.counts["hard_links"] += 1
-            outcome.joined.append((first[0], True, as_copied(path, what)))
-            outcome.tell(Level.INFO, "file.linked", path, path=path)
+            leader = _join_name(context, path, leader, outcome)
         except DunlinError as error:
-            if error.kind not in (ErrorKind.UNSUPPORTED, ErrorKind.DENIED, ErrorKind.IO):
-                outcome.fail(path, error)
-                continue
-            # The destination cannot link (or not so often): the name gets a copy of its own.
-            _copy_of_its_own(context, directory, there, outcome)
+            outcome.fail(path, error)
+
+
+Leader = tuple[str, Facts]
+"""The name that the others of its inode are linked to, and its facts at the destination."""
+
+
+def _leader(context: Context, path: str) -> Leader | None:
+    """`path`, if the destination has there what the source has: a stale copy must not become that of every name."""
+    try:
+        what, there = context.site.source.stat(path).facts, context.site.target.stat(path).facts
+    except DunlinError as error:
+        if error.kind is not ErrorKind.NOT_FOUND:
+            raise
+        return None
+    alike = not (what[MODE] ^ there[MODE]) & TYPE_BITS
+    return (path, there) if alike and (not is_file(what) or same_content(context.rules.policy, what, there)) else None
+
+
+def _join_name(context: Context, path: str, leader: Leader | None, outcome: Outcome) -> Leader | None:
+    """Make `path` a name of the leader's inode, or in sync by itself; the leader of the names that follow."""
+    site = context.site
+    if leader is None:
+        return _leader(context, path) if _copy_of_its_own(context, path, outcome) else None
+    what = _still_one(context, leader[0], path)
+    if what is None:
+        # The source has changed since they were found: inode numbers are used again.
+        _copy_of_its_own(context, path, outcome)
+        return leader
+    directory, _, name = path.rpartition("/")
+    there = _with_target(context, directory, (name, None, None))[2]
+    if there is not None and there[7:9] == leader[1][7:9]:
+        outcome.counts["equal_files"] += 1
+        outcome.joined.append((leader[0], False, as_copied(path, what)))
+        return leader
+    if is_file(what) and decide_content(context.rules.policy, what, there)[0] is Action.SKIP:
+        _copy_of_its_own(context, path, outcome)
+        return leader
+    try:
+        links = power(site.target, MakesLinks)
+        if links is None:
+            raise DunlinError("link", path, ErrorKind.UNSUPPORTED)
+        # What is no file was made, and what stood there kept, with all the others that are no files.
+        if there is not None and site.backup is not None and (is_file(what) or (what[MODE] ^ there[MODE]) & TYPE_BITS):
+            keep.keep_copy(site, path)
+        links.make_hard_link(leader[0], path)
+    except DunlinError as error:
+        if error.kind not in (ErrorKind.UNSUPPORTED, ErrorKind.DENIED, ErrorKind.IO):
+            raise
+        # The destination cannot link (or not so often): the name gets a copy of its own.
+        _copy_of_its_own(context, path, outcome)
+        return leader
+    outcome.counts["hard_links"] += 1
+    outcome.joined.append((leader[0], True, as_copied(path, what)))
+    outcome.tell(Level.INFO, "file.linked", path, path=path)
+    return leader
 
 
 def _still_one(context: Context, first: str, path: str) -> Facts | None:
@@ -310,40 +335,31 @@ def _still_one(context: Context, first: str, path: str) -> Facts | None:
     return other if one[DEV] == other[DEV] and one[IDENT] == other[IDENT] else None
 
 
-def _copy_of_its_own(context: Context, directory: str, row: Row, outcome: Outcome) -> None:
-    """Bring a file in sync that has no other name at the destination. Links and special files were made before."""
-    name, _, there = row
+def _copy_of_its_own(context: Context, path: str, outcome: Outcome) -> bool:
+    """Bring a name in sync that has no other at the destination; whether it is. Looks at both sides anew."""
+    directory, _, name = path.rpartition("/")
     try:
-        what = context.site.source.stat(join(directory, name)).facts
+        what = context.site.source.stat(path).facts
     except DunlinError as error:
         if error.kind is not ErrorKind.NOT_FOUND:
             raise
-        outcome.vanish(join(directory, name))
-        return
-    if not is_file(what):
-        return
+        outcome.vanish(path)
+        return False
+    there = _with_target(context, directory, (name, None, None))[2]
+    if not is_file(what) and there is not None:
+        return True  # links and special files were made before
     policy = context.rules.policy
-    action, _ = decide_content(policy, what, there)
+    # It is one of several names, of which only this one is looked at.
+    operations = decide(Difference([(name, what, there)]), policy._replace(hard_links=False))
+    action = operations[0].action if operations else Action.SKIP
     if there is not None and action is Action.META and not policy.attributes and same_meta(policy, what, there):
         outcome.counts["equal_files"] += 1
-        return
+        outcome.seen.append(as_copied(path, what))
+        return True
     part = Outcome()
-    carry_out(context.site, directory, [Operation(action, [(name, what, there)])], part)
+    carry_out(context.site, directory, operations, part)
     outcome.take_in(part, directory)
-
-
-def _record(context: Context, task: Record, outcome: Outcome, emit: Emit) -> None:
-    takes = context.rules.selection.matcher(task.directory)
-    for batch in context.site.source.list(task.directory):
-        part = Outcome(unfinished=True)
-        files = [
-            (name, what)
-            for name, what in batch
-            if what[MODE] & TYPE_BITS == FILE_BITS and takes(name, False) and context.rules.selection.takes(what)
-        ]
-        born = births(context.site, task.directory, [name for name, _ in files])
-        part.seen = [as_copied(*named, None, birth) for named, birth in zip(files, born, strict=True)]
-        emit(part)
+    return action is not Action.SKIP and not (part.failed or part.vanished or part.waiting or part.blocked)
 
 
 _DO: dict[type[Task], Callable[..., None]] = {
@@ -352,5 +368,4 @@ _DO: dict[type[Task], Callable[..., None]] = {
     Delete: _delete,
     Join: _join,
     Place: _place,
-    Record: _record,
 }

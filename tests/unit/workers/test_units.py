@@ -14,7 +14,7 @@ from dunlin.plan import Policy
 from dunlin.stores.base import Meta
 from dunlin.stores.memory import MemoryStore
 from dunlin.workers import tasks
-from dunlin.workers.tasks import Delete, Finish, Join, Move, Place, Record, Scan
+from dunlin.workers.tasks import Delete, Finish, Join, Move, Place, Scan
 from tests.unit.transfer.trees import AT, put, tree
 from tests.unit.transfer.trees import read as content
 from tests.unit.workers.conftest import World
@@ -34,9 +34,8 @@ def turn(name: str, action: Action = Action.COPY, exists: bool = False, size: in
         Move("d", (turn("a"), turn("b", Action.VERIFY, True)), True, ("ab",)),
         Finish("d"),
         Delete("d", (("a", False),), True),
-        Join("a", ("b", "c")),
+        Join("a", ("b", "c"), True),
         Place("d", ("a", "b")),
-        Record("d"),
     ],
 )
 def test_tasks_survive_the_pipe(task: tasks.Task) -> None:
@@ -377,17 +376,68 @@ class TestJoin:
         assert world.target.stat("b").facts[8] == world.target.stat("c").facts[8]
         assert content(world.target, "b") == b"content"
 
+    def test_what_the_policy_leaves_alone_is_no_other_name(self, world: World) -> None:
+        """With --update a newer file keeps its content, and the first that is newer is nobody's."""
+        self.linked(world)
+        for name in "ab":
+            put(world.target, name, b"newer " + name.encode(), mtime=AT + 1_000_000_000)
+        outcome = world.do(Join("a", ("b", "c")), policy=Policy(hard_links=True, update=True))
+        assert tree(world.target) == {"a": b"newer a", "b": b"newer b", "c": b"content"}
+        assert outcome.counts["skipped_files"] == 1
+
+    def test_a_stale_first_name_stays_alone(self, world: World) -> None:
+        self.linked(world)
+        put(world.target, "a", b"stale", mtime=AT - 1_000_000_000)
+        put(world.target, "b")
+        outcome = world.do(Join("a", ("b", "c")))
+        assert tree(world.target) == {"a": b"stale", "b": b"content", "c": b"content"}
+        assert world.target.stat("b").facts[8] == world.target.stat("c").facts[8]
+        assert [row[0] for row in outcome.seen] == ["b"]
+
+    def test_a_first_name_that_failed_stays_alone(self, world: World) -> None:
+        """Of the same size as the source, which is all that is compared."""
+        self.linked(world)
+        put(world.target, "a", b"STALE..")
+        world.do(Join("a", ("b", "c"), failed=True), policy=Policy(hard_links=True, compare="size"))
+        assert tree(world.target) == {"a": b"STALE..", "b": b"content", "c": b"content"}
+        assert world.target.stat("b").facts[8] == world.target.stat("c").facts[8]
+
+    def test_what_is_kept_of_a_name_that_cannot_be_linked_stays(self, world: World) -> None:
+        """Files that are in sync already, and a link: made when its directory was scanned."""
+        self.linked(world)
+        put(world.target, "b")
+        world.source.make_link("l", "a", Meta())
+        world.source.make_hard_link("l", "m")
+        for name in "lm":
+            world.target.make_link(name, "a", Meta())
+        context = world.context(backup=MemoryStore("kept"))
+
+        def refuse(existing: str, path: str) -> None:
+            raise DunlinError("link", path, ErrorKind.UNSUPPORTED, "Invalid cross-device link")
+
+        world.target.make_hard_link = refuse  # type: ignore[method-assign]
+        for _ in range(3):
+            outcomes = [world.do(Join("a", ("b", "c")), context), world.do(Join("l", ("m",)), context)]
+            expected = dict.fromkeys("abc", b"content") | dict.fromkeys("lm", "-> a")
+            assert tree(world.target) == expected
+            assert [outcome.failed for outcome in outcomes] == [[], []]
+
+    def test_one_that_fails_does_not_stop_the_others(self, world: World) -> None:
+        """The destination cannot link, and the copy instead cannot be made either."""
+        self.linked(world)
+        context = world.context()
+
+        def refuse(existing: str, path: str) -> None:
+            world.source.faults["stat", path] = DunlinError("look at", path, ErrorKind.IO)
+            raise DunlinError("link", path, ErrorKind.IO, "Too many links")
+
+        world.target.make_hard_link = refuse  # type: ignore[method-assign]
+        outcome = world.do(Join("a", ("b", "c")), context)
+        assert [name for name, *_ in outcome.failed] == ["b", "c"]
+
 
 def test_a_fault_in_a_unit_is_put_on_record(world: World) -> None:
-    world.source.faults["list", "d"] = DENIED
-    outcome = world.do(Record("d"))
+    world.source.faults["stat", "d"] = DENIED
+    outcome = world.do(Finish("d"))
     assert [(name, kind) for name, kind, *_ in outcome.failed] == [("", "denied")]  # the directory itself
     assert outcome.seconds > 0
-
-
-def test_record_gives_the_rows_of_a_directory(world: World) -> None:
-    put(world.source, "a")
-    put(world.source, "b.o")
-    world.source.make_directory("d")
-    world.do(Record(""), selection=Selection(rules=read.parse_rules([("exclude", "*.o")])))
-    assert [row[0] for part in world.parts for row in part.seen] == ["a"]

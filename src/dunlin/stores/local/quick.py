@@ -81,7 +81,7 @@ def _statx() -> Callable[..., int] | None:
     statx = getattr(ctypes.CDLL(None), "statx", None)
     if statx is not None:
         statx.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
-    return statx  # type: ignore[no-any-return]
+    return statx
 
 
 def births(directory: int, names: Iterable[str]) -> list[int | None]:

@@ -92,10 +92,7 @@ def pages(
     elif page.token:
         with ThreadPoolExecutor(parallel, "dunlin-list") as pool:
             shards = _Shards(service, prefix, delimiter, most, parallel, span, pool, refused)
-            try:
-                yield from shards.pages(page, token)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            yield from shards.pages(page, token)
 
 
 def _chain(service: Service, prefix: str, delimiter: str, most: int, token: str) -> Iterator[Page]:
