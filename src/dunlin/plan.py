@@ -247,5 +247,5 @@ def decide_content(policy: Policy, source: Facts, target: Facts | None) -> tuple
 def _newer(policy: Policy, source: Facts, target: Facts) -> bool:
     """Whether the destination is newer; where an mtime is unknown, by the time at which the object was written."""
     here = source[MTIME] if source[MTIME] not in (None, CHANGED) else source[CTIME]
-    there = target[MTIME] if target[MTIME] is not None else target[CTIME]
+    there = target[MTIME] if target[MTIME] not in (None, CHANGED) else target[CTIME]
     return bool(here is not None and there is not None and there > here + policy.window)

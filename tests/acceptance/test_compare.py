@@ -233,6 +233,17 @@ def test_trust_state_needs_a_complete_record(tmp_path: Path) -> None:
     assert snapshot(source) == snapshot(destination)
 
 
+@pytest.mark.parametrize("option", ["--update", "--skip-existing"])
+def test_trust_state_does_not_call_in_sync_what_was_left_alone(tmp_path: Path, option: str) -> None:
+    source = make(tmp_path / "source", {"a/f": b"1", "a/g": b"2"})
+    destination = make(tmp_path / "destination", {"a/f": b"newer"}, mtime=1_700_000_000)
+    for _ in range(3):
+        stats = sync(source, destination, "-a", option, "--trust-state")["stats"]
+        assert stats["skipped_files"] >= 1
+        assert (destination / "a/f").read_bytes() == b"newer"
+    assert stats["equal_files"] + stats["skipped_files"] == 2
+
+
 def test_trust_state_of_another_option_looks_again(tmp_path: Path) -> None:
     """What was in sync without its permissions is not in sync with them."""
     source = make(tmp_path / "source", {"a/f": b"1"})

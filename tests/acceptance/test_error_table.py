@@ -77,7 +77,7 @@ def test_a_refused_login_is_one_line_within_seconds(pair: Pair, bucket: Cloud) -
     began = time.monotonic()
     done = dunlin("sync", *places, cwd=pair.cwd, env=env, expect=1)
     assert time.monotonic() - began < 10
-    assert "403" in first_line(done.stderr) or "Authenti" in first_line(done.stderr)
+    assert "failed to authenticate" in first_line(done.stderr)
     assert wrong not in done.stdout + done.stderr
     assert not pair.target.exists() or not os.listdir(pair.target)
 
@@ -118,12 +118,12 @@ def test_a_destination_that_may_not_be_written_stops_the_run(pair: Pair, bucket:
     bucket.put({"a": b"1", "d/b": b"22"})
     places, env = words(bucket, pair.target)
     pair.target.mkdir(exist_ok=True)
-    pair.target.chmod(0o555)
+    os.chown(pair.target, 1234, 1234)  # to a directory of its own a user lends the bit
     done = dunlin("sync", *places, cwd=pair.cwd, env=env, prefix=UNPRIVILEGED, expect=2)
     assert "ermission denied" in first_line(done.stderr)
-    pair.target.chmod(0o755)
+    os.chown(pair.target, 0, 0)
     (pair.target / "d").mkdir()
-    (pair.target / "d").chmod(0o555)
+    os.chown(pair.target / "d", 1234, 1234)
     dunlin("sync", *places, cwd=pair.cwd, env=env, prefix=UNPRIVILEGED, expect=23)
     assert tree(pair.target) == {"a": b"1"}
     [(path, kind)] = ask(pair, "SELECT blob_name, error_type FROM error_log WHERE resolved = 0 AND blob_name <> ''")

@@ -255,7 +255,7 @@ def test_hard_links_leave_newer_files_alone(pair: Pair) -> None:
         write(pair.target / name, f"newer {name}", OLD + SECOND)
     for _ in range(2):
         pair.sync("-aH", "--update")
-        assert {name: (pair.target / name).read_text() for name in "abc"} == {"a": "newer a", "b": "newer b", "c": "old"}
+        assert [(pair.target / name).read_text() for name in "abc"] == ["newer a", "newer b", "old"]
 
 
 @pytest.mark.root

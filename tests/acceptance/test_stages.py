@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.program import UNPRIVILEGED, dunlin
 from tests.acceptance.trees import Pair, same, temporaries
-from tests.acceptance.trouble import age, begin, check_state, complete, ended, in_memory, kill, movers, told, until
+from tests.acceptance.trouble import age, ask, begin, check_state, complete, ended, in_memory, kill, movers, told, until
 from tests.fuse.slowfs import mounted
 
 FILES = 24
@@ -52,6 +52,20 @@ def test_directories_that_not_even_their_owner_may_write_to(pair: Pair) -> None:
     dunlin("sync", "-a", pair.source, pair.target, cwd=pair.cwd, prefix=UNPRIVILEGED)
     same(pair.source, pair.target)
     assert not temporaries(pair.target)
+
+
+def test_more_files_come_into_a_directory_that_not_even_their_owner_may_write_to(pair: Pair) -> None:
+    """Two movers share it, and none takes away the write bit that the other has lent it."""
+    place = pair.source / "d"
+    place.mkdir()
+    for count in (1, 5_000):
+        place.chmod(0o755)
+        for n in range(count):
+            (place / f"f{n}").write_text("x")
+        age(pair.source)
+        place.chmod(0o555)
+        dunlin("sync", "-a", "--movers=2", pair.source, pair.target, cwd=pair.cwd, prefix=UNPRIVILEGED, expect=0)
+    same(pair.source, pair.target)
 
 
 def test_more_directories_come_into_a_tree_that_is_in_sync(pair: Pair) -> None:
@@ -114,6 +128,26 @@ def test_the_stage_of_a_killed_run_goes_with_the_next(slow: tuple[Pair, Path]) -
     same(pair.source, backing)
     assert not temporaries(backing)
     check_state(pair)
+
+
+@pytest.mark.fuse
+def test_the_stage_of_a_killed_run_goes_with_the_next_also_without_its_lock_file(slow: tuple[Pair, Path]) -> None:
+    """The machine was started anew: the state alone tells who is dead."""
+    pair, backing = slow
+    process = begin(pair, "-a", "--scan-first")
+    state = pair.cwd / ".sync-state.db"
+    until(lambda: state.exists() and ask(pair, "SELECT count(*) FROM file")[0][0], process)
+    kill(process.pid)
+    process.communicate()
+    (token,) = ask(pair, "SELECT options ->> 'token' FROM run")[0]
+    stage = backing / f".dunlin-{token}01-1.tmp"
+    stage.mkdir()
+    (stage / "f1").write_text("half")
+    for path in (pair.root / f".home-{pair.cwd.name}").rglob("*.lock"):
+        path.unlink()
+    assert "continuing" in told(pair, "-a", "--scan-first")["stderr"]
+    same(pair.source, backing)
+    assert not temporaries(backing)
 
 
 @pytest.mark.fuse

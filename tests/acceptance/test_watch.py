@@ -18,7 +18,7 @@ from dunlin.stores.login import Login
 from tests.acceptance.clouds import Cloud, cloud, words
 from tests.acceptance.program import dunlin, start
 from tests.acceptance.trees import Pair
-from tests.acceptance.trouble import ask, ended, until
+from tests.acceptance.trouble import ask, until
 from tests.servers.process import running
 from tests.servers.rclone import program
 
@@ -161,6 +161,7 @@ def test_a_store_may_be_away_for_a_while(pair: Pair, request: pytest.FixtureRequ
         bucket.put({"new": b"22"})
         proxy.away = False
         until((pair.target / "new").exists, process, 60)
+        until(lambda: ask(pair, "SELECT total_blobs_tracked FROM sync_checkpoint") == [(2,)], process)
         process.send_signal(signal.SIGTERM)
         stopped(process, pair, 10)
     [(checked, total)] = ask(pair, "SELECT last_check_time, total_blobs_tracked FROM sync_checkpoint")

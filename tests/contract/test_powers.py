@@ -25,6 +25,7 @@ from dunlin.stores.base import (
     Meta,
     Moves,
     Order,
+    RemovesDirs,
     SetsMeta,
     StatesDigests,
     Store,
@@ -72,6 +73,25 @@ def test_make_directory(store: Store) -> None:
         with pytest.raises(DunlinError) as error:
             dirs.make_directory(path)
         assert error.value.kind is kind
+
+
+def test_only_an_empty_directory_is_removed(store: Store) -> None:
+    removes, dirs, links = having(store, RemovesDirs), having(store, MakesDirs), having(store, MakesLinks)
+    for name in ("empty", "full"):
+        dirs.make_directory(name)
+    put(store, "full/f")
+    put(store, "file")
+    links.make_link("link", "empty", Meta())
+    for path, kind in [("full", ErrorKind.EXISTS), ("file", ErrorKind.CHANGED), ("link", ErrorKind.CHANGED)]:
+        refused(kind, lambda path=path: removes.remove_directory(path))
+    assert removes.remove_directory("empty") is True
+    assert removes.remove_directory("empty") is False
+    assert removes.remove_directory("absent/empty") is False
+    assert names(store) == ["file", "full", "link"]
+    put(store, "full/g")
+    dirs.make_directory("empty")
+    put(store, "empty/f")  # another directory than before
+    assert get(store, "empty/f") != b""
 
 
 def test_what_shows_an_empty_directory_is_dropped(store: Store) -> None:
@@ -324,7 +344,7 @@ WRAPPERS: dict[str, tuple[Any, set[type]]] = {
     "Counted": (lambda store: Counted(store, RecordingReport()), set()),
     "Paced": (lambda store: Paced(store, FreeBucket()), {Copies, CopiesBatch}),
     "Retrying": (lambda store: Retrying(store, once), set()),
-    "ReadOnly": (ReadOnly, {MakesDirs, DropsMarkers, Moves, Syncs, CopiesBatch}),
+    "ReadOnly": (ReadOnly, {MakesDirs, RemovesDirs, DropsMarkers, Moves, Syncs, CopiesBatch}),
 }
 
 
@@ -355,7 +375,7 @@ def test_a_wrapper_forwards_what_its_store_has_and_no_more(
     lacks: dict[str, set[type]] = {
         "local": {DropsMarkers, Walks, WalksPages, Fetches, StatesDigests},
         "memory": {DropsMarkers, WalksPages, Fetches, StatesDigests, Copies, CopiesBatch, KnowsBirths},
-        "objects": {MakesLinks, HasSpace, Syncs, KnowsBirths, CopiesBatch},
+        "objects": {RemovesDirs, MakesLinks, HasSpace, Syncs, KnowsBirths, CopiesBatch},
         "none": set(POWERS),
     }
     assert has is (wanted not in lacks[kind])

@@ -10,7 +10,8 @@ which mtime the version had when it was synced. So before two listings are merge
   the object is fetched and then on record); a check leaves it unknown;
 * an object of the *destination* whose etag is the recorded one has the recorded mtime. With another etag, or none
   on record, its mtime is unknown (None) unless its metadata told it: then it counts as in sync if it was written
-  after the source's last change (`plan.same_time`).
+  after the source's last change (`plan.same_time`). A file whose transfer failed, or still waits, is not in sync
+  whatever stands there: its mtime is `CHANGED`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Recorded(Protocol):
     def mtime(self) -> int | None: ...
     @property
     def etag(self) -> str | int | None: ...
+    @property
+    def unfinished(self) -> bool: ...
 
 
 def source_times(batch: list[Named], known: Mapping[str, Recorded], guess: bool = True) -> list[Named]:
@@ -51,6 +54,8 @@ def _source(named: Named, row: Recorded | None, guess: bool) -> Named:
 
 def _target(named: Named, row: Recorded | None) -> Named:
     facts = named[1]
+    if row is not None and row.unfinished:
+        return _with(named, CHANGED)
     if facts[MTIME] is not None and facts[MTIME] != facts[CTIME]:
         return named
     return _with(named, row.mtime if row is not None and row.etag == facts[IDENT] else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from dataclasses import replace
@@ -39,7 +38,7 @@ from dunlin.state.store import State
 from dunlin.stores.base import HasSpace, power
 from dunlin.stores.open import shown_place
 from dunlin.transfer.outcome import Outcome
-from dunlin.workers import endgame
+from dunlin.workers import endgame, leftover
 from dunlin.workers.checkpoint import Checkpointer
 from dunlin.workers.context import Rules
 from dunlin.workers.coordinator import Coordinator
@@ -64,8 +63,6 @@ def run(options: SyncOptions, stop: Stop, report: Report) -> Result:
     Raises `DunlinError` for what makes the run impossible from the start; once it has begun, what ends
     it stands in the result. `stop` may be requested at any time, also from a signal handler.
     """
-    # Rows are made by the hundred thousand and hold no cycles: the collector would only walk them.
-    gc.set_threshold(100_000, 20, 20)
     token = os.urandom(4).hex()
     pair = open_pair(options, token, report)
     lock = RunLock(pair.target, options.runtime) if options.mode == "sync" else None
@@ -168,6 +165,8 @@ class _Run:
         finally:
             self.checkpointer.close()
             self.crew.pool.close()
+            if self.crew.context.known is not None:
+                self.crew.context.known.close()
             site = self.crew.context.site
             for store in (site.source, site.target, site.backup):
                 if store is not None:
@@ -181,6 +180,9 @@ class _Run:
         crew.touched.add("")
         self._look_for_listed()
         if continues:
+            # Stages lie in the root, which this run may not list.
+            for error in leftover.sweep(self.pair.target_store, "", lambda run, _: run in self.dead):
+                self.report.event(Event(Level.WARN, "temporary.kept", str(error), {}))
             crew.begin(None)
         else:
             self.state.clear_bookmarks(self.row.id)

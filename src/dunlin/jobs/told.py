@@ -122,10 +122,14 @@ def progress(
     plus = "+" if more else ""
     parts = [f"{done_files:,}/{files:,}{plus} files ({_percent(done_files, files)})"]
     parts.append(f"{format_size(done_bytes)}/{format_size(size)}{plus} ({_percent(done_bytes, size)})")
-    parts.append(f"elapsed={format_duration(round(seconds))}")
+    parts.append(f"elapsed={_whole(seconds)}")
     if left is not None:
-        parts.append(f"eta={format_duration(round(left))}")
+        parts.append(f"eta={_whole(left)}")
     return f"Progress: {', '.join(parts)}"
+
+
+def _whole(seconds: float) -> str:
+    return f"{seconds:.0f}s" if seconds < 59.5 else format_duration(round(seconds))
 
 
 def _percent(part: float, whole: float) -> str:

@@ -17,6 +17,7 @@ orders to the runs that were the last ones (`Orders`).
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
 import time
@@ -103,6 +104,8 @@ def watch(
                 return _stopped(last[at], stop)
             if last[at].status == "failed" and last[at].exit_code == 2:
                 return last[at]
+        # A run leaves cycles of references, and has told the collector to come seldom.
+        gc.collect()
         ended = clock()
         if how.cycles and cycle >= how.cycles:
             return worst(last)

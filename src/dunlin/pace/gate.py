@@ -89,6 +89,14 @@ class Gate:
                 self._limit = max(1, self._limit // 2)
                 self._changed = now
 
+    def sleep(self, seconds: float) -> None:
+        """Wait before a request is made again. Raises INTERRUPTED soon after a stop."""
+        until = self._clock() + seconds
+        while (left := until - self._clock()) > 0:
+            if self._stopped():
+                raise DunlinError("wait", "", ErrorKind.INTERRUPTED, "the run was stopped")
+            time.sleep(min(left, _LOOK))
+
     def _rise(self) -> None:
         if self._limit < self._most:
             now = self._clock()

@@ -64,6 +64,11 @@ class KnownFile(NamedTuple):
     hash: bytes | None
     status: FileStatus
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether its last transfer failed, or has not been made."""
+        return self.status in (FileStatus.FAILED, FileStatus.PENDING)
+
 
 class Pending(NamedTuple):
     """A file that waits for its transfer. `after` is the cursor for the next page."""

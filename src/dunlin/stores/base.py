@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
+from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import Entry, Facts, Row
 from dunlin.report import Report
 from dunlin.stores.buffers import Buffers
@@ -229,6 +230,15 @@ class MakesDirs(Protocol):
 
 
 @runtime_checkable
+class RemovesDirs(Protocol):
+    def remove_directory(self, path: str) -> bool:
+        """Where directories exist by themselves: remove an empty one; True if it was there.
+
+        Raises EXISTS when it is not empty, CHANGED when something else stands there: that stays.
+        """
+
+
+@runtime_checkable
 class DropsMarkers(Protocol):
     def drop_marker(self, directory: str) -> bool:
         """Where directories exist as parts of names only: remove what shows an empty one; True if there was such.
@@ -328,11 +338,14 @@ class RemovesDirectories(Deletes, HasCaps, Protocol):
 def remove_directory(store: RemovesDirectories, path: str) -> bool:
     """Remove a directory that holds nothing, and nothing else of that name; whether there was something to remove.
 
-    Where directories are parts of names only, `delete` would take the *file* that may have the same name.
-    Raises EXISTS when a directory of its own is not empty.
+    `delete` would take a file, too: one that was put there since somebody looked, or that has the same name
+    where directories are parts of names only. Raises EXISTS and CHANGED, see `RemovesDirs`.
     """
     if store.caps.directories:
-        return store.delete([path])[0]
+        removes = power(store, RemovesDirs)
+        if removes is None:
+            raise DunlinError("remove the directory", path, ErrorKind.UNSUPPORTED, "the store has no such power")
+        return removes.remove_directory(path)
     markers = power(store, DropsMarkers)
     return markers is not None and markers.drop_marker(path)
 

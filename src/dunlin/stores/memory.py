@@ -241,6 +241,14 @@ class MemoryStore:
             parent.mtime = parent.ctime = self._clock()
             return True
 
+    def remove_directory(self, path: str) -> bool:
+        """Remove an empty directory and nothing else; see `RemovesDirs`."""
+        with self._lock:
+            parent, name = self._parent(path, "remove the directory")
+            if name in parent.names and not parent.names[name].is_directory:
+                raise self._error("remove the directory", path, ErrorKind.CHANGED, "it is no directory any more")
+            return self._delete(path)
+
     def move(self, path: str, new: str) -> None:
         """Rename within the store; see `Moves`."""
         with self._lock:

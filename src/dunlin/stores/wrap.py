@@ -36,6 +36,7 @@ from dunlin.stores.base import (
     MakesLinks,
     Meta,
     Moves,
+    RemovesDirs,
     SetsMeta,
     StatesDigests,
     Store,
@@ -51,8 +52,8 @@ P = TypeVar("P")
 
 POWERS: frozenset[type] = frozenset(
     {
-        *(Walks, WalksPages, Fetches, StatesDigests, MakesDirs, DropsMarkers, MakesLinks, SetsMeta, Moves),
-        *(HasSpace, Syncs, KnowsBirths, Copies, CopiesBatch),
+        *(Walks, WalksPages, Fetches, StatesDigests, MakesDirs, RemovesDirs, DropsMarkers, MakesLinks),
+        *(SetsMeta, Moves, HasSpace, Syncs, KnowsBirths, Copies, CopiesBatch),
     }
 )
 """Every power that wrappers know how to forward."""
@@ -139,6 +140,10 @@ class _Wrapper:
     def make_directory(self, path: str, mode: int | None = None, like: int | None = None) -> bool:
         there = self._having(MakesDirs)
         return self._through("make_directory", path, lambda: there.make_directory(path, mode, like), writes=True)
+
+    def remove_directory(self, path: str) -> bool:
+        there = self._having(RemovesDirs)
+        return self._through("remove_directory", path, lambda: there.remove_directory(path), writes=True)
 
     def drop_marker(self, directory: str) -> bool:
         there = self._having(DropsMarkers)
@@ -362,7 +367,7 @@ class Retrying(_Wrapper):
 class ReadOnly(_Wrapper):
     """Refuses, with READ_ONLY, every request that would change something: a source stays as it is."""
 
-    withheld: frozenset[type] = frozenset({MakesDirs, DropsMarkers, Moves, Syncs, CopiesBatch})
+    withheld: frozenset[type] = frozenset({MakesDirs, RemovesDirs, DropsMarkers, Moves, Syncs, CopiesBatch})
 
     @property
     def inner_for_writing(self) -> Store | None:

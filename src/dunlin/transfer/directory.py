@@ -75,7 +75,7 @@ def carry_out(
                 if operation.clear:
                     # Nothing stands there any more: it must not be kept, looked at or replaced a second time.
                     rows: list[Row] = [
-                        (row[0], row[1], None) for row in operation.rows if _clear(site, directory, row, outcome)
+                        (row[0], row[1], None) for row in operation.rows if make_way(site, directory, row, outcome)
                     ]
                     operation = Operation(action, rows, reason=operation.reason)
                 if fresh and action is Action.COPY:
@@ -105,7 +105,7 @@ def _rename(site: Site, directory: str, operation: Operation, outcome: Outcome) 
     _each(operation.rows, outcome, do)
 
 
-def _clear(site: Site, directory: str, row: Row, outcome: Outcome) -> bool:
+def make_way(site: Site, directory: str, row: Row, outcome: Outcome) -> bool:
     """Make way for a name of another kind; False when it has to wait or could not be done, which is on record then."""
     path = join(directory, row[0])
     target = row[2]

@@ -35,7 +35,8 @@ class Open:
     """A directory with files in the window or in flight.
 
     `left`: units not done. `more`: files beyond the window, to be read back. `scanning`: its listing goes on.
-    `light`: its waiting files are not on record. `fresh`: no file of it was on record before.
+    `light`: its waiting files are not on record. `fresh`: no file of it was on record before. `complete`: all of its
+    files have rows of this run once these are done, so other rows are of files that are gone.
     """
 
     id: int
@@ -47,6 +48,7 @@ class Open:
     sweep: bool = False
     light: bool = False
     fresh: bool = False
+    complete: bool = False
     ctime: int | None = None
     digest: bytes | None = None
 

@@ -15,7 +15,7 @@ from dunlin.compare.recorded import source_times, target_times
 from dunlin.filters import Selection
 from dunlin.hashing import blake2b
 from dunlin.model import CTIME, IDENT, SIZE, Collate, Same, is_file
-from dunlin.stores.base import Caps
+from dunlin.stores.base import Caps, Order
 from dunlin.transfer.site import Site
 
 if TYPE_CHECKING:  # loaded only where a store is far away
@@ -99,7 +99,11 @@ class Context:
         # A source of twins for a destination that holds none clashes; the other way round nothing does.
         self.apart = target.twins
         wide = rules.selection.everything
-        self.flat = {True: source.far and wide, False: target.far and wide}
+        # A flat listing is cut into directories where these stay together, that is in the order of the keys.
+        self.flat = {
+            True: source.far and wide and source.order is Order.PROVEN,
+            False: target.far and wide and target.order is Order.PROVEN,
+        }
         self.root_inodes = frozenset(inode for _, inode in rules.roots)
         self.own_names = frozenset(os.path.basename(path) for path in rules.own)
 

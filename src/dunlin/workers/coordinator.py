@@ -17,6 +17,7 @@ That is what makes it safe to fork movers from it at any time.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -38,9 +39,10 @@ from dunlin.workers.frontier import Frontier, Queued
 from dunlin.workers.joined import put_joined
 from dunlin.workers.pool import Arrival, Pool
 from dunlin.workers.rows import as_row, put_rows
-from dunlin.workers.tasks import Finish, Join, Move, Place, Scan
+from dunlin.workers.tasks import Finish, Join, Move, Scan, Unblock
 from dunlin.workers.telling import Telling
 from dunlin.workers.trouble import fault, given_up
+from dunlin.workers.twice import owed_for, settle
 from dunlin.workers.units import run_unit
 
 LAZY_FILES = 300
@@ -73,11 +75,13 @@ are begun, so that those that only waited are not blamed again.
 
 @dataclass(slots=True, eq=False, repr=False)
 class Flight:
-    """A unit that is being done."""
+    """A unit that is being done. `told`: counts of its parts, also from before its mover died; `owed`: see `twice`."""
 
     task: tasks.Task
     directory: int
     deaths: int = 0
+    told: Counter[str] | None = None
+    owed: Counter[str] | None = None
 
 
 class Coordinator:
@@ -220,11 +224,18 @@ class Coordinator:
         )
         self.submit(task, queued.id)
 
-    def submit(self, task: tasks.Task, directory: int, deaths: int = 0) -> None:
-        """Have a unit done: by a mover, or here as long as there is little to do."""
+    def submit(
+        self, task: tasks.Task, directory: int, deaths: int = 0, told: Counter[str] | None = None
+    ) -> None:
+        """Have a unit done: by a mover, or here as long as there is little to do.
+
+        `deaths`: movers that died over it. `told`: the counts of what they had told of it.
+        """
         unit = self._next_unit
         self._next_unit += 1
-        self.flights[unit] = Flight(task, directory, deaths)
+        flight = self.flights[unit] = Flight(task, directory, deaths)
+        if told is not None:
+            flight.told, flight.owed = told, owed_for(told)
         if not self.pool.started and self._worth_movers(task):
             self.start_movers()
         if self.pool.started:
@@ -236,8 +247,10 @@ class Coordinator:
         self._record([(unit, "done", outcome)])
 
     def _worth_movers(self, task: tasks.Task) -> bool:
+        # What is done here is not interrupted by orders, so nothing that takes long is done here.
+        if isinstance(task, (Join, Unblock)) and self.rules.mode == "sync":
+            return True  # each may have to copy files of any size
         if isinstance(task, Move):
-            # What is done here is not interrupted by orders, so nothing that takes long is done here.
             size = sum(turn[1] for turn in task.turns)
             if size > FIRST_BYTES or size > self.bucket.rate * LAZY_SECONDS > 0:
                 return True
@@ -285,7 +298,7 @@ class Coordinator:
             self.flights[arrival.unit] = flight
             self._record([(arrival.unit, "done", outcome)])
             return
-        self.submit(tasks.again(flight.task, name), flight.directory, deaths)
+        self.submit(tasks.again(flight.task, name), flight.directory, deaths, flight.told)
 
     # ---- the frontier ----
 
@@ -319,18 +332,21 @@ class Coordinator:
 
     def _take_in(self, flight: Flight, done: bool, outcome: Outcome, follow: list[Callable[[], None]]) -> None:
         task = flight.task
+        if flight.owed is not None:
+            settle(flight.owed, outcome.counts)
+            outcome.again = True
+        if not done:
+            flight.told = (flight.told or Counter()) + outcome.counts
         self._count(outcome, task)
         light = self._is_light(flight, outcome)
         self._rows(flight.directory, outcome, not light)
         if outcome.bookmark is not None and self.rules.record:
             self.state.set_bookmark(self.pair, _directory(task), outcome.bookmark)
-        if outcome.complete and self.rules.record:
+        if outcome.complete and self.rules.record and not light:
             self.state.forget_unseen(flight.directory, self.run)
         directory = _directory(task)
         if outcome.again:
-            outcome.subdirectories = [
-                each for each in outcome.subdirectories if not self.state.is_of_run(self.run, join(directory, each[0]))
-            ]
+            outcome.subdirectories = [each for each in outcome.subdirectories if self._is_new(directory, each[0])]
         if outcome.subdirectories:
             self.frontier.add_found(directory, outcome)
         if outcome.extras or outcome.blocked:
@@ -345,6 +361,7 @@ class Coordinator:
             known = self._open(flight)
             if light and not known.light:
                 known.light = True
+                known.complete = outcome.complete  # not before their rows are of this run, too
                 known.fresh = self.state.is_empty(flight.directory)
             self.backlog.add(known, outcome.waiting)
         if done:
@@ -354,7 +371,7 @@ class Coordinator:
                 self._moved(flight, outcome, follow)
             elif isinstance(task, Finish):
                 self._finished(flight, outcome)
-            elif isinstance(task, Place) and outcome.waiting:
+            elif isinstance(task, Unblock) and outcome.waiting:
                 self.state.finish_directory(self.run, flight.directory, DirectoryStatus.SCANNED)
         self.telling.outcome(directory, outcome)
         if outcome.fatal is not None and self.fatal is None:
@@ -439,6 +456,8 @@ class Coordinator:
         absent = isinstance(task, Scan) and task.presence == Presence.TARGET
         # What is in a directory that stands in the way goes on record, and is counted, like any other extras.
         directories = [name for name, is_directory in outcome.extras if is_directory] + outcome.blocked
+        if outcome.again:
+            directories = [name for name in directories if self._is_new(directory, name)]
         if directories:
             self.frontier.add(directory, [(name, int(Presence.TARGET)) for name in directories])
         if self.rules.mode == "sync":
@@ -446,6 +465,9 @@ class Coordinator:
             extras = [(join(directory, name), is_directory, top) for name, is_directory in outcome.extras]
             extras += [(join(directory, name), True, Top.OTHER) for name in outcome.blocked]
             self.state.add_extras(self.pair, extras)
+
+    def _is_new(self, directory: str, name: str) -> bool:
+        return not self.state.is_of_run(self.run, join(directory, name))
 
     def _links(self, flight: Flight, outcome: Outcome) -> None:
         """Files with several names: the first name of each inode is treated like any file, the others wait."""
@@ -544,6 +566,8 @@ class Coordinator:
         if outcome.fatal is not None or closed is None:
             return
         digest = None if closed.failed or outcome.failed else closed.digest
+        if closed.complete and self.rules.record:
+            self.state.forget_unseen(flight.directory, self.run)
         self.state.finish_directory(self.run, flight.directory, DirectoryStatus.DONE, None, digest)
 
     def _finish_rest(self) -> None:

@@ -23,7 +23,7 @@ from dunlin.state.codec import FileStatus
 from dunlin.transfer import keep
 from dunlin.transfer.outcome import Outcome
 from dunlin.workers.coordinator import Coordinator
-from dunlin.workers.tasks import Delete, Finish, Join, Place
+from dunlin.workers.tasks import Delete, Finish, Join, Unblock
 
 AT_LEAST = 100
 """Deletes that the default of `max_delete` always allows."""
@@ -96,7 +96,7 @@ def place_blocked(crew: Coordinator) -> None:
         if crew.stopping:
             return
         known = crew.state.digests(crew.pair, [directory]).get(directory)
-        crew.submit(Place(directory, names), known.id if known is not None else 0)
+        crew.submit(Unblock(directory, names), known.id if known is not None else 0)
         crew.touched.add(directory)
         _keep_pace(crew)
     crew.drain()

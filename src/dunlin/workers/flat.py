@@ -16,9 +16,12 @@ from __future__ import annotations
 import marshal
 from collections.abc import Iterator, Mapping
 
+from dunlin.compare.listing import OrderError
 from dunlin.model import BARE_DIRECTORY, DIRECTORY_BITS, MODE, TYPE_BITS, Facts, join
 
 Named = tuple[str, Facts]
+ESCAPE = "\u201b"
+"""Escaped names stand where their keys do (`stores.objects.keys`), not where their own letters would."""
 Batches = Iterator[list[Named]]
 
 MOST = 20_000
@@ -59,9 +62,12 @@ def directory_names(walk: Batches, below: Carried, most: int = MOST) -> Batches:
     Args:
         walk: the flat listing: batches of (path below the directory, facts) in key order. A directory may be an
             entry of it, before what lies in it.
+        most: names below one sub-directory that are kept.
         below: gets, by the names of the sub-directories, what lies below each that is not too large.
+
+    Raises `OrderError` when a sub-directory comes in two pieces.
     """
-    child, rows, large = "", list[Named](), False
+    last, child, rows, large = "", "", list[Named](), False
 
     def close() -> Named:
         if not large:
@@ -75,10 +81,12 @@ def directory_names(walk: Batches, below: Carried, most: int = MOST) -> Batches:
             directory = slash or what[MODE] & TYPE_BITS == DIRECTORY_BITS
             if child and (not directory or name != child):
                 names.append(close())
-                child, rows, large = "", [], False
+                last, child, rows, large = child, "", [], False
             if not directory:
                 names.append((name, what))
                 continue
+            if not child and last and name + "/" <= last + "/" and ESCAPE not in name + last:
+                raise OrderError(name)  # it was left before: what came of it then is only a part
             child = name
             if slash and not large:
                 rows.append((rest, what))

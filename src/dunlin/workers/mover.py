@@ -8,6 +8,7 @@ Signals that ask to end are ignored here: the parent decides, and stops movers t
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import queue
@@ -210,6 +211,7 @@ def _save_coverage() -> None:
 def main(argv: list[str]) -> None:
     """The body of a spawned mover: ``python -m dunlin.workers.mover SOCKET-FD BUCKET-FD NUMBER PARENT``."""
     socket_fd, bucket_fd, number, parent = (int(word) for word in argv)
+    gc.set_threshold(100_000, 20, 20)  # what a forked mover has from its parent: see `dunlin.cli`
     _settle(parent)
     end = socket.socket(fileno=socket_fd)
     head = end.recv(8, socket.MSG_WAITALL)

@@ -22,6 +22,7 @@ from dunlin.compare.listing import Named, OrderError
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.hashing import blake2b
 from dunlin.model import (
+    ATIME,
     BARE_DIRECTORY,
     CHANGED,
     CTIME,
@@ -45,9 +46,9 @@ from dunlin.model import (
     sort_key,
 )
 from dunlin.report import Level
-from dunlin.stores.base import Lists, MakesDirs, Order, WalksPages, power
+from dunlin.stores.base import Lists, MakesDirs, Meta, Order, SetsMeta, WalksPages, power
 from dunlin.transfer.content import as_copied, births
-from dunlin.transfer.directory import carry_out, dress_directory
+from dunlin.transfer.directory import carry_out, dress_directory, make_way
 from dunlin.transfer.outcome import Outcome, Presence
 from dunlin.transfer.site import STREAM
 from dunlin.workers import leftover
@@ -56,6 +57,7 @@ from dunlin.workers.context import BEGUN, FORGOTTEN, STALE, TEMPORARY, Context
 from dunlin.workers.flat import Carried, directory_names, unpacked
 from dunlin.workers.tally import tally
 from dunlin.workers.tasks import Scan
+from dunlin.workers.twice import owed_for, settle
 
 HUGE = b"rows"
 """In place of a fingerprint: all files are on record, but the listing came in several windows."""
@@ -77,37 +79,21 @@ def scan(context: Context, task: Scan, emit: Emit) -> Outcome:
         return _scan_again(context, task, emit, told)
 
 
-_SEEN = (
-    *("scanned_files", "scanned_directories", "scanned_bytes", "equal_files", "equal_bytes", "skipped_files"),
-    *("extra_files", "extra_directories", "missing_files", "missing_directories", "differing_files", "verified_files"),
-    *("pending_files", "pending_bytes", "vanished_files", "failed_files"),
-)
-"""Counts of names that were looked at, whatever was done about them. Not the errors, which speak against deleting."""
-
-_DONE = ("copied_files", "created_links", "created_specials", "metadata_entries")
-"""Counts of names that are in sync when they are seen for a second time."""
-
-
 def _scan_again(context: Context, task: Scan, emit: Emit, told: Counter[str]) -> Outcome:
     """Do a directory whose listing turned out not to be in order, after windows with the counts `told` have gone out.
 
-    What was counted then is taken off what is counted now, so that every name counts once.
+    What was counted then is taken off what is counted now (`twice`).
     """
-    owed = Counter({name: told[name] for name in _SEEN})
-    owed["equal_files"] += sum(told[name] for name in _DONE)
-    owed["equal_bytes"] += told["copied_bytes"]
+    owed = owed_for(told)
 
-    def settle(part: Outcome) -> Outcome:
-        for name in owed:
-            paid = min(owed[name], part.counts[name])
-            owed[name] -= paid
-            part.counts[name] -= paid
+    def settled(part: Outcome) -> Outcome:
+        settle(owed, part.counts)
         part.again = bool(told)
         return part
 
-    second = _Scan(context, task, lambda part: emit(settle(part)), proven=False)
+    second = _Scan(context, task, lambda part: emit(settled(part)), proven=False)
     second.fresh = second.fresh and not told
-    return settle(second.run())
+    return settled(second.run())
 
 
 class _Scan:
@@ -131,6 +117,7 @@ class _Scan:
         self.source_failed = False
         self.huge = False
         self.left_alone = False
+        self.in_the_way: list[Row] = []
         # Its parent's unit has just made it, and no other unit works in it before this one's first outcome.
         self.fresh = task.presence == Presence.SOURCE
         self.hash = blake2b(context.seed, digest_size=16)
@@ -276,7 +263,7 @@ class _Scan:
         if travelled is not None:
             return directory_names(unpacked(travelled), self.below[is_source])
         # A filter may keep whole subtrees out, which a flat listing would read all the same.
-        walks = power(store, WalksPages) if self.context.flat[is_source] else None
+        walks = power(store, WalksPages) if self.context.flat[is_source] and self.proven else None
         if walks is None:
             return store.list(self.directory)
         marks = self.marks if is_source else Bookmarks()
@@ -406,6 +393,7 @@ class _Scan:
         elif operations:
             failed = len(outcome.failed) + len(outcome.vanished)
             carry_out(self.site, self.directory, self._within_budget(operations, outcome), outcome, self.fresh)
+            self._make_way(outcome)
             self.failures += len(outcome.failed) + len(outcome.vanished) - failed
         self.fresh = False
         self.waiting = self.waiting or bool(outcome.waiting)
@@ -427,7 +415,7 @@ class _Scan:
         """What this unit does itself; files beyond its budget, and large ones, are handed back."""
         kept = []
         for operation in operations:
-            if operation.action in (Action.COPY, Action.VERIFY) and not operation.clear:
+            if operation.action in (Action.COPY, Action.VERIFY):
                 if self._all_fit(operation):
                     kept.append(operation)
                     continue
@@ -440,12 +428,21 @@ class _Scan:
                         self.files_left -= 1
                         self.bytes_left -= size
                         rows.append(row)
+                    elif operation.clear:
+                        self.in_the_way.append(row)
                     else:
                         outcome.waiting.append((row[0], facts, int(operation.action), row[2] is not None))
-                operation = Operation(operation.action, rows, reason=operation.reason)
+                operation = Operation(operation.action, rows, operation.clear, operation.reason)
             if operation.rows:
                 kept.append(operation)
         return kept
+
+    def _make_way(self, outcome: Outcome) -> None:
+        """Let files wait in whose place something of another kind stood: that is cleared by who has looked at it."""
+        rows, self.in_the_way = self.in_the_way, []
+        for row in rows:
+            if outcome.fatal is None and row[1] is not None and make_way(self.site, self.directory, row, outcome):
+                outcome.waiting.append((row[0], row[1], int(Action.COPY), False))
 
     def _all_fit(self, operation: Operation) -> bool:
         """Whether the whole operation is within the budget: the usual case, settled without a look at each row."""
@@ -483,7 +480,8 @@ class _Scan:
         clean = not (self.failures or outcome.failed or outcome.vanished)
         if self.huge:
             outcome.digest = HUGE
-        if not clean or self.incomplete or outcome.fatal is not None:
+        # With a file that was left alone, nobody can say of the listing that all of it is in sync.
+        if not clean or self.incomplete or self.left_alone or outcome.fatal is not None:
             outcome.digest = None
         if self.rules.mode != "sync" or source is None or outcome.fatal is not None:
             return
@@ -493,7 +491,7 @@ class _Scan:
         partly = self.left_alone or self.incomplete or self.huge or self.task.bookmark is not None
         outcome.complete = not (partly or outcome.recorded)
         outcome.unfinished = self.waiting
-        self._dress_above(outcome)
+        self._dress_above()
         if not self.waiting:
             finish(self.context, self.directory, source, outcome)
 
@@ -504,18 +502,21 @@ class _Scan:
         for error in leftover.sweep(self.site.target, "", lambda run, mover: run + mover in self.task.sweep):
             outcome.tell(Level.WARN, "temporary.kept", str(error))
 
-    def _dress_above(self, outcome: Outcome) -> None:
+    def _dress_above(self) -> None:
         """The unit may have been cut short between the rename of its stage and the times of the directory above.
 
         Units that are done again do not know whether the destination has their directory; the others know.
+        Only the times: with its mode it might become one that those who still work in it may not write to.
         """
         above = self.directory.rpartition("/")[0]
         own = self.site.source.caps.directories and self.site.target.caps.directories
-        if not own or not above or self.task.presence != Presence.UNKNOWN:
+        setter = power(self.site.target, SetsMeta)
+        if not own or not above or self.task.presence != Presence.UNKNOWN or setter is None:
             return
         with contextlib.suppress(DunlinError):
-            source, target = self.site.source.stat(above).facts, self.site.target.stat(above).facts
-            dress_directory(self.site, above, source, target, outcome)
+            source = self.site.source.stat(above).facts
+            if source[MTIME] is not None:
+                setter.set_meta(above, Meta(mtime=source[MTIME], atime=source[ATIME]))
 
 
 def _key(named: Named) -> bytes:

@@ -81,14 +81,14 @@ class Join(NamedTuple):
     failed: bool = False
 
 
-class Place(NamedTuple):
+class Unblock(NamedTuple):
     """Bring names in sync where a directory stood until now, which the delete phase has removed."""
 
     directory: str
     names: tuple[str, ...]
 
 
-Task = Scan | Move | Finish | Delete | Join | Place
+Task = Scan | Move | Finish | Delete | Join | Unblock
 
 
 def again(task: Task, token: str) -> Task:
@@ -101,7 +101,7 @@ def again(task: Task, token: str) -> Task:
     return task
 
 
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Scan, Move, Finish, Delete, Join, Place)}
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Scan, Move, Finish, Delete, Join, Unblock)}
 
 
 def pack(task: Task) -> tuple[Any, ...]:

@@ -35,7 +35,7 @@ from dunlin.workers.effort import effort
 from dunlin.workers.leftover import sweep
 from dunlin.workers.scan import Emit, finish, scan
 from dunlin.workers.tally import compare_links
-from dunlin.workers.tasks import Delete, Finish, Join, Move, Place, Scan, Task
+from dunlin.workers.tasks import Delete, Finish, Join, Move, Scan, Task, Unblock
 
 
 def run_unit(context: Context, task: Task, emit: Emit) -> Outcome:
@@ -236,7 +236,7 @@ def _ends_above(context: Context, path: str) -> bool:
     return False
 
 
-def _place(context: Context, task: Place, outcome: Outcome, emit: Emit) -> None:
+def _unblock(context: Context, task: Unblock, outcome: Outcome, emit: Emit) -> None:
     rows: list[Row] = []
     for name in task.names:
         path = join(task.directory, name)
@@ -367,5 +367,5 @@ _DO: dict[type[Task], Callable[..., None]] = {
     Finish: _finish,
     Delete: _delete,
     Join: _join,
-    Place: _place,
+    Unblock: _unblock,
 }

@@ -96,7 +96,7 @@ def test_the_line_for_a_log() -> None:
     progress.gauge("scan_complete", 0)
     [event] = report.events
     assert event.name == "run.progress"
-    assert event.message.startswith("Progress: 100/400+ files (25%), 10.0 MiB/50.0 MiB+ (20%), elapsed=30.0s, eta=")
+    assert event.message.startswith("Progress: 100/400+ files (25%), 10.0 MiB/50.0 MiB+ (20%), elapsed=30s, eta=")
     assert event.message.endswith(", listing: 1,000 files, 2 failed")
     assert event.fields["pending_bytes"] == 40 << 20
     assert event.fields["eta_seconds"] > 0

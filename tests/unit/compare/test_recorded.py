@@ -11,6 +11,7 @@ from dunlin.model import MTIME, Kind, facts
 class Row(NamedTuple):
     mtime: int | None
     etag: str | None
+    unfinished: bool = False
 
 
 def thing(etag: str, uploaded: int = 500, mtime: int | None = None):
@@ -53,6 +54,12 @@ def test_the_time_of_an_upload_is_no_mtime():
 def test_metadata_of_the_destination_tells_its_time():
     batch = [("a", thing("v2", mtime=77))]
     assert target_times(batch, {"a": Row(123, "v1")}) == batch
+
+
+def test_a_destination_whose_transfer_failed_is_not_in_sync():
+    batch = [("a", thing("v1")), ("b", thing("v1", mtime=77))]
+    known = {"a": Row(123, "v1", True), "b": Row(77, None, True)}
+    assert mtimes(target_times(batch, known)) == [CHANGED, CHANGED]
 
 
 def test_all_other_facts_stay():

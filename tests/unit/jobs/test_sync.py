@@ -120,6 +120,25 @@ def test_changes_are_carried_over(filled: Places) -> None:
     assert result.stats.metadata_entries == 1
 
 
+def test_files_that_wait_are_remembered_and_those_that_are_gone_are_not(filled: Places) -> None:
+    """More changed files in one directory than its first unit copies."""
+    for n in range(60):
+        filled.file(f"d00/w{n:02}")
+    filled.run()
+    with sqlite3.connect(filled.state_db) as connection:
+        connection.execute("UPDATE file SET first_seen = 4711")
+    connection.close()
+    for n in range(60):
+        filled.file(f"d00/w{n:02}", "changed since")
+    (filled.source / "d00/f0").unlink()
+    assert filled.run().stats.copied_files == 60
+    with sqlite3.connect(filled.state_db) as connection:
+        rows = dict(connection.execute("SELECT name, first_seen FROM file WHERE name GLOB 'w*'").fetchall())
+    connection.close()
+    assert rows == {f"w{n:02}": 4711 for n in range(60)}
+    assert "f0" not in filled.rows("d00")
+
+
 def test_extras_stay_unless_they_are_to_go(filled: Places) -> None:
     filled.run()
     (filled.source / "d00/f0").unlink()

@@ -215,8 +215,7 @@ def test_what_was_asked_for_once_is_not_done_in_every_cycle() -> None:
         selection=Selection(newer_than=1, older_than=2, ages=("2026-01-31T00:00+00:00", "7d")),
     )  # fmt: skip
     then = later(first, NOW)
-    assert not (then.rescan or then.force_resync or then.accept_source)
-    assert not then.policy.force
+    assert [then.rescan, then.force_resync, then.accept_source, then.policy.force] == [False] * 4
     assert then.selection.newer_than == NOW - 7 * 86_400 * 10**9, "an age is counted from each cycle"
     assert then.selection.older_than == 1_769_817_600 * 10**9
     assert then.selection.fingerprint() == first.selection.fingerprint()

@@ -109,3 +109,13 @@ def test_waiting_ends_when_the_run_is_stopped():
 def test_a_gate_for_nobody_makes_no_sense():
     with pytest.raises(ValueError, match="0"):
         Gate(0)
+
+
+def test_waiting_for_another_attempt_ends_soon_after_a_stop():
+    stopped: list[bool] = []
+    gate = Gate(1, stopped=lambda: bool(stopped))
+    gate.sleep(0.0)
+    stopped.append(True)
+    with pytest.raises(DunlinError) as caught:
+        gate.sleep(3600.0)
+    assert caught.value.kind is ErrorKind.INTERRUPTED

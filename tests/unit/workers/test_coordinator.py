@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -17,9 +18,9 @@ from dunlin.state.codec import DirectoryStatus
 from dunlin.state.store import State
 from dunlin.transfer.outcome import Outcome
 from dunlin.workers.coordinator import Coordinator, Flight
-from dunlin.workers.pool import Pool
+from dunlin.workers.pool import Arrival, Pool
 from dunlin.workers.rows import put_rows
-from dunlin.workers.tasks import Finish, Move
+from dunlin.workers.tasks import Finish, Join, Move, Scan, Unblock
 from tests.unit.workers.conftest import World
 
 SIZE = 9 << 20  # each file is a unit of its own
@@ -114,6 +115,36 @@ def test_a_file_that_was_handed_back_stays_pending(
     assert half.left() == ["a"]
     assert not any(packed[0] == Finish.__name__ for packed in half.pool.submitted)
     assert not half.state.finished(half.run)
+
+
+def test_a_scan_that_is_done_again_after_parts_of_it_were_told_counts_every_name_once(
+    world: World, state: State
+) -> None:
+    half = Halfway(world, state)
+    crew = half.crew
+    crew._next_unit = 10
+    crew.submit(Scan("d"), half.id)
+    for unit in (10, 11):
+        found = Counter(scanned_files=5, copied_files=5 if unit == 10 else 0, equal_files=0 if unit == 10 else 5)
+        part = Outcome(found, subdirectories=[("s", 1)], extras=[("x", True)], unfinished=True)
+        crew._record([(unit, "part", part)])
+        crew._retry_lost(Arrival("lost", unit, ("0badc0de01", True)))
+    crew.scanning = 1
+    end = Outcome(Counter(scanned_files=9, equal_files=5, copied_files=4), listed=True)
+    end.subdirectories, end.extras = [("s", 1), ("t", 1)], [("x", True), ("y", True)]
+    crew._record([(12, "done", end)])
+    assert (crew.stats.scanned_files, crew.stats.copied_files, crew.stats.equal_files) == (9, 9, 0)
+    queued = []
+    while (next_one := crew.frontier.next()) is not None:
+        queued.append(next_one.path)
+    assert sorted(queued) == ["d/s", "d/t", "d/x", "d/y"]
+
+
+def test_what_may_take_long_is_not_done_where_orders_are_obeyed(world: World, state: State) -> None:
+    half = Halfway(world, state)
+    for task in (Join("a", ("b",)), Unblock("d", ("a",)), Move("d", (("a", 1 << 30, int(Action.COPY), False),))):
+        assert half.crew._worth_movers(task)
+    assert not half.crew._worth_movers(Move("d", (("a", 10, int(Action.COPY), False),)))
 
 
 def test_a_directory_is_finished_after_its_last_file(world: World, state: State) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dunlin.compare.listing import OrderError
 from dunlin.model import BARE_DIRECTORY, Facts, Kind, facts
 from dunlin.workers.flat import Batches, Carried, directory_names, unpacked
 
@@ -79,3 +81,18 @@ def test_what_there_is_no_room_for_is_not_kept() -> None:
     kept.put("x", b"1234567890")
     assert kept.take("x") == b"1234567890"
     assert kept.take("x") is None
+
+
+def test_a_directory_that_comes_in_two_pieces_is_no_half_listing() -> None:
+    walk = iter([[("d/a", FILE), ("e/f", FILE)], [("d/b", FILE)]])
+    with pytest.raises(OrderError):
+        list(directory_names(walk, Carried()))
+
+
+def test_escaped_names_stand_where_their_keys_do() -> None:
+    walk = iter([[("d/\u201b_/1", FILE)], [("d/\u201b_/2", FILE), ("d/a", FILE)], [("e", FILE)]])
+    below = Carried()
+    assert listed(directory_names(walk, below)) == [("d", True), ("e", False)]
+    inner = Carried()
+    assert listed(directory_names(unpacked(below.take("d") or b""), inner)) == [("a", False), ("\u201b_", True)]
+    assert listed(unpacked(inner.take("\u201b_") or b"")) == [("1", False), ("2", False)]

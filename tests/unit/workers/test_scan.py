@@ -442,8 +442,10 @@ def test_a_unit_that_is_done_again_gives_the_directory_above_its_times(local: Lo
     os.utime(local.target / "p", ns=(AT + 1, AT + 1))
     local.do(Scan("p/d", int(Presence.BOTH)))
     assert local.time("p") == AT + 1
-    local.do(Scan("p/d"))
+    mode = (local.target / "p").stat().st_mode
+    local.do(Scan("p/d"), options={"perms": True})
     assert local.time("p") == AT
+    assert (local.target / "p").stat().st_mode == mode  # others may still work in it
 
 
 @pytest.mark.parametrize(
@@ -568,6 +570,17 @@ def test_what_is_beyond_the_budget_is_handed_back(world: World) -> None:
     ]
     assert outcome.unfinished  # the directory is dressed after them
     assert world.calls("target").get("set_meta", 0) == 0
+
+
+def test_a_large_file_waits_also_where_a_directory_stood(world: World) -> None:
+    for name in ("large", "small", "full"):
+        put(world.source, name, b"x" * (2_000 if name != "small" else 10))
+        world.target.make_directory(name)
+    put(world.target, "full/f")
+    outcome = world.do(Scan("", size=1_000), policy=Policy(clear=True), options={"clear": True})
+    assert [(name, exists) for name, _, _, exists in outcome.waiting] == [("large", False)]
+    assert outcome.blocked == ["full"]
+    assert tree(world.target) == {"small": b"x" * 10, "full/": None, "full/f": b"content"}
 
 
 def test_with_no_budget_nothing_is_copied_but_directories_and_links_are_made(world: World) -> None:

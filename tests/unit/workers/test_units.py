@@ -14,7 +14,7 @@ from dunlin.plan import Policy
 from dunlin.stores.base import Meta
 from dunlin.stores.memory import MemoryStore
 from dunlin.workers import tasks
-from dunlin.workers.tasks import Delete, Finish, Join, Move, Place, Scan
+from dunlin.workers.tasks import Delete, Finish, Join, Move, Scan, Unblock
 from tests.unit.transfer.trees import AT, put, tree
 from tests.unit.transfer.trees import read as content
 from tests.unit.workers.conftest import World
@@ -35,7 +35,7 @@ def turn(name: str, action: Action = Action.COPY, exists: bool = False, size: in
         Finish("d"),
         Delete("d", (("a", False),), True),
         Join("a", ("b", "c"), True),
-        Place("d", ("a", "b")),
+        Unblock("d", ("a", "b")),
     ],
 )
 def test_tasks_survive_the_pipe(task: tasks.Task) -> None:
@@ -254,6 +254,14 @@ class TestDelete:
         assert tree(world.target) == {"d/": None}
         assert outcome.counts == {"deleted_files": 1}
 
+    def test_a_file_where_a_directory_was_listed_stays(self, world: World) -> None:
+        """Somebody has put it there since."""
+        put(world.target, "d", b"precious")
+        outcome = world.do(Delete("", (("d", True),), False))
+        assert tree(world.target) == {"d": b"precious"}
+        assert [(name, kind) for name, kind, *_ in outcome.failed] == [("d", "changed")]
+        assert outcome.counts["deleted_directories"] == 0
+
     def test_one_that_cannot_go_does_not_stop_the_others(self, world: World) -> None:
         put(world.target, "a")
         put(world.target, "b")
@@ -270,13 +278,13 @@ class TestDelete:
         assert "a" in tree(world.target)
 
 
-class TestPlace:
+class TestUnblock:
     def test_what_comes_after_a_directory(self, world: World) -> None:
         world.source.make_directory("d")
         put(world.source, "d/file")
         world.source.make_link("d/link", "file", Meta())
         world.target.make_directory("d")
-        outcome = world.do(Place("d", ("file", "gone", "link")))
+        outcome = world.do(Unblock("d", ("file", "gone", "link")))
         assert tree(world.target) == {"d/": None, "d/file": b"content", "d/link": "-> file"}
         assert [row[0] for row in outcome.copied] == ["file"]
         assert outcome.vanished == ["gone"]
@@ -286,7 +294,7 @@ class TestPlace:
             put(world.source, name)
         world.target.make_directory("a")
         put(world.target, "a/x")
-        outcome = world.do(Place("", ("a", "b")))
+        outcome = world.do(Unblock("", ("a", "b")))
         assert tree(world.target) == {"a/": None, "a/x": b"content", "b": b"content"}
         ((name, kind, message, _),) = outcome.failed
         assert (name, kind) == ("a", "exists")
@@ -296,7 +304,7 @@ class TestPlace:
     def test_one_of_several_names_is_left_to_the_coordinator(self, world: World) -> None:
         put(world.source, "a")
         world.source.make_hard_link("a", "b")
-        outcome = world.do(Place("", ("b",)), policy=Policy(hard_links=True))
+        outcome = world.do(Unblock("", ("b",)), policy=Policy(hard_links=True))
         assert [row[0] for row in outcome.linked] == ["b"]
         assert tree(world.target) == {}
 

@@ -9,6 +9,6 @@
 from dunlin.stores.local.caps import local_caps
 from dunlin.stores.local.paths import DirFds
 from dunlin.stores.local.store import LocalStore
-from dunlin.stores.local.writing import WriteOptions, temp_name, temp_run
+from dunlin.stores.local.writing import WriteOptions, temp_name
 
-__all__ = ["DirFds", "LocalStore", "WriteOptions", "local_caps", "temp_name", "temp_run"]
+__all__ = ["DirFds", "LocalStore", "WriteOptions", "local_caps", "temp_name"]

@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from dunlin.errors import DunlinError, ErrorKind, printable, translate
+from dunlin.errors import DunlinError, ErrorKind, translate
 from dunlin.model import MODE, Facts, Row
 from dunlin.stores.local import posix, quick
 
@@ -493,11 +493,3 @@ class _Copy:
 
     def _failed(self, operation: str, name: str, error: OSError) -> DunlinError:
         return translate(error, operation, f"{self.where[1]}/{name}")
-
-
-def describe(result: BatchResult) -> str:
-    """One line on what became of a batch, for debug logs."""
-    return (
-        f"{len(result.rows)} copied, {len(result.large)} large, {len(result.failed)} failed, "
-        f"{len(result.vanished)} vanished: {printable(', '.join(n for n, _, _ in result.failed[:3]))}"
-    )

@@ -22,7 +22,7 @@ end of the run. The directory above gets those of the source's: every process th
 sets them *after* its own rename, so whoever is last has set them last, and they are right. That needs
 no word between the processes. After a kill in between, the unit is done again and does that too (`workers.scan`).
 
-Lending the write bit (`writing.lent_write_bit`) is out of the question for the directory above: its units
+Lending the write bit (`lending.lent_write_bit`) is out of the question for the directory above: its units
 are through, nobody would set the mode again if two processes lent it at once. A directory that we
 may not write to is a reason to do without, like every error before the first file.
 """

@@ -25,6 +25,7 @@ from dunlin.stores.base import Body, Caps, Data, Listing, Meta
 from dunlin.stores.buffers import Buffers
 from dunlin.stores.local import posix, quick, stage
 from dunlin.stores.local.batch import BatchResult, copy_batch
+from dunlin.stores.local.lending import lent_write_bit, permitted
 from dunlin.stores.local.meta import Refusals, Target, apply, by_descriptor, handle, xattrs
 from dunlin.stores.local.paths import DirFds, check_path, file_url, split, where
 from dunlin.stores.local.reading import check_version, chunks, open_pinned
@@ -35,8 +36,6 @@ from dunlin.stores.local.writing import (
     appear,
     fill_by_kernel,
     fill_from,
-    lent_write_bit,
-    permitted,
     temp_name,
     write_file,
 )
@@ -323,6 +322,26 @@ class LocalStore:
             return False
         except OSError as error:
             raise translate(error, "delete", self._where(path)) from error
+        return True
+
+    def remove_directory(self, path: str) -> bool:
+        """Remove an empty directory and nothing else; see `RemovesDirs`."""
+        directory, name = self._split(path)
+        try:
+            with self.dirs.open(directory) as fd:
+                permitted(fd, lambda: os.rmdir(name, dir_fd=fd))
+        except FileNotFoundError:
+            return False
+        except NotADirectoryError as error:
+            reason = "it is no directory any more"
+            raise DunlinError("remove the directory", self._where(path), ErrorKind.CHANGED, reason) from error
+        except OSError as error:
+            raise translate(error, "remove the directory", self._where(path)) from error
+        except DunlinError as error:
+            if error.kind is not ErrorKind.NOT_FOUND:
+                raise
+            return False
+        self.dirs.forget(path)
         return True
 
     def move(self, path: str, new: str) -> None:

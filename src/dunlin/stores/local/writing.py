@@ -3,7 +3,7 @@
 The new content goes into a temporary file in the same directory, with a short name of its own; when
 every byte, its metadata and (if wanted) `fsync` are done, one `rename` gives it the final name.
 Whatever goes wrong before that moment, `discard` removes the temporary file: there is no other
-cleanup. What a killed process leaves behind is recognised by `temp_run`. Content that names its version
+cleanup. What a killed process leaves behind is recognised by its name. Content that names its version
 is kept where it can be continued: see `partial`.
 
 `close` comes before `rename`, because network file systems report a full disk or an exceeded
@@ -22,15 +22,15 @@ import itertools
 import os
 import re
 import stat
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from dunlin.errors import DunlinError, ErrorKind, translate
 from dunlin.stores.base import Body, Data, Meta
 from dunlin.stores.local import posix
-from dunlin.stores.local.meta import Refusals, apply, by_descriptor
+from dunlin.stores.local.lending import permitted
+from dunlin.stores.local.meta import Refusals, apply
 from dunlin.stores.local.paths import CLOEXEC, NOFOLLOW
 
 T = TypeVar("T")
@@ -61,7 +61,6 @@ class WriteOptions:
             raise ValueError(f"a run id is 1 to 40 letters and digits, not {self.run_id!r}")
 
 
-_TEMP = re.compile(r"\.dunlin-([0-9A-Za-z]{1,40})-[0-9A-Za-z]{1,32}\.tmp")
 _numbers = itertools.count(1)
 
 
@@ -73,62 +72,12 @@ def temp_name(run_id: str) -> str:
     return f".dunlin-{run_id}-w{os.getpid():x}x{next(_numbers):x}.tmp"
 
 
-def temp_run(name: str) -> str | None:
-    """The run id in the name of one of dunlin's temporary files; None for any other name."""
-    match = _TEMP.fullmatch(name)
-    return match[1] if match else None
-
-
 class Place(NamedTuple):
     """Where a name is to appear: an open directory, the name in it, and the path for messages."""
 
     directory: int
     name: str
     where: str
-
-
-# ---- the directory's write bit ----
-
-_lending = threading.RLock()
-
-
-@contextlib.contextmanager
-def lent_write_bit(directory: int) -> Iterator[None]:
-    """Give a directory of ours its owner's write bit for as long as this lasts, if that is all that is missing.
-
-    A tree mirrored with its permissions has directories that not even their owner may write to.
-    Only one thread of the process lends at a time, so that none takes the bit away from another.
-    """
-    if not _lendable(os.fstat(directory), directory):
-        yield
-        return
-    with _lending:
-        mode = stat.S_IMODE(os.fstat(directory).st_mode)
-        os.chmod(by_descriptor(directory), mode | 0o300)
-        try:
-            yield
-        finally:
-            os.chmod(by_descriptor(directory), mode)
-
-
-def _lendable(status: os.stat_result, directory: int) -> bool:
-    """Whether the directory is ours, lacks the bit, and we are not somebody who needs no bits."""
-    if status.st_mode & 0o300 == 0o300 or status.st_uid != os.geteuid():
-        return False
-    target = by_descriptor(directory)
-    return isinstance(target, int) or not os.access(target, os.W_OK | os.X_OK, effective_ids=True)
-
-
-def permitted(directory: int, act: Callable[[], T]) -> T:
-    """What `act` returns; when it is refused, it is tried again with the directory's write bit lent."""
-    try:
-        return act()
-    except PermissionError as error:
-        if error.errno != errno.EACCES:
-            raise
-        # Under the lock, so that nobody who lends at this moment takes the bit away while we act.
-        with _lending, lent_write_bit(directory):
-            return act()
 
 
 # ---- appearing under the final name ----

@@ -12,10 +12,12 @@ because the same bucket name at two endpoints is two buckets.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 from dunlin.errors import DunlinError, ErrorKind, usage
+from dunlin.pace.gate import Gate
 from dunlin.pace.retry import PATIENCE, REACH
 from dunlin.stores.base import Store
 from dunlin.stores.login import Login
@@ -121,7 +123,7 @@ def open_place(
     verify: bool = True,
     page: int = 0,
     connections: int = 64,
-    gate: object = None,
+    gate: Gate | None = None,
     start: bool = False,
     on_login: Callable[[str], object] | None = None,
 ) -> Store:
@@ -131,7 +133,7 @@ def open_place(
         begin: only keys that begin with it take part, a plain string; "" for all below the prefix.
         markers, verify, page: see `ObjectStore`.
         connections: how many requests may be under way.
-        gate: told of every request that failed and is made again (`pace.gate.Gate`).
+        gate: told of every request that failed and is made again; a stop that it knows of ends the waiting.
         start: what cannot be reached is given up within seconds (`pace.retry.REACH`); who only asks for patience
             gets it.
         on_login: see `open_service`.
@@ -139,12 +141,12 @@ def open_place(
     from dunlin.stores.objects.persist import RetryingService
     from dunlin.stores.objects.store import ObjectStore
 
-    note = getattr(gate, "note", None)
+    note, sleep = (None, time.sleep) if gate is None else (gate.note, gate.sleep)
     inner = open_service(place, connections, on_login)
     if start:
-        service = RetryingService(RetryingService(inner, REACH, note), PATIENCE, note)
+        service = RetryingService(RetryingService(inner, REACH, note, sleep=sleep), PATIENCE, note, sleep=sleep)
     else:
-        service = RetryingService(inner, on_retry=note)
+        service = RetryingService(inner, on_retry=note, sleep=sleep)
     root = place.prefix
     return ObjectStore(
         service, root, begin and root + begin, markers, verify, page=page, retry=service.again

@@ -145,17 +145,16 @@ class ObjectStore:
         seen = bool(token)
         for page in self._pages(prefix, "", token) if prefix is not None else ():
             seen = seen or bool(page.objects)
-            rows = _rows(page, len(below), self._markers)
-            if not self._markers and any(_is_marker(item) for item in page.objects):
-                rows += [
-                    (path_of(item.key[len(below) : -1]) or EMPTY, DIRECTORY)
-                    for item in page.objects
-                    if _is_marker(item) and len(item.key) > len(below)
-                ]
-                rows.sort(key=lambda row: sort_key(row[0], is_directory(row[1])))
-            yield rows, page.token
+            # In the order of the keys, also where names are escaped: what lies in one directory stays together.
+            yield [row for item in page.objects if (row := self._walked(item, len(below)))], page.token
         if directory and not seen:
             raise self._error("list", directory, ErrorKind.NOT_FOUND)
+
+    def _walked(self, item: Object, below: int) -> tuple[str, Facts] | None:
+        """An object of a flat listing; a hidden marker is its directory, that of the listed one is nothing."""
+        if self._markers or not _is_marker(item):
+            return path_of(item.key[below:]) or EMPTY, facts_of(item)
+        return (path_of(item.key[below:-1]) or EMPTY, DIRECTORY) if len(item.key) > below else None
 
     def stat(self, path: str) -> Entry:
         """The entry at `path`: the object, else the directory; see `Stats`."""

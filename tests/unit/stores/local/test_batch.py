@@ -18,7 +18,7 @@ from dunlin.errors import ErrorKind
 from dunlin.model import Facts, Row
 from dunlin.pace.bucket import Bucket
 from dunlin.stores.local import batch, quick
-from dunlin.stores.local.batch import BUFFER, BatchOptions, BatchResult, copy_batch, describe, new_worker
+from dunlin.stores.local.batch import BUFFER, BatchOptions, BatchResult, copy_batch, new_worker
 from dunlin.stores.local.store import facts_of
 
 PLAIN = BatchOptions(token="0000000000")
@@ -553,9 +553,3 @@ def test_fsync_comes_before_the_name(pair: Pair, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(batch.os, call, watched)
     pair.copy("f", options=replace(PLAIN, fsync=True))
     assert calls == ["fsync", "rename"]
-
-
-def test_describe_is_one_line(pair: Pair) -> None:
-    (pair.source / "f").write_text("x")
-    result = pair.copy("f", "gone")
-    assert describe(result) == "1 copied, 0 large, 0 failed, 1 vanished: "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import DEV, IDENT, MODE, SIZE, Entry
 from dunlin.report import NullReport
 from dunlin.stores.base import Body, Data, Meta
-from dunlin.stores.local import LocalStore, WriteOptions, local_caps, temp_run
+from dunlin.stores.local import LocalStore, WriteOptions, local_caps
 from dunlin.stores.local import store as store_module
 from tests.contract.support import body, content, get, names, put
 
@@ -251,7 +253,7 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(local: LocalStore, 
     local.write("f", Body(9, open_at), meta=Meta())
     assert [old for old, _ in seen] == [b"old"] * 3
     for _, temps in seen:
-        assert [temp_run(name) for name in temps] == ["0"]
+        assert [bool(TEMPORARY.fullmatch(name)) for name in temps] == [True]
     assert os.listdir(root) == ["f"]
     assert (root / "f").read_bytes() == b"new" * 3
 
@@ -261,7 +263,8 @@ def test_a_secret_file_is_secret_from_its_first_byte(local: LocalStore, root: Pa
 
     def open_at(start: int) -> Iterator[Data]:
         yield b"secret"
-        modes.extend(stat.S_IMODE((root / name).stat().st_mode) for name in os.listdir(root) if temp_run(name))
+        (temp,) = filter(TEMPORARY.fullmatch, os.listdir(root))
+        modes.append(stat.S_IMODE((root / temp).stat().st_mode))
 
     local.write("f", Body(6, open_at), meta=Meta(mode=0o644))
     assert modes == [0o600]
@@ -332,6 +335,7 @@ def test_a_full_disk_is_no_space_and_keeps_the_old_file(tmp_path: Path) -> None:
 
 
 LOST = "-dac_override,-dac_read_search"
+TEMPORARY = re.compile(r"\.dunlin-0-w[0-9a-f]+x[0-9a-f]+\.tmp")
 BARE = ["setpriv", f"--bounding-set={LOST}", f"--inh-caps={LOST}"]
 """Runs a command as root without the right to ignore permissions."""
 
@@ -439,14 +443,13 @@ def test_if_absent_where_the_newer_call_is_missing(local: LocalStore, monkeypatc
     assert sorted(names(local)) == ["f", "g"]
 
 
-def test_temporary_names_are_short_and_known_by_their_run() -> None:
+def test_temporary_names_are_short_and_tell_their_run() -> None:
     from dunlin.stores.local import temp_name
 
-    name = temp_name("abc123")
-    assert temp_run(name) == "abc123"
-    assert temp_run(".dunlin-0-17.tmp") == "0"
-    for other in ("f", ".dunlin-.tmp", ".dunlin-a-b-c.tmp", ".dunlin-a-1.tmp~", "x.dunlin-a-1.tmp", ".dunlin-a-1.part"):
-        assert temp_run(other) is None
+    one, other = temp_name("0"), temp_name("0")
+    assert TEMPORARY.fullmatch(one)
+    assert len(one) < 64
+    assert one != other
     with pytest.raises(ValueError, match="run id"):
         WriteOptions(run_id="a/b")
 
@@ -508,6 +511,50 @@ def test_a_directory_without_its_write_bit_is_lent_it(tmp_path: Path) -> None:
     assert run(code, str(tmp_path), before=BARE) == "[True]\n"
     assert sorted(os.listdir(directory)) == ["link", "moved", "old", "sub"]
     assert stat.S_IMODE(directory.stat().st_mode) == 0o555
+
+
+@pytest.mark.root
+def test_several_processes_lend_the_write_bit_of_one_directory(tmp_path: Path) -> None:
+    """None takes it away while another depends on it, and in the end it is as it was."""
+    directory = tmp_path / "d"
+    directory.mkdir(mode=0o755)
+    directory.chmod(0o555)
+    code = """
+        import os, sys
+        from dunlin.stores.local.lending import lent_write_bit, permitted
+        fd = os.open(sys.argv[1], os.O_RDONLY)
+        name = str(os.getpid())
+        wrong = 0
+        for _ in range(300):
+            try:
+                with lent_write_bit(fd):
+                    os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+                    permitted(fd, lambda: os.rename(name, name + "b", src_dir_fd=fd, dst_dir_fd=fd))
+                permitted(fd, lambda: os.unlink(name + "b", dir_fd=fd))
+            except OSError:
+                wrong += 1
+        print(wrong)
+    """
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(lambda _: run(code, str(directory), before=BARE), range(3))) == ["0\n"] * 3
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o555
+    assert os.listdir(directory) == []
+
+
+@pytest.mark.root
+def test_a_directory_that_may_not_be_read_either_is_lent_its_write_bit(tmp_path: Path) -> None:
+    directory = tmp_path / "d"
+    directory.mkdir()
+    directory.chmod(0o111)
+    code = """
+        import sys
+        from dunlin.stores.base import Meta
+        from dunlin.stores.local import LocalStore
+        LocalStore(sys.argv[1]).make_link("d/link", "x", Meta())
+    """
+    run(code, str(tmp_path), before=BARE)
+    assert os.listdir(directory) == ["link"]
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o111
 
 
 @pytest.mark.root
