@@ -183,6 +183,34 @@ def test_extras_of_an_object_store_are_deleted_by_their_keys(
     assert target.content() == keys
 
 
+@pytest.mark.parametrize("more", [(), ("--trust-state",)])
+def test_names_outside_the_prefix_are_no_extras(
+    pair: Pair, request: pytest.FixtureRequest, more: tuple[str, ...]
+) -> None:
+    bucket = cloud(request, "az")
+    bucket.put({"2024/a": b"1", "2024/d/b": b"2", "2025/c": b"3"})
+    env = bucket.env
+    flags = [*bucket.options(), "--container", bucket.url.removeprefix("az://"), "--output-path", "data"]
+    keep = {"notes.txt": b"own", "2025/own": b"own", "2024x": b"own", "other/deep/own": b"own"}
+    for name, data in {**keep, "2024/extra": b"old", "2024/old/extra": b"old"}.items():
+        (pair.cwd / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (pair.cwd / "data" / name).write_bytes(data)
+    words_ = ("sync", "--prefix", "2024/", "--delete-extras", *more, *flags)
+    planned = dunlin(*words_, "-n", cwd=pair.cwd, env=env, expect=0)
+    dunlin(*words_, cwd=pair.cwd, env=env, expect=0)
+    assert tree(pair.cwd / "data") == {**keep, "2024/a": b"1", "2024/d/b": b"2"}
+    assert not (pair.cwd / "data/2024/old").exists()
+    told = [line for line in planned.stdout.splitlines() if line.startswith("delete")]
+    assert sorted(told) == ["delete 2024/extra", "delete 2024/old", "delete 2024/old/extra"]
+    # A directory with more in it than the prefix covers stays, also in the plan.
+    words_ = ("sync", "--prefix", "2025/c", "--delete-extras", *more, *flags)
+    bucket.delete("2025/c")
+    planned = dunlin(*words_, "-n", "--accept-source", cwd=pair.cwd, env=env, expect=0)
+    assert "delete" not in planned.stdout.partition("would")[0]
+    dunlin(*words_, "--accept-source", cwd=pair.cwd, env=env, expect=0)
+    assert tree(pair.cwd / "data") == {**keep, "2024/a": b"1", "2024/d/b": b"2"}
+
+
 def test_a_prefix_may_lie_in_the_other(pair: Pair, moto_s3: object, request: pytest.FixtureRequest) -> None:
     bucket = cloud(request, "s3")
     bucket.put({"p/a": b"1", "p/d/b": b"2"})

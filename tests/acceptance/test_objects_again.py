@@ -269,3 +269,20 @@ def test_the_state_tells_what_was_synced(pair: Pair, request: pytest.FixtureRequ
     _, env = words(bucket, pair.target)
     told = dunlin("status", cwd=pair.cwd, env=env, expect=0).stdout
     assert bucket.url.partition("://")[2] in told
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_change_of_the_mode_alone_is_set(pair: Pair, request: pytest.FixtureRequest, kind: str) -> None:
+    bucket = cloud(request, kind)
+    put(pair.source, {"a": b"a", "b": b"b"})
+    for name in ("a", "b"):
+        (pair.source / name).chmod(0o644)
+    sync(pair, pair.source, bucket, "-a")
+    # Each second change is only seen if the first left the right version and mode on record, of both files.
+    for name, mode in (("a", 0o600), ("b", 0o640), ("a", 0o444)):
+        (pair.source / name).chmod(mode)
+        assert sync(pair, pair.source, bucket, "-a", verb="check", expect=3)["differing_files"] == 1
+        counts = sync(pair, pair.source, bucket, "-a")
+        assert (counts["metadata_entries"], counts["copied_files"]) == (1, 0)
+        assert (bucket.objects()[name].metadata or {})["mode"] == f"{0o100000 | mode:o}"
+        assert sync(pair, pair.source, bucket, "-a")["metadata_entries"] == 0

@@ -175,6 +175,20 @@ def test_control_stop_ends_a_run(pair: Pair, request: pytest.FixtureRequest) -> 
     assert tree(pair.target) == content
 
 
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_signal_ends_the_wait_for_a_service_that_says_later(
+    pair: Pair, request: pytest.FixtureRequest, side: str
+) -> None:
+    bucket = cloud(request, "s3")
+    with bucket.through(Rules(busy=1, retry_after_s=60)) as (there, proxy):
+        places, env = words(*((there, pair.target) if side == "source" else (pair.source, there)))
+        process = start("sync", *places, cwd=pair.cwd, env=env)
+        until(lambda: proxy.count(), process)
+        process.send_signal(signal.SIGINT)
+        code, told = ended(process, 10)
+        assert (code, proxy.count()) == (130, 1), told
+
+
 # ---- places that are not there ----
 
 

@@ -27,8 +27,9 @@ from dunlin.cli.outlet import Telling
 from dunlin.config.credentials import CREDENTIALS, SIDES, side_flag
 from dunlin.config.environment import variable_name
 from dunlin.config.settings import Settings
-from dunlin.errors import printable, usage
+from dunlin.errors import DunlinError, printable, usage
 from dunlin.jobs.options import SyncOptions
+from dunlin.stores.open import canonical_url, is_far, shown_place
 
 NO_CONFIGURATION = (
     "Error: No configuration found. Please provide --config, create dunlin.yaml in current directory, or pass "
@@ -223,14 +224,43 @@ def _shown_secrets(context: click.Context) -> list[str]:
 
 
 def _apart(runs: Sequence[SyncOptions]) -> None:
-    """Raises USAGE when one run would delete what another one has brought."""
-    seen: set[str] = set()
-    for run in runs:
-        place = run.destination if "://" in run.destination else os.path.realpath(run.destination)
-        if place in seen and run.policy.delete and run.mode != "check":
+    """Raises USAGE when one run would delete what another one has brought, in whatever order they come."""
+    if len(runs) < 2 or not any(run.policy.delete and run.mode != "check" for run in runs):
+        return
+    places = [_below_which(run) for run in runs]
+    for at, run in enumerate(runs):
+        if not run.policy.delete or run.mode == "check" or not places[at]:
+            continue
+        for other, there in enumerate(places):
+            if other == at or not there.startswith(places[at]) or _left_alone(run, there[len(places[at]) :]):
+                continue
+            here = printable(shown_place(run.destination))
+            if there == places[at]:
+                raise usage(
+                    f"several pairs have the destination {here}, and each would delete what the others brought",
+                    "give each a directory of its own, or leave out --delete-extras",
+                )
             raise usage(
-                f"several pairs have the destination {printable(run.destination)}, and each would delete what the "
-                "others brought",
-                "give each a directory of its own, or leave out --delete-extras",
+                f"the destination {printable(shown_place(runs[other].destination))} lies in {here}, and the pair of "
+                "that would delete what the other brought",
+                "give each a directory of its own, exclude the inner one, or leave out --delete-extras",
             )
-        seen.add(place)
+
+
+def _below_which(run: SyncOptions) -> str:
+    """What the URLs of all that lies in the destination begin with; "" for a place that the run will not even open."""
+    try:
+        return canonical_url(run.destination, run.login_target).rstrip("/") + "/"
+    except DunlinError:
+        return ""
+
+
+def _left_alone(run: SyncOptions, inner: str) -> bool:
+    """Whether a directory of the destination is no extra, whatever the source has: a filter keeps it out.
+
+    `inner`: how its URL goes on behind that of the destination; "" for the destination itself.
+    """
+    from urllib.parse import unquote
+
+    path = inner.rstrip("/") if is_far(run.destination) else unquote(inner, errors="surrogateescape").rstrip("/")
+    return bool(path) and not run.delete_excluded and not run.selection.explain(path, True).takes_part

@@ -31,11 +31,26 @@ def conduct_all(asked: Asked) -> int:
         return _watch(asked, Watch(min(intervals)))
     code = 0
     for number, options in enumerate(asked.runs):
-        ended = conduct(options, asked.telling, asked.notes if number == 0 else ())
+        notes = asked.notes if number == 0 else ()
+        try:
+            ended = conduct(options, asked.telling, notes)
+        except DunlinError as error:
+            if len(asked.runs) == 1 or not _passes(error):
+                raise
+            from dunlin.cli.main import complain
+
+            ended = complain(error, traceback=asked.telling.log_level == "debug")
         code = min(code, ended, key=SEVERITY.index)
         if ended == 130:
             break
     return code
+
+
+def _passes(error: DunlinError) -> bool:
+    """Whether a run that could not begin is no reason to leave out the next ones."""
+    from dunlin.cli.extras import addable
+
+    return error.kind is not ErrorKind.INTERRUPTED and not addable(error)
 
 
 def conduct(options: SyncOptions, telling: Telling, notes: Sequence[str] = ()) -> int:

@@ -64,7 +64,9 @@ class Program(click.Group):
             hint = f"did you mean `dunlin {_WORDS[word]}`?" if word in _WORDS else closest(word, COMMANDS)
             if not hint and (os.sep in word or os.path.exists(word)):
                 hint = "did you mean `dunlin sync SOURCE DESTINATION`?"
-            raise click.UsageError(f"there is no command {word}" + (f"; {hint}" if hint else ""), ctx)
+            from dunlin.stores.open import shown_place
+
+            raise click.UsageError(f"there is no command {shown_place(word)}" + (f"; {hint}" if hint else ""), ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

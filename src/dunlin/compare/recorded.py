@@ -11,7 +11,8 @@ which mtime the version had when it was synced. So before two listings are merge
 * an object of the *destination* whose etag is the recorded one has the recorded mtime. With another etag, or none
   on record, its mtime is unknown (None) unless its metadata told it: then it counts as in sync if it was written
   after the source's last change (`plan.same_time`). A file whose transfer failed, or still waits, is not in sync
-  whatever stands there: its mtime is `CHANGED`.
+  whatever stands there: its mtime is `CHANGED`. Mode and owner of the recorded version are the recorded ones too
+  where its metadata does not tell them, so that a change of them alone is noticed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from dunlin.model import CHANGED, CTIME, IDENT, MTIME, Facts
+from dunlin.model import CHANGED, CTIME, GID, IDENT, MODE, MTIME, PERMISSION_BITS, TYPE_BITS, UID, Facts
 
 Named = tuple[str, Facts]
 
@@ -31,6 +32,12 @@ class Recorded(Protocol):
     def mtime(self) -> int | None: ...
     @property
     def etag(self) -> str | int | None: ...
+    @property
+    def mode(self) -> int | None: ...
+    @property
+    def uid(self) -> int | None: ...
+    @property
+    def gid(self) -> int | None: ...
     @property
     def unfinished(self) -> bool: ...
 
@@ -58,7 +65,19 @@ def _target(named: Named, row: Recorded | None) -> Named:
         return _with(named, CHANGED)
     if facts[MTIME] is not None and facts[MTIME] != facts[CTIME]:
         return named
-    return _with(named, row.mtime if row is not None and row.etag == facts[IDENT] else None)
+    if row is None or row.etag != facts[IDENT]:
+        return _with(named, None)
+    name, facts = _with(named, row.mtime)
+    return name, _dressed(facts, row)
+
+
+def _dressed(facts: Facts, row: Recorded) -> Facts:
+    """Facts with the mode and owner of the same version, where the listing tells none."""
+    told = facts[UID] is not None or facts[MODE] & PERMISSION_BITS
+    if told or row.mode is None or (row.mode ^ facts[MODE]) & TYPE_BITS:
+        return facts
+    mode = facts[MODE] | (row.mode & PERMISSION_BITS)
+    return (mode, *facts[MODE + 1 : UID], row.uid, row.gid, *facts[GID + 1 :])
 
 
 def _with(named: Named, mtime: int | None) -> Named:

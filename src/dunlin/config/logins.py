@@ -133,7 +133,8 @@ def place(
         return Place(url, Login())
     layers = [_of_url(url, query)]
     layers += _layers(store, side, flags, settings, location, os.environ if environ is None else environ)
-    return Place(url, _login(store, layers), exposed=bool(query) and "?" in text)
+    beside = _beside(settings, side, location)
+    return Place(url, _login(store, layers, url, beside), exposed=bool(query) and "?" in text)
 
 
 def _located(text: str, settings: Settings) -> tuple[str, Layer | None]:
@@ -142,7 +143,9 @@ def _located(text: str, settings: Settings) -> tuple[str, Layer | None]:
         return text, None
     match = re.fullmatch(r"loc://([^/]+)(/.*)?", text, re.IGNORECASE | re.DOTALL)
     if match is None:
-        raise usage(f"{printable(text)} names no location", "write loc://NAME/PATH")
+        from dunlin.stores.open import shown_place
+
+        raise usage(f"{printable(shown_place(text))} names no location", "write loc://NAME/PATH")
     known = settings.file.locations if settings.file else {}
     found = known.get(match[1])
     if found is None:
@@ -160,7 +163,7 @@ def _located(text: str, settings: Settings) -> tuple[str, Layer | None]:
 
 def _bare(url: str) -> tuple[str, str]:
     """A URL without its query, and the query. Raises USAGE where a login stands before the host."""
-    if "://" not in url:
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url):
         return url, ""
     scheme, _, rest = url.partition("://")
     if "@" in rest.partition("/")[0] and scheme.lower() != "memory" and scheme.lower() != "file":
@@ -238,7 +241,36 @@ def _directory(settings: Settings) -> str:
     return os.path.dirname(os.path.abspath(settings.file.path)) if settings.file else ""
 
 
-def _login(store: str, layers: Sequence[Layer]) -> Login:
+def _beside(settings: Settings, side: str, location: Layer | None) -> frozenset[str]:
+    """Where a SAS may stand that is given together with the URL, apart from the URL itself and the command line."""
+    said = [settings.in_job("--sas-token"), settings.in_job(side_flag("--sas-token", side))]
+    return frozenset(
+        [found.origin for found in said if found is not None] + [each.origin for each in (location or {}).values()]
+    )
+
+
+def _check_sas(url: str, said: Said, home: Layer, endpoint: str, beside: frozenset[str]) -> None:
+    """A SAS opens what it opens to whoever is sent it; so one that was not given for this URL goes to Azure's own
+    hosts, to the endpoint that stands beside it, or to one that was named on purpose, and there not in clear text.
+    """
+    from dunlin.stores.objects.address import is_azure, is_private, origin
+
+    named = re.match(r"https?://[^/]+", url, re.IGNORECASE)
+    where = named[0] if named else endpoint
+    if not where or said.origin == "the URL" or said.origin.startswith("--") or said.origin in beside:
+        return
+    there = origin(where)
+    if is_azure(where) or ("endpoint" in home and origin(home["endpoint"].value) == there != ""):
+        return
+    if origin(endpoint) == there and is_private(where):
+        return
+    raise usage(
+        f"the SAS of {said.origin} is not sent to {printable(where)}, which it was not given for",
+        "give it behind the URL or as --sas-token, or name the host beside it",
+    )
+
+
+def _login(store: str, layers: Sequence[Layer], url: str = "", beside: frozenset[str] = frozenset()) -> Login:
     """The login that the layers add up to; see the module docstring."""
     kept = [dict(layer) for layer in layers]
     ways = _WAYS[store]
@@ -255,6 +287,9 @@ def _login(store: str, layers: Sequence[Layer]) -> Login:
     chosen = ways[min(given)[1]] if given else Way((), _CHAIN[store])
     names = (*chosen.decides, *chosen.along, *_ALWAYS[store])
     values = {name: _value(name, merged[name][1]) for name in names if _is(merged, name)}
+    if "sas_token" in values:
+        rank, said = merged["sas_token"]
+        _check_sas(url, said, kept[rank], values.get("endpoint", ""), beside)
     if store == "gcs" and not given and merged.get("endpoint", (0, Said("", "")))[1].origin == "STORAGE_EMULATOR_HOST":
         values["anonymous"] = YES  # as the service's own library does
     return Login({name: value for name, value in values.items() if value})

@@ -9,6 +9,8 @@ from dunlin import transfer
 from dunlin.errors import DunlinError, ErrorKind, printable, translate, usage
 from dunlin.hashing import blake2b
 from dunlin.jobs.options import SyncOptions
+from dunlin.pace.gate import Gate
+from dunlin.pace.stop import Stop
 from dunlin.plan import Policy
 from dunlin.report import Event, Level, Report
 from dunlin.stores.base import Caps, MakesDirs, Store, power
@@ -53,12 +55,15 @@ class PairOfStores:
     source_empty: bool = False
 
 
-def open_pair(options: SyncOptions, token: str = "0", report: Report | None = None) -> PairOfStores:
+def open_pair(
+    options: SyncOptions, token: str = "0", report: Report | None = None, stop: Stop | None = None
+) -> PairOfStores:
     """Open both sides and check that they can be a pair; makes the destination's root unless this is a dry run.
 
-    `token` names the run in temporary files; `report` is told which login of a chain answered.
+    `token` names the run in temporary files; `report` is told which login of a chain answered; a request for `stop`
+    ends the waiting for a service that asks for patience.
 
-    Raises USAGE, NOT_FOUND, DENIED, READ_ONLY: everything that makes a run pointless from the start.
+    Raises USAGE, NOT_FOUND, DENIED, READ_ONLY: everything that makes a run pointless from the start. INTERRUPTED.
     """
     source_url = canonical_url(options.source, options.login_source)
     target_url = canonical_url(options.destination, options.login_target)
@@ -67,10 +72,9 @@ def open_pair(options: SyncOptions, token: str = "0", report: Report | None = No
     source_far, target_far = _told(options)
     source_place = options.source if source_far else source_url
     target_place = options.destination if target_far else target_url
-    source = open_store(source_place, far=_beginning(source_far, source_url, report))
-    target = open_store(
-        target_place, options=WriteOptions(run_id=token), far=_beginning(target_far, target_url, report)
-    )
+    source = open_store(source_place, far=_beginning(source_far, source_url, report, stop))
+    far = _beginning(target_far, target_url, report, stop)
+    target = open_store(target_place, options=WriteOptions(run_id=token), far=far)
     try:
         _check_source(source, shown_place(options.source))
         exists = _check_target(target, options)
@@ -88,8 +92,8 @@ def open_pair(options: SyncOptions, token: str = "0", report: Report | None = No
         raise
 
 
-def _beginning(far: Far | None, url: str, report: Report | None) -> Far | None:
-    """What the store of a run's beginning is told: not to be patient, and to tell which login answered."""
+def _beginning(far: Far | None, url: str, report: Report | None, stop: Stop | None) -> Far | None:
+    """What the store of a run's beginning is told: not to be patient, who wants it to stop, whom to tell of logins."""
     if far is None:
         return None
 
@@ -97,7 +101,8 @@ def _beginning(far: Far | None, url: str, report: Report | None) -> Far | None:
         if report is not None:
             report.event(Event(Level.INFO, "login.answered", f"logged in to {url} by {name}", {"login": name}))
 
-    return far._replace(start=True, on_login=answered)
+    gate = None if stop is None else Gate(far.connections, stopped=lambda: stop.requested)
+    return far._replace(start=True, on_login=answered, gate=gate)
 
 
 def _told(options: SyncOptions) -> tuple[Far | None, Far | None]:
@@ -208,10 +213,12 @@ def _check_target(target: Store, options: SyncOptions) -> bool:
             raise
     path = _local(target)
     if path is not None and os.path.lexists(path):
-        raise DunlinError("write to", options.destination, ErrorKind.USAGE, "it is a file", "name a directory")
+        raise DunlinError(
+            "write to", shown_place(options.destination), ErrorKind.USAGE, "it is a file", "name a directory"
+        )
     if options.mode == "check":
         raise DunlinError(
-            "read the destination", options.destination, ErrorKind.NOT_FOUND, "there is no such directory"
+            "read the destination", shown_place(options.destination), ErrorKind.NOT_FOUND, "there is no such directory"
         )
     if options.mode == "sync":
         dirs = power(target, MakesDirs)
@@ -219,12 +226,13 @@ def _check_target(target: Store, options: SyncOptions) -> bool:
             if dirs is not None:
                 dirs.make_directory("")
         except DunlinError as failure:
+            failure.where = shown_place(failure.where)
             if failure.kind is ErrorKind.NOT_FOUND:
                 failure.hint = "the directory above it is missing: make it, or check the path"
             elif failure.kind in (ErrorKind.DENIED, ErrorKind.READ_ONLY):
                 hint = "check its permissions"
                 raise DunlinError(
-                    "make the destination", options.destination, ErrorKind.READ_ONLY, failure.reason, hint
+                    "make the destination", shown_place(options.destination), ErrorKind.READ_ONLY, failure.reason, hint
                 ) from failure
             raise
     return False
@@ -347,7 +355,11 @@ def resolve_attributes(options: transfer.Options, source: Caps, target: Caps) ->
 def selection_hash(options: SyncOptions) -> str:
     """A fingerprint of the options that select and name files: when it changes, the frontier is void."""
     policy = options.policy
-    parts = (options.selection.fingerprint(), policy.links, policy.specials, policy.devices, policy.delete)
+    parts: tuple[object, ...] = (
+        options.selection.fingerprint(), policy.links, policy.specials, policy.devices, policy.delete
+    )  # fmt: skip
+    if options.begin:
+        parts += (options.begin,)
     return blake2b(repr(parts).encode(), digest_size=12).hexdigest()
 
 

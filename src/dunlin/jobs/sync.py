@@ -64,7 +64,7 @@ def run(options: SyncOptions, stop: Stop, report: Report) -> Result:
     it stands in the result. `stop` may be requested at any time, also from a signal handler.
     """
     token = os.urandom(4).hex()
-    pair = open_pair(options, token, report)
+    pair = open_pair(options, token, report, stop)
     lock = RunLock(pair.target, options.runtime) if options.mode == "sync" else None
     try:
         if lock is not None:
@@ -335,6 +335,7 @@ class _Run:
             selection=options.selection,
             mode=options.mode,
             delete_excluded=options.delete_excluded,
+            begin=options.begin,
             trust_state=options.trust_state and not self.anew,
             record=options.mode == "sync",
             own=tuple(own_paths(options, self.state.database.path)),

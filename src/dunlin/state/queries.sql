@@ -184,7 +184,9 @@ ON CONFLICT (directory_id, name) DO UPDATE SET
     content_md5 = iif(excluded.content_md5 IS NULL AND size IS excluded.size AND mtime IS excluded.mtime,
         content_md5, excluded.content_md5),
     size = excluded.size, mtime = excluded.mtime, ctime = excluded.ctime, birth = coalesce(excluded.birth, birth),
-    mode = excluded.mode, uid = excluded.uid, gid = excluded.gid, etag = excluded.etag,
+    mode = excluded.mode, uid = excluded.uid, gid = excluded.gid,
+    etag = iif(excluded.etag IS NULL AND excluded.status = 1 AND size IS excluded.size AND mtime IS excluded.mtime,
+        etag, excluded.etag),
     status = excluded.status, error = excluded.error, error_kind = excluded.error_kind
 
 -- name: file_insert_synced

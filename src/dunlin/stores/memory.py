@@ -244,8 +244,14 @@ class MemoryStore:
     def remove_directory(self, path: str) -> bool:
         """Remove an empty directory and nothing else; see `RemovesDirs`."""
         with self._lock:
-            parent, name = self._parent(path, "remove the directory")
-            if name in parent.names and not parent.names[name].is_directory:
+            directory, _, name = path.rpartition("/")
+            try:
+                there = self._directory(directory, "remove the directory").names.get(name)
+            except DunlinError as error:
+                if error.kind is not ErrorKind.NOT_FOUND:
+                    raise
+                return False
+            if there is not None and not there.is_directory:
                 raise self._error("remove the directory", path, ErrorKind.CHANGED, "it is no directory any more")
             return self._delete(path)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from dunlin.errors import DunlinError, usage
+from dunlin.errors import DunlinError, printable, usage
 from dunlin.report import Report
 from dunlin.stores.base import Caps, Store
 from dunlin.stores.local.paths import file_url
@@ -29,6 +29,10 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _DRIVE = re.compile(r"[A-Za-z]:(?:[\\/]|$)")
 _FAR = frozenset({"s3", "gs", "gcs", "az", "azure", "http", "https"})
 _HOST = re.compile(r"[^/\\:]+:(?!//)")
+_MISTYPED = re.compile(r"(https?|azure|az|s3|gcs|gs):?/+[^/]", re.IGNORECASE)
+_SIGNED = re.compile(r"[?&]sig(?:=|%3d)", re.IGNORECASE)
+_CONNECTION = re.compile(r"(?:^|;)\s*(?:AccountKey|SharedAccessSignature)\s*=", re.IGNORECASE)
+_SECRET = re.compile(r"\b((?:AccountKey|SharedAccessSignature)\s*=)[^;]*|\b(sig(?:=|%3d))[^&;\s]*", re.IGNORECASE)
 
 WORKS = "local paths, file:///path, s3://, gs://, az:// and memory://NAME work"
 
@@ -176,12 +180,19 @@ def shown_place(url: str) -> str:
     """A place as people wrote it, fit to be shown, logged and stored: without the query and the login it may hold.
 
     Whatever prints a place that a person gave prints this. A path that looks like nothing of the kind stays as it is.
+    What is only meant to be a URL may hold a secret as well: a signature or key is masked wherever it stands.
     """
     scheme = _SCHEME.match(url)
+    if scheme is None and _MISTYPED.match(url):
+        return _masked(re.sub(r"^([^/]*/+)[^/]*@", r"\1", url).partition("?")[0])
     if scheme is None or scheme[1].lower() == "file":
-        return url
+        return _masked(url)
     shown = re.sub(r"^([^/]*//)[^/]*@", r"\1", url)
-    return shown if scheme[1].lower() in ("s3", "gs", "gcs", "memory") else shown.partition("?")[0]
+    return _masked(shown if scheme[1].lower() in ("s3", "gs", "gcs", "memory") else shown.partition("?")[0])
+
+
+def _masked(text: str) -> str:
+    return _SECRET.sub(lambda found: f"{found[1] or found[2]}***", text)
 
 
 def beginning(url: str, login: Login | None = None) -> str:
@@ -224,13 +235,27 @@ def _parsed(url: str) -> tuple[str, str]:
 
 
 def _plain_path(text: str) -> str:
+    shown = printable(shown_place(text))
     if text.startswith("file:"):
-        raise usage(f"{text}: a file URL begins with file:///", WORKS)
+        raise usage(f"{shown}: a file URL begins with file:///", WORKS)
+    if _CONNECTION.search(text) and not os.path.lexists(text):
+        raise usage(
+            "a connection string names no place",
+            "write az://CONTAINER/PREFIX, and give the string as DUNLIN_CONNECTION_STRING or --connection-string @FILE",
+        )
+    scheme = _MISTYPED.match(text)
+    signed = text[0] not in "./" and _SIGNED.search(text)
+    if (scheme is not None or signed) and not os.path.lexists(text.partition("/")[0]):
+        name = scheme[1].lower() if scheme else "https"
+        raise usage(
+            f"{shown} looks like a URL, and none begins like that",
+            f"write {name}://..., or ./{shown} for a local directory of that name",
+        )
     if _HOST.match(text) and not _DRIVE.match(text) and not os.path.lexists(text):
         host = text.partition(":")[0]
         raise usage(
-            f"{text} looks like a path on the host {host}, and dunlin does not speak ssh",
-            f"mount it and give the mount's path, or write ./{text} for a local directory of that name",
+            f"{shown} looks like a path on the host {printable(host)}, and dunlin does not speak ssh",
+            f"mount it and give the mount's path, or write ./{shown} for a local directory of that name",
         )
     return text
 
@@ -239,7 +264,7 @@ def _path_of(url: str) -> str:
     """The local path of a file URL (RFC 8089)."""
     host, slash, path = url[len("file://") :].partition("/")
     if host.lower() not in ("", "localhost") or not slash:
-        raise usage(f"{url}: a file URL names no other host", "write file:///path")
+        raise usage(f"{printable(shown_place(url))}: a file URL names no other host", "write file:///path")
     path = "/" + path
     if "%" in path:
         from urllib.parse import unquote_to_bytes

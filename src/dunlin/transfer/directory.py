@@ -24,6 +24,7 @@ from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import (
     DIRECTORY_BITS,
     GID,
+    IDENT,
     MODE,
     MTIME,
     PERMISSION_BITS,
@@ -305,6 +306,9 @@ def _meta(site: Site, directory: str, operation: Operation, outcome: Outcome) ->
             outcome.counts["equal_bytes"] += facts[SIZE]
         else:
             _set_meta(site, path, facts, outcome)
+            if site.target.caps.far and not site.source.caps.far:
+                # Some services make another version of it, with another etag; what is on record names this one.
+                outcome.etags[row[0]] = str(site.target.stat(path).facts[IDENT])
         outcome.seen.append(as_copied(row[0], facts, None, births(site, directory, [row[0]])[0]))
 
     _each(operation.rows, outcome, do)

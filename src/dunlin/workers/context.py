@@ -14,11 +14,12 @@ from dunlin.compare.listing import Named
 from dunlin.compare.recorded import source_times, target_times
 from dunlin.filters import Selection
 from dunlin.hashing import blake2b
-from dunlin.model import CTIME, IDENT, SIZE, Collate, Same, is_file
+from dunlin.model import CTIME, IDENT, SIZE, Collate, Same, is_file, join
 from dunlin.stores.base import Caps, Order
 from dunlin.transfer.site import Site
 
 if TYPE_CHECKING:  # loaded only where a store is far away
+    from dunlin.filters.rules import Matcher
     from dunlin.state.files import KnownFile
     from dunlin.state.known import KnownFiles
 
@@ -43,6 +44,7 @@ class Rules(NamedTuple):
         selection: which names take part.
         mode: "sync" does, "plan" prints what it would do, "check" compares and tells.
         delete_excluded: filtered names at the destination are extras.
+        begin: only names whose keys at the source begin with it take part, a plain string.
         trust_state: a directory whose source is as recorded is not looked up at the destination.
         record: state is kept, so rows of files in sync are wanted once.
         own: absolute paths of the state file, the log, ...: never part of a tree.
@@ -58,6 +60,7 @@ class Rules(NamedTuple):
     selection: Selection = Selection()
     mode: str = "sync"
     delete_excluded: bool = False
+    begin: str = ""
     trust_state: bool = False
     record: bool = True
     own: tuple[str, ...] = ()
@@ -106,7 +109,28 @@ class Context:
         }
         self.root_inodes = frozenset(inode for _, inode in rules.roots)
         self.own_names = frozenset(os.path.basename(path) for path in rules.own)
+        self.begin = self._fold(_begin_of_paths(rules.begin)) if rules.begin else ""
 
+    def _fold(self, text: str) -> str:
+        return text if self.collate is None else self.collate(text)
+
+    def begins(self, path: str, is_directory: bool) -> bool:
+        """Whether `Rules.begin` lets a name of the destination take part, or what may lie in the directory."""
+        path = self._fold(path) + ("/" if is_directory else "")
+        return path.startswith(self.begin) or (is_directory and self.begin.startswith(path))
+
+    def prefixed(self, directory: str, takes: Matcher | None) -> Matcher | None:
+        """`takes`, the filter by name for a directory of the destination (None: all), and `Rules.begin` as well.
+
+        The source's store keeps to that by itself; here it is what keeps the other names from being extras.
+        """
+        if self._fold(f"{directory}/" if directory else "").startswith(self.begin):
+            return takes
+
+        def both(name: str, is_directory: bool) -> bool:
+            return self.begins(join(directory, name), is_directory) and (takes is None or takes(name, is_directory))
+
+        return both
 
     def timed(self, directory: str, names: list[Named], is_source: bool) -> list[Named]:
         """Names of a listing with the times that the state remembers, where the side is an object store."""
@@ -120,6 +144,14 @@ class Context:
         if is_source:
             return source_times(names, known, guess=self.rules.mode != "check")
         return target_times(names, known)
+
+
+def _begin_of_paths(begin: str) -> str:
+    """What the paths of all keys that begin with `begin` begin with."""
+    from dunlin.stores.objects.keys import name_of
+
+    *whole, part = begin.split("/")
+    return "".join(f"{name_of(component)}/" for component in whole) + part
 
 
 def collation(source: Caps, target: Caps) -> Collate | None:

@@ -45,6 +45,8 @@ def join_links(crew: Coordinator) -> None:
 
 def _has_failed(crew: Coordinator, path: str) -> bool:
     """Whether the file at `path` is on record as one that did not reach the destination."""
+    if not (crew.stats.failed_files or crew.backlog.resumed):
+        return False  # neither in this run nor in one that it continues: nothing to be looked up for each group
     directory, _, name = path.rpartition("/")
     known = crew.state.digests(crew.pair, [directory]).get(directory)
     row = crew.state.known_names(known.id, [name]).get(name) if known is not None else None

@@ -224,6 +224,8 @@ class _Scan:
         selection = rules.selection
         filtered = not selection.everything and (is_source or not rules.delete_excluded)
         takes = selection.matcher(self.directory) if filtered else None
+        if rules.begin and not (is_source or rules.delete_excluded):
+            takes = self.context.prefixed(self.directory, takes)
         depth = self.directory.count("/") + 1 if self.directory else 0
         deep = selection.max_depth is not None and depth + 1 >= selection.max_depth
         skip = rules.skip_source if is_source else rules.skip_target

@@ -175,11 +175,14 @@ def _cleared(context: Context, path: str, outcome: Outcome) -> None:
 
 
 def _keeps(context: Context, path: str) -> bool:
-    """Whether a directory that is to be deleted stays, because the filters protect something in it."""
+    """Whether a directory that is to be deleted stays, because the filters, or --prefix, protect something in it."""
     rules = context.rules
-    if rules.mode != "plan" or rules.delete_excluded or rules.selection.everything:
+    if rules.mode != "plan" or rules.delete_excluded or (rules.selection.everything and not rules.begin):
         return False
-    return any(not keep.takes(rules.selection, entry) for entry in keep.contents(context.site.target, path))
+    return any(
+        not (context.begins(entry.path, entry.kind is Kind.DIRECTORY) and keep.takes(rules.selection, entry))
+        for entry in keep.contents(context.site.target, path)
+    )
 
 
 def _alike(context: Context, action: Action, path: str, row: Row) -> bool:

@@ -11,11 +11,15 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dunlin.cli import extras
 from dunlin.cli.asking import NO_CONFIGURATION
 from dunlin.cli.main import main
+from dunlin.errors import DunlinError, ErrorKind
 from dunlin.jobs import options as jobs
 from dunlin.jobs.options import SyncOptions
 from dunlin.model import Stats
+from dunlin.pace.stop import Stop
+from dunlin.report import Report
 from dunlin.stores.login import Login
 
 Run = Callable[..., Result]
@@ -200,6 +204,43 @@ def test_jobs_that_would_delete_each_others_files(dunlin: Run, engine: Any, home
     assert "each would delete what the others brought" in result.stderr
 
 
+@pytest.mark.parametrize(("one", "other", "right"), [
+    ("destination: out, delete_extras: true", "destination: out", False),
+    ("destination: out, delete_extras: true", "destination: ./x/../out/sub", False),
+    ("destination: out, delete_extras: true", "destination: link/sub", False),
+    ("destination: out, delete_extras: true", "destination: 'file://localhost{here}/out/s%75b'", False),
+    ("destination: out", "destination: out/sub, delete_extras: true", True),
+    ("destination: out, delete_extras: true", "destination: out2", True),
+    ("destination: 's3://bkt/p', delete_extras: true", "destination: 's3://bkt/p/q/'", False),
+    ("destination: 's3://bkt', delete_extras: true", "destination: 's3://bkt/p'", False),
+    ("destination: 's3://bkt/p', delete_extras: true", "destination: 's3://bkt/p2'", True),
+    ("destination: 's3://bkt', delete_extras: true", "destination: 'gs://bkt/p'", True),
+    ("destination: 's3://bkt', delete_extras: true",
+     "destination: 's3://bkt/p', dest_s3_endpoint: 'http://127.0.0.1:1'", True),
+    ("destination: out, delete_extras: true, exclude: [/a/sub/]", "destination: out/a/sub/b", True),
+    ("destination: out, delete_extras: true, exclude: [/a/sub/], delete_excluded: true",
+     "destination: out/a/sub/b", False),
+    ("destination: out, delete_extras: true, exclude: [/out/]", "destination: out", False),
+    ("destination: out, delete_extras: true", "destination: 's3://'", True),
+])  # fmt: skip
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_job_may_not_delete_what_lies_in_the_destination_of_another(
+    dunlin: Run, engine: Any, home: Path, one: str, other: str, right: bool, turned: bool
+) -> None:
+    (home / "out").mkdir()
+    (home / "link").symlink_to("out")
+    jobs = [f"  - {{source: x, {text.replace('{here}', str(home))}}}\n" for text in (one, other)]
+    (home / "dunlin.yaml").write_text(f"jobs:\n{''.join(jobs[::-1] if turned else jobs)}")
+    result = dunlin("sync")
+    assert (result.exit_code, len(engine.options)) == ((0, 2) if right else (1, 0)), result.output
+    assert ("would delete what the other" in result.stderr) is not right
+
+
+def test_a_check_of_nested_destinations_deletes_nothing(dunlin: Run, engine: Any, home: Path) -> None:
+    (home / "dunlin.yaml").write_text("jobs:\n  - {source: a, destination: x}\n  - {source: b, destination: x/y}\n")
+    assert len(asked(engine, dunlin, "check")) == 2
+
+
 @pytest.mark.parametrize(("codes", "code", "runs"), [
     ([0, 0], 0, 2), ([23, 0], 23, 2), ([0, 24], 24, 2), ([23, 2], 2, 2), ([24, 23], 23, 2), ([130, 0], 130, 1),
 ])  # fmt: skip
@@ -209,6 +250,38 @@ def test_the_worst_end_of_several_runs_counts(
     ends = iter(codes)
     engine.act = lambda stop, report: jobs.Result(Stats(), "failed", "", next(ends))
     assert len(asked(engine, dunlin, "sync", "--container", "c", "--container", "d", code=code)) == runs
+
+
+@pytest.mark.parametrize("more", [(), ("--json",), ("-q",)])
+def test_a_run_that_cannot_begin_does_not_keep_the_next_ones_from_it(
+    dunlin: Run, engine: Any, home: Path, more: tuple[str, ...]
+) -> None:
+    def act(stop: Stop, report: Report) -> jobs.Result:
+        if len(engine.options) == 2:
+            return jobs.Result(Stats(), "completed", "", 23)
+        raise DunlinError("read the source", f"/{len(engine.options)}", ErrorKind.NOT_FOUND, "gone")
+
+    engine.act = act
+    containers = [word for name in ("one", "two", "three") for word in ("--container", name)]
+    result = dunlin("sync", *more, *containers)
+    assert (result.exit_code, len(engine.options)) == (1, 3)
+    said = [line for line in result.stderr.splitlines() if line.startswith("dunlin: cannot")]
+    assert said == [f"dunlin: cannot read the source /{n}: gone" for n in (1, 3)]
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_nothing_follows_a_run_that_was_stopped_or_begins_again(
+    dunlin: Run, engine: Any, home: Path, missing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act(stop: Stop, report: Report) -> None:
+        kind = ErrorKind.USAGE if missing else ErrorKind.INTERRUPTED
+        raise DunlinError("open", "az://one", kind, "no")
+
+    engine.act = act
+    monkeypatch.setattr(extras, "addable", lambda error: missing)
+    monkeypatch.setattr(extras, "begin_again", lambda error: 7 if missing else None)
+    result = dunlin("sync", "--container", "one", "--container", "two")
+    assert (result.exit_code, len(engine.options)) == (7 if missing else 130, 1)
 
 
 def test_a_secret_on_the_command_line_is_warned_of_once_and_not_repeated(dunlin: Run, engine: Any, home: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from dunlin.compare.recorded import CHANGED, source_times, target_times
-from dunlin.model import MTIME, Kind, facts
+from dunlin.model import GID, MODE, MTIME, UID, Kind, facts
 
 
 class Row(NamedTuple):
     mtime: int | None
     etag: str | None
     unfinished: bool = False
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
 
 
 def thing(etag: str, uploaded: int = 500, mtime: int | None = None):
@@ -72,3 +75,23 @@ def test_a_check_guesses_no_time():
     assert mtimes(source_times([("a", unknown)], {}, guess=False)) == [None]
     assert mtimes(source_times([("a", unknown)], {"a": Row(3, "v1")}, guess=False)) == [3]
     assert mtimes(source_times([("a", unknown)], {"a": Row(3, "v0")}, guess=False)) == [CHANGED]
+
+
+def dress(what):
+    return (what[MODE], what[UID], what[GID])
+
+
+def test_the_recorded_version_of_the_destination_has_the_recorded_mode_and_owner():
+    row = Row(123, "v1", mode=0o100640, uid=3, gid=4)
+    told = (*thing("v1", mtime=500)[:MODE], 0o100600, *thing("v1")[MODE + 1 : UID], 7, 8, *thing("v1")[GID + 1 :])
+    (_, same), (_, other), (_, known) = target_times(
+        [("a", thing("v1")), ("b", thing("v2")), ("c", told)], {"a": row, "b": row, "c": row}
+    )
+    assert dress(same) == (0o100640, 3, 4)
+    assert dress(other) == (0o100000, None, None), "another version"
+    assert dress(known) == (0o100600, 7, 8), "its metadata tells"
+
+
+def test_what_was_no_file_lends_no_mode():
+    row = Row(123, "v1", mode=0o120777, uid=3, gid=4)
+    assert dress(target_times([("a", thing("v1"))], {"a": row})[0][1]) == (0o100000, None, None)

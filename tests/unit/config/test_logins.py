@@ -294,3 +294,48 @@ def test_a_way_comes_from_the_strongest_layer_and_no_stranger_gets_a_secret(
     for name in secrets - {"client_secret"}:
         home = next(layer for layer in (one, two, three) if layer.get(name) == found[name])
         assert not account or home.get("account_name", account) == account
+
+
+SAS = "sv=1&sig=MadeUp"
+ELSEWHERE = "http://other.example/acct/c"
+
+
+@pytest.mark.parametrize(
+    ("url", "layers"),
+    [
+        (ELSEWHERE, {"environ": {"AZURE_STORAGE_SAS_TOKEN": SAS}}),
+        (ELSEWHERE, {"environ": {"DUNLIN_SAS_TOKEN": SAS}}),
+        (ELSEWHERE, {"file": values(sas_token=SAS)}),
+        (ELSEWHERE, {"file": values(sas_token=SAS, account_name="acct")}),
+        ("http://127.0.0.1:10000/acct/c", {"file": values(sas_token=SAS)}),
+        ("http://acct.blob.core.windows.net/c", {"file": values(sas_token=SAS)}),
+        ("https://acct.blob.core.windows.net.other.example/c", {"file": values(sas_token=SAS)}),
+        ("az://c", {"flags": {"azure_endpoint": "http://other.example/acct"}, "file": values(sas_token=SAS)}),
+        (ELSEWHERE, {"file": values(sas_token=SAS, azure_endpoint="http://third.example/acct")}),
+    ],
+)  # fmt: skip
+def test_a_sas_that_was_not_given_for_a_host_is_not_sent_there(url: str, layers: dict[str, Any]) -> None:
+    with pytest.raises(DunlinError, match=r"the SAS of \S+ is not sent to https?://") as caught:
+        find(url, **layers)
+    assert caught.value.exit_code == 1
+    assert "MadeUp" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "layers"),
+    [
+        (f"{ELSEWHERE}?{SAS}", {}),
+        (ELSEWHERE, {"flags": {"sas_token": SAS}}),
+        (ELSEWHERE, {"job": values(sas_token=SAS)}),
+        (ELSEWHERE, {"file": values(sas_token=SAS, azure_endpoint="http://OTHER.example:80/acct")}),
+        ("az://c", {"file": values(sas_token=SAS, azure_endpoint="http://other.example/acct")}),
+        ("az://c", {"flags": {"azure_endpoint": "http://[::1]:7/acct"}, "file": values(sas_token=SAS)}),
+        ("az://c", {"flags": {"azure_endpoint": "https://other.example/acct"}, "file": values(sas_token=SAS)}),
+        ("az://c", {"flags": {"account_name": "acct"}, "environ": {"AZURE_STORAGE_SAS_TOKEN": SAS}}),
+        ("https://acct.blob.core.windows.net/c", {"environ": {"AZURE_STORAGE_SAS_TOKEN": SAS}}),
+        ("https://acct.z7.blob.storage.azure.net/c", {"environ": {"AZURE_STORAGE_SAS_TOKEN": SAS}}),
+        ("loc://off", {"locations": location(ELSEWHERE, sas_token=SAS)}),
+    ],
+)
+def test_a_sas_goes_where_it_was_given_for(url: str, layers: dict[str, Any]) -> None:
+    assert find(url, **layers).login["sas_token"] == SAS

@@ -233,6 +233,8 @@ def test_the_selection_hash_changes_with_what_selects_and_names(places: Places) 
         {"selection": Selection(rules=rules)},
         {"selection": Selection(max_depth=1)},
         {"selection": Selection(min_size=1)},
+        {"begin": "2024/"},
+        {"begin": "2025/"},
     ]
     hashes = [selection_hash(places.options(**fields)) for fields in others]
     assert len({base, *hashes}) == len(others) + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,12 +11,15 @@ import pytest
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.jobs.options import SyncOptions
 from dunlin.jobs.pair import _let_in, open_pair
+from dunlin.jobs.sync import run
 from dunlin.pace.gate import Gate
 from dunlin.pace.retry import PATIENCE, REACH, REQUEST
+from dunlin.pace.stop import Stop
 from dunlin.report import RecordingReport
 from dunlin.stores.login import Login
 from dunlin.stores.objects import place as places
 from tests.servers.process import free_port
+from tests.unit.stores.objects.fake_service import FakeService
 
 
 def test_the_login_that_answered_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,3 +75,25 @@ def test_who_may_not_look_has_the_wrong_login() -> None:
     assert (refused.kind, refused.exit_code, refused.reason) == (ErrorKind.AUTH, 1, "AccessDenied")
     away = DunlinError("list", "s3://b", ErrorKind.NETWORK)
     assert _let_in(away) is away
+
+
+def test_a_stop_ends_the_waiting_for_a_service_that_asks_for_patience(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slept(seconds: float) -> NoReturn:
+        raise AssertionError(f"waits {seconds} s for a service, and nobody wants it any more")
+
+    busy = DunlinError("list", "s3://bucket", ErrorKind.BUSY)
+    busy.retry_after = 60.0
+    service = FakeService()
+    service.faults["page"] = [busy] * 9
+    monkeypatch.setattr(places, "open_service", lambda *_, **__: service)
+    monkeypatch.setattr(time, "sleep", slept)
+    stop = Stop()
+    stop.request("SIGINT")
+    for source, target in (("s3://bucket", str(tmp_path)), (str(tmp_path), "s3://bucket")):
+        service.requests.clear()
+        with pytest.raises(DunlinError) as caught:
+            run(SyncOptions(source, target, mode="plan"), stop, RecordingReport())
+        assert (caught.value.kind, caught.value.exit_code) == (ErrorKind.INTERRUPTED, 130)
+        assert service.requests["page"] == 1

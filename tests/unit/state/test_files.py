@@ -171,3 +171,14 @@ def test_failed_files_come_page_by_page_with_their_reason(state: State, run: Run
     assert (first[0].kind, first[0].error) == (ErrorKind.DENIED, "Permission denied")
     state.put_files(run.id, directory, [synced("a"), synced("b"), synced("c")])
     assert state.failed(run.id) == []
+
+
+@pytest.mark.parametrize(("change", "etag"), [({}, "v1"), ({"mode": 0o100600}, "v1"), ({"size": 5}, None),
+                                              ({"mtime": 11}, None), ({"status": FileStatus.PENDING}, None),
+                                              ({"etag": "v2"}, "v2")])  # fmt: skip
+def test_a_file_seen_in_sync_keeps_the_etag_of_its_version(
+    state: State, run: Run, directory: int, change: dict[str, Any], etag: str | None
+) -> None:
+    state.put_files(run.id, directory, [synced("x", etag="v1")])
+    state.put_files(run.id, directory, [row("x", **{"status": FileStatus.SYNCED, **change})], written=False)
+    assert state.known_names(directory, ["x"])["x"].etag == etag

@@ -136,17 +136,42 @@ def test_a_probe_writes_only_when_it_is_asked_for(here: Path) -> None:
         ("s3://bucket/me@home", "s3://bucket/me@home"),
         ("/mnt/me@home/what?", "/mnt/me@home/what?"),
         ("file:///mnt/what?", "file:///mnt/what?"),
+        ("s3://bucket/p?X&sig=secret", "s3://bucket/p?X&sig=***"),
+        ("https:/a.blob.core.windows.net/c?sv=1&sig=secret", "https:/a.blob.core.windows.net/c"),
+        ("https//me:secret@host/c?sig=secret", "https//host/c"),
+        ("htps:/host/c?sv=1&SIG=secret&se=2", "htps:/host/c?sv=1&SIG=***&se=2"),
+        ("c?sv=1&sig%3Dsecret", "c?sv=1&sig%3D***"),
+        ("AccountName=a;AccountKey=secret==;BlobEndpoint=b", "AccountName=a;AccountKey=***;BlobEndpoint=b"),
+        ("SharedAccessSignature=sv=1&sig=secret;x", "SharedAccessSignature=***;x"),
+        ("/mnt/design=1", "/mnt/design=1"),
     ],
 )
 def test_a_place_is_shown_without_what_lets_one_in(given: str, shown: str) -> None:
     assert shown_place(given) == shown
 
 
-@pytest.mark.parametrize("given", ["s3://key:secret@bucket/p", "ftp://me:secret@host/?secret", "az://c!d?secret"])
+@pytest.mark.parametrize("given", [
+    *("s3://key:secret@bucket/p", "ftp://me:secret@host/?secret", "az://c!d?secret"),
+    *("https:/acc.blob.core.windows.net/c?sv=1&sig=secret", "https//acc.blob.core.windows.net/c?sig=secret"),
+    *("az:/c?sv=1&sig=secret", "AZ/c?sig=secret", "https:acc/c?sig=secret", "acc/c?sig=secret"),
+    *("file://acc/c?sig=secret", "file:?sig=secret"),
+    *("s3:/id:secret@bucket", "gs//bucket?sig=secret"),
+    "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=secret;EndpointSuffix=core.windows.net",
+    "AccountName=a;AccountKey=secret;BlobEndpoint=http://127.0.0.1:1/a",
+    "BlobEndpoint=https://a.blob.core.windows.net/;SharedAccessSignature=sv=1&sig=secret",
+])  # fmt: skip
 def test_a_place_that_cannot_be_opened_is_shown_like_that(given: str) -> None:
     with pytest.raises(DunlinError) as caught:
         open_store(given, far=Far())
+    assert caught.value.kind is ErrorKind.USAGE
     assert "secret" not in str(caught.value)
+
+
+def test_a_directory_may_be_called_like_a_scheme(here: Path) -> None:
+    for name in ("s3", "az:"):
+        (here / name).mkdir()
+    for text in ("s3/new", "s3/", "gs", "gs/", "az:", "az:/"):
+        assert local_path(text) == os.path.abspath(text)
 
 
 def test_where_the_keys_of_a_place_begin() -> None:

@@ -13,9 +13,10 @@ from dunlin.pace.bucket import Bucket
 from dunlin.plan import Policy
 from dunlin.stores.base import Store
 from dunlin.stores.memory import MemoryStore
+from dunlin.stores.objects.keys import key_of
 from dunlin.stores.objects.store import ObjectStore
 from dunlin.transfer import Options
-from dunlin.transfer.outcome import Outcome
+from dunlin.transfer.outcome import Outcome, Presence
 from dunlin.transfer.site import Site
 from dunlin.workers.context import Context, Rules
 from dunlin.workers.rows import as_row
@@ -132,3 +133,34 @@ def test_a_time_that_nobody_knows_is_put_on_no_record() -> None:
     what = ObjectStore(service("f")).stat("f").facts
     row = as_row("f", (*what[:MTIME], CHANGED, *what[MTIME + 1 :]))
     assert row[2] == what[5]
+
+
+@pytest.mark.parametrize(("begin", "extras", "everything"), [
+    ("2024/", {"2024/gone", "2024/x/y"}, False),
+    ("2024", {"2024/gone", "2024/x/y", "2024.txt"}, False),
+    ("2024/x/", {"2024/x/y"}, False),
+    ("2024/g", {"2024/gone"}, False),
+    ("2024/g", {"2024/gone", "2024/x/y", "2024.txt", "2025/a", "other", "a//b"}, True),
+    ("a//", {"a//b"}, False),
+    ("", {"2024/gone", "2024/x/y", "2024.txt", "2025/a", "other", "a//b"}, False),
+])  # fmt: skip
+@pytest.mark.parametrize("mode", ["sync", "check"])
+def test_what_does_not_begin_with_the_prefix_is_no_extra(
+    bucket: Bucket, begin: str, extras: set[str], everything: bool, mode: str
+) -> None:
+    there = service("2024/gone", "2024/x/y", "2024.txt", "2025/a", "other", "a//b")
+    source = MemoryStore()
+    site = Site(source=source, target=ObjectStore(there), options=Options(), bucket=bucket)
+    rules = Rules(policy=Policy(delete=True, partial=True), mode=mode, begin=begin, delete_excluded=everything)
+    context = Context(site, rules, lambda: 10**18)
+    found, left = set(), [("", Presence.UNKNOWN)]
+    while left:
+        directory, presence = left.pop()
+        outcome = run_unit(context, Scan(directory, presence=presence), lambda part: None)
+        for name, is_directory in outcome.extras:
+            path = f"{directory}/{name}" if directory else name
+            if is_directory:
+                left.append((path, Presence.TARGET))
+            else:
+                found.add(key_of(path))
+    assert found == extras

@@ -36,6 +36,7 @@ from urllib.parse import quote, unquote, urlsplit
 from dunlin.errors import DunlinError, ErrorKind, usage
 from dunlin.stores.login import Login
 from dunlin.stores.objects import azure_xml as xml
+from dunlin.stores.objects.address import http_address
 from dunlin.stores.objects.answers import Answer, refusal
 from dunlin.stores.objects.azure_login import Access, access, checked_sas, endpoint_of, is_path_style
 from dunlin.stores.objects.azure_sign import Unsigned
@@ -70,7 +71,7 @@ def parse_url(url: str) -> tuple[str, str, str, str, str]:
         return "", "", container, prefix, ""
     rest, _, query = rest.partition("?")
     host, _, path = rest.partition("/")
-    if scheme.lower() not in ("http", "https") or not host or "@" in host:
+    if "@" in host or http_address(f"{scheme.lower()}://{host}") is None:
         raise usage(
             f"{url.partition('?')[0]} is no address of blobs", "az://CONTAINER/PREFIX or https://ACCOUNT.blob.…"
         )

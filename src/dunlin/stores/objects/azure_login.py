@@ -35,6 +35,7 @@ from urllib.parse import quote, urlsplit
 
 from dunlin.errors import DunlinError, ErrorKind, usage
 from dunlin.stores.login import Login
+from dunlin.stores.objects.address import http_address, is_azure, is_private, origin
 from dunlin.stores.objects.azure_sign import Signer, bearer, shared_access, shared_key
 from dunlin.stores.objects.wire import Client
 
@@ -69,6 +70,8 @@ def access(login: Login, on_login: Callable[[str], object] | None = None) -> Acc
     words = _connection(login)
     endpoint, account = _endpoint(login, words), _account(login, words)
     sas = "" if login["sas_token"] else words.get("sharedaccesssignature", "")
+    if sas and login["endpoint"] and origin(endpoint) != origin(_own_endpoint(words)):
+        _check_private(endpoint, "the SAS of the connection string")
     if login["sas_token"] or sas:
         return Access(endpoint, account, shared_access(checked_sas(login["sas_token"] or sas)), _nothing)
     key = words.get("accountkey", "") if words else login["account_key"]
@@ -78,6 +81,7 @@ def access(login: Login, on_login: Callable[[str], object] | None = None) -> Acc
         return Access(endpoint, account, shared_key(account, _key(key)), _nothing)
     if words:
         raise usage("the connection string has neither AccountKey nor SharedAccessSignature", _HINT)
+    _check_private(endpoint, "a token")
     token = Token(_provider(login), on_login=on_login, secrets=login.secrets())
     return Access(endpoint, account, bearer(token), token.close)
 
@@ -85,6 +89,34 @@ def access(login: Login, on_login: Callable[[str], object] | None = None) -> Acc
 def endpoint_of(login: Login) -> str:
     """The URL of the blob service that a login means, without a slash at its end. Raises USAGE."""
     return _endpoint(login, _connection(login))
+
+
+def check_host(endpoint: str, login: Login) -> None:
+    """Whether a host that only a URL names may see what `login` would send as it is.
+
+    A token, or the SAS of a connection string, goes to Azure's own hosts, and to the one that the login names itself.
+    (Whether a SAS that stands by itself belongs to the URL is known to who puts the login together.)
+
+    Args:
+        endpoint: what the URL names. login: as given, without anything of the URL.
+
+    Raises USAGE.
+    """
+    words = _connection(login)
+    if login["sas_token"] or words.get("accountkey") or (login["account_key"] and not words):
+        return
+    named = {origin(login["endpoint"]), origin(_own_endpoint(words)) if words else ""} - {""}
+    if is_azure(endpoint) or origin(endpoint) in named:
+        return
+    what = "the SAS of the connection string" if words else "a token"
+    where = urlsplit(endpoint).netloc
+    raise usage(f"{what} is not sent to {where}, which is no host of Azure's", "if it is yours, give --azure-endpoint")
+
+
+def _check_private(endpoint: str, what: str) -> None:
+    if not is_private(endpoint):
+        where = urlsplit(endpoint).netloc
+        raise usage(f"{what} is not sent to {where} in clear text", "use https, or log in with an account key")
 
 
 def _nothing() -> None: ...
@@ -126,19 +158,24 @@ def _account(login: Login, words: Mapping[str, str]) -> str:
     return account
 
 
+def _own_endpoint(words: Mapping[str, str]) -> str:
+    """The endpoint that a connection string names by itself."""
+    return _endpoint(Login(), words)
+
+
 def _endpoint(login: Login, words: Mapping[str, str]) -> str:
     given = login["endpoint"] or words.get("blobendpoint", "")
     account = words.get("accountname") or login["account_name"]
     if given:
-        parts = urlsplit(given)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+        parts = http_address(given)
+        if parts is None or parts.query or parts.username:
             raise usage(
                 "the endpoint of the blob service is no http or https URL", "https://ACCOUNT.blob.core.windows.net"
             )
         named = account_in(given)
         if login["endpoint"] and named and words.get("accountname", named) != named:
             raise usage(f"the connection string is not for the account {named}", "give the one of that account")
-        bare = account and not parts.path.strip("/") and is_path_style(parts.hostname)
+        bare = account and not parts.path.strip("/") and is_path_style(parts.hostname or "")
         return f"{given.rstrip('/')}/{account}" if bare else given.rstrip("/")
     if not account:
         raise usage("no storage account is named", "give --account-name, --connection-string or a full https URL")
@@ -295,6 +332,8 @@ def _provider(login: Login) -> Provider:
         return _sdk("service principal", _service_principal, login)
     if login["use_managed_identity"]:
         endpoint = login["identity_endpoint"]
+        if endpoint and http_address(endpoint) is None:
+            raise usage("IDENTITY_ENDPOINT is no http or https URL")
         if endpoint and not urlsplit(endpoint).path.strip("/"):
             return metadata_service(endpoint, login["client_id"])
         return _sdk("managed identity", _managed_identity, login)

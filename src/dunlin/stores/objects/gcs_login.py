@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from dunlin.errors import DunlinError, ErrorKind, usage
 from dunlin.stores.login import Login
+from dunlin.stores.objects.address import http_address
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 PATIENCE = 10.0
@@ -67,13 +68,9 @@ def tokens(login: Login) -> Tokens:
 def _check_endpoint(endpoint: str) -> None:
     if not endpoint:
         return
-    try:
-        parts = urlsplit(endpoint)
-        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        fits = False
+    parts = http_address(endpoint)
     # The endpoint is not repeated: what is wrong with it may be a password in it.
-    if not fits or parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
+    if parts is None or parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
         raise usage("the endpoint of GCS is not http://HOST[:PORT] or https://HOST[:PORT]", "--gcs-endpoint")
 
 

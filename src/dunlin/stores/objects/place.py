@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from dunlin.errors import DunlinError, ErrorKind, usage
+from dunlin.errors import DunlinError, ErrorKind, printable, usage
 from dunlin.pace.gate import Gate
 from dunlin.pace.retry import PATIENCE, REACH
 from dunlin.stores.base import Store
@@ -26,6 +26,12 @@ from dunlin.stores.objects.service import Service
 SCHEMES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure": "az", "https": "az", "http": "az"}
 """The service that each scheme means."""
 
+_FORMS = {
+    **{scheme: f"{service}://BUCKET/PREFIX" for scheme, service in SCHEMES.items()},
+    **dict.fromkeys(("az", "azure"), "az://CONTAINER/PREFIX"),
+    "https": "https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX",
+    "http": "http://HOST:PORT/ACCOUNT/CONTAINER/PREFIX",
+}
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._$-]{1,220}|\$root|\$web|\$logs")
 
 
@@ -49,6 +55,7 @@ class Place(NamedTuple):
 def place_of(url: str, login: Login | None = None) -> Place:
     """Take a URL apart. Raises USAGE."""
     login = login or Login()
+    _check_text(url)
     scheme, _, rest = url.partition("://")
     service = SCHEMES[scheme.lower()]
     if service == "az":
@@ -63,8 +70,11 @@ def place_of(url: str, login: Login | None = None) -> Place:
 
 def _azure(url: str, login: Login) -> Place:
     from dunlin.stores.objects import azure
+    from dunlin.stores.objects.azure_login import check_host
 
     endpoint, account, container, prefix, sas = azure.parse_url(url)
+    if endpoint and not sas:
+        check_host(endpoint, login)
     found = {name: login[name] for name in login.given()}
     found.update({name: value for name, value in (("account_name", account), ("sas_token", sas)) if value})
     if endpoint:
@@ -75,13 +85,23 @@ def _azure(url: str, login: Login) -> Place:
     return Place("az", container, prefix, login, f"{azure.endpoint_of(login)}/{container}/{prefix}".rstrip("/"))
 
 
+def _check_text(url: str) -> None:
+    try:
+        url.encode()
+    except UnicodeEncodeError:
+        from dunlin.stores.open import shown_place
+
+        raise usage(f"{printable(shown_place(url))} is no UTF-8 text", "keys of object stores are UTF-8") from None
+
+
 def _check_bucket(bucket: str, url: str) -> None:
     if not _BUCKET.fullmatch(bucket):
         from dunlin.stores.open import shown_place
 
         shown = shown_place(url).partition("?")[0]
         name = bucket.rpartition("@")[2].partition("?")[0] or "nothing"
-        raise usage(f"{shown}: {name} is no name of a bucket or container", "write s3://BUCKET/PREFIX")
+        scheme = url.partition("://")[0].lower()
+        raise usage(f"{shown}: {name} is no name of a bucket or container", f"write {_FORMS[scheme]}")
 
 
 def _directory(prefix: str) -> str:

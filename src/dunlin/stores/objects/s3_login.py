@@ -12,10 +12,10 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from dunlin.errors import DunlinError, ErrorKind, usage
 from dunlin.stores.login import Login
+from dunlin.stores.objects.address import http_address
 from dunlin.stores.objects.s3_sign import Credentials
 
 Provider = Callable[[], Credentials | None]
@@ -71,13 +71,9 @@ def _halves(login: Login) -> tuple[str, str]:
 def _check_endpoint(endpoint: str) -> None:
     if not endpoint:
         return
-    try:
-        parts = urlsplit(endpoint)
-        fits = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        fits = False
+    parts = http_address(endpoint)
     # The endpoint is not repeated: what is wrong with it may be a password in it.
-    if not fits or parts.username is not None or parts.query or parts.fragment or parts.path.strip("/"):
+    if parts is None or parts.username is not None or parts.query or parts.fragment or parts.path.strip("/"):
         raise usage("the S3 endpoint is not http://HOST[:PORT] or https://HOST[:PORT]", "--s3-endpoint")
 
 

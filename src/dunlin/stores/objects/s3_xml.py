@@ -68,13 +68,20 @@ def _object(fields: Fields, encoded: bool) -> Object:
     cold = fields.get("StorageClass") in ARCHIVED and "RestoreExpiryDate" not in fields
     return Object(
         key,
-        int(fields["Size"]),
+        _size(fields),
         moment(fields["LastModified"]),
         fields.get("ETag", "").strip('"'),
         None,
         None,
         cold,
     )
+
+
+def _size(fields: Fields) -> int:
+    size = int(fields["Size"])
+    if size < 0:
+        raise ValueError(f"its size is {size}")
+    return size
 
 
 def uploads(body: bytes) -> tuple[list[Upload], tuple[str, str]]:
@@ -95,7 +102,7 @@ def parts(body: bytes) -> tuple[list[Part], str]:
     top, found, _ = _read(body, "Part", root="ListPartsResult")
     try:
         listed = [
-            Part(int(fields["PartNumber"]), int(fields["Size"]), fields["ETag"].strip('"')) for fields in found
+            Part(int(fields["PartNumber"]), _size(fields), fields["ETag"].strip('"')) for fields in found
         ]
     except (KeyError, ValueError) as error:
         raise Malformed(f"a listed part is not complete: {error}") from error

@@ -31,6 +31,8 @@ from dunlin.stores.objects.answers import CHUNK, CONNECT, IDLE, Answer
 Body = bytes | memoryview
 
 LONGEST_HEAD = 256 * 1024
+MOST = 64 << 20
+"""Bytes of an answer that is read whole: the longest pages of listings are some MB."""
 JOINED = 64 * 1024
 """Bodies up to this many bytes are sent together with their head."""
 
@@ -73,15 +75,25 @@ class Client:
             target: path and query, escaped exactly as it was signed.
             headers: lower-case names; ``host`` and ``content-length`` are added.
 
-        Raises NETWORK or TIMEOUT.
+        Raises NETWORK, also for an answer of more than `MOST` bytes, or TIMEOUT.
         """
         status, found, reply = self._open(method, target, headers, body)
-        return Answer(status, found, b"".join(reply))
+        return Answer(status, found, self._whole(reply))
 
     def stream(self, method: str, target: str, headers: Mapping[str, str]) -> tuple[Answer, Reply]:
         """Make a request whose answer is read in pieces; `Answer.body` holds it only from status 300 on."""
         status, found, reply = self._open(method, target, headers, b"")
-        return Answer(status, found, b"".join(reply) if status >= 300 else b""), reply
+        return Answer(status, found, self._whole(reply) if status >= 300 else b""), reply
+
+    def _whole(self, reply: Reply) -> bytes:
+        pieces, size = [], 0
+        for piece in reply:
+            size += len(piece)
+            if size > MOST:
+                reply.close()
+                raise DunlinError("reach", self.endpoint, ErrorKind.NETWORK, f"the answer is longer than {MOST} bytes")
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def _open(
         self, method: str, target: str, headers: Mapping[str, str], body: Body
@@ -126,7 +138,10 @@ class Client:
             connection.close()
 
     def _connect(self) -> socket.socket:
-        plain = socket.create_connection((self._host, self._port), self._patience)
+        try:
+            plain = socket.create_connection((self._host, self._port), self._patience)
+        except UnicodeError:
+            raise DunlinError("reach", self.endpoint, ErrorKind.USAGE, "the host's name cannot be right") from None
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             context = self._context

@@ -10,7 +10,6 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -511,50 +510,6 @@ def test_a_directory_without_its_write_bit_is_lent_it(tmp_path: Path) -> None:
     assert run(code, str(tmp_path), before=BARE) == "[True]\n"
     assert sorted(os.listdir(directory)) == ["link", "moved", "old", "sub"]
     assert stat.S_IMODE(directory.stat().st_mode) == 0o555
-
-
-@pytest.mark.root
-def test_several_processes_lend_the_write_bit_of_one_directory(tmp_path: Path) -> None:
-    """None takes it away while another depends on it, and in the end it is as it was."""
-    directory = tmp_path / "d"
-    directory.mkdir(mode=0o755)
-    directory.chmod(0o555)
-    code = """
-        import os, sys
-        from dunlin.stores.local.lending import lent_write_bit, permitted
-        fd = os.open(sys.argv[1], os.O_RDONLY)
-        name = str(os.getpid())
-        wrong = 0
-        for _ in range(300):
-            try:
-                with lent_write_bit(fd):
-                    os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=fd))
-                    permitted(fd, lambda: os.rename(name, name + "b", src_dir_fd=fd, dst_dir_fd=fd))
-                permitted(fd, lambda: os.unlink(name + "b", dir_fd=fd))
-            except OSError:
-                wrong += 1
-        print(wrong)
-    """
-    with ThreadPoolExecutor(3) as threads:
-        assert list(threads.map(lambda _: run(code, str(directory), before=BARE), range(3))) == ["0\n"] * 3
-    assert stat.S_IMODE(directory.stat().st_mode) == 0o555
-    assert os.listdir(directory) == []
-
-
-@pytest.mark.root
-def test_a_directory_that_may_not_be_read_either_is_lent_its_write_bit(tmp_path: Path) -> None:
-    directory = tmp_path / "d"
-    directory.mkdir()
-    directory.chmod(0o111)
-    code = """
-        import sys
-        from dunlin.stores.base import Meta
-        from dunlin.stores.local import LocalStore
-        LocalStore(sys.argv[1]).make_link("d/link", "x", Meta())
-    """
-    run(code, str(tmp_path), before=BARE)
-    assert os.listdir(directory) == ["link"]
-    assert stat.S_IMODE(directory.stat().st_mode) == 0o111
 
 
 @pytest.mark.root

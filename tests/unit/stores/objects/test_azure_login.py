@@ -515,3 +515,35 @@ def test_an_account_alone_with_nobody_to_log_in(az: AzureCli, monkeypatch: pytes
             bearer_of(opened(account_name="acc"))
     assert "Azure CLI" in caught.value.reason
     assert "\n" not in str(caught.value)
+
+
+# ---- what is sent where ----
+
+
+def test_nothing_that_opens_an_account_goes_out_in_clear_text() -> None:
+    words = "AccountName=acc;SharedAccessSignature=sv=1&sig=s3cret"
+    for values in (
+        {"use_azure_cli": "true", "endpoint": "http://other.example/acc"},
+        {"endpoint": "http://acc.blob.core.windows.net"},
+        {"connection_string": words, "endpoint": "http://other.example/acc"},
+        {"connection_string": "DefaultEndpointsProtocol=http;" + words, "endpoint": "http://other.example/acc"},
+    ):
+        with pytest.raises(DunlinError, match="in clear text") as caught:
+            opened(**values)
+        assert (caught.value.exit_code, "s3cret" in str(caught.value)) == (1, False)
+    assert "sig=s3cret" in sent(opened(connection_string=words, endpoint="http://127.0.0.1:7/acc"))[0]
+    assert opened(connection_string="DefaultEndpointsProtocol=http;" + words).endpoint.startswith("http://acc.")
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:bad/acc", "http://[::1/acc", "http://./acc", "http://\xfc/acc"])
+def test_an_endpoint_that_cannot_be_right_is_refused(endpoint: str) -> None:
+    for login in (given(endpoint=endpoint, account_name="acc", account_key=KEY),
+                  given(connection_string=f"AccountName=acc;AccountKey={KEY};BlobEndpoint={endpoint}")):  # fmt: skip
+        with pytest.raises(DunlinError, match="no http or https URL") as caught:
+            endpoint_of(login)
+        assert caught.value.kind is ErrorKind.USAGE
+
+
+def test_a_metadata_service_that_cannot_be_right_is_refused() -> None:
+    with pytest.raises(DunlinError, match="IDENTITY_ENDPOINT is no"):
+        managed("http://[::1")

@@ -42,3 +42,69 @@ def test_a_broken_import_of_our_own_is_no_missing_package(monkeypatch: pytest.Mo
     without(monkeypatch, "dunlin.stores.objects.gcs_login")
     with pytest.raises(ImportError, match="gcs_login"):
         open_service(PLACE, 1)
+
+
+# ---- what is sent where ----
+
+CONNECTION = "AccountName=acct;SharedAccessSignature=sv=1&sig=s3cret"
+
+
+@pytest.mark.parametrize("url", ["http://other.example/acct/c-1", "https://other.example/acct/c-1",
+                                 "http://acct.blob.core.windows.net/c-1", "http://127.0.0.1:7/acct/c-1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "login",
+    [{}, {"use_managed_identity": "true"}, {"client_secret": "s3cret", "tenant_id": "t", "client_id": "i"},
+     {"connection_string": CONNECTION}, {"use_azure_cli": "true", "endpoint": "http://third.example/acct"}],
+)  # fmt: skip
+def test_a_host_that_only_the_url_names_is_sent_no_secret(url: str, login: dict[str, str]) -> None:
+    with pytest.raises(DunlinError, match="is not sent to") as caught:
+        place_of(url, Login(login))
+    assert caught.value.exit_code == 1
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "login"),
+    [
+        ("https://acct.blob.core.windows.net/c-1", {"use_managed_identity": "true"}),
+        ("https://acct.blob.core.windows.net/c-1", {"connection_string": CONNECTION}),
+        ("http://127.0.0.1:7/acct/c-1", {"use_azure_cli": "true", "endpoint": "http://127.0.0.1:7/acct"}),
+        ("http://azurite:7/acct/c-1", {"connection_string": f"BlobEndpoint=http://azurite:7/acct;{CONNECTION}"}),
+        ("http://other.example/acct/c-1", {"account_name": "acct", "account_key": "a2V5"}),
+        ("http://other.example/acct/c-1", {"connection_string": "AccountName=acct;AccountKey=a2V5"}),
+        ("http://other.example/acct/c-1?sv=1&sig=x", {}),
+    ],
+)
+def test_a_host_that_somebody_named_or_that_is_azures_is(url: str, login: dict[str, str]) -> None:
+    assert place_of(url, Login(login)).url == url.partition("?")[0]
+
+
+# ---- what cannot be right ----
+
+
+@pytest.mark.parametrize("url", ["s3://buck/\udcff", "gs://buck/\udcff", "az://cont/\udcff",
+                                 "http://127.0.0.1:7/acct/cont/\udcff"])  # fmt: skip
+def test_a_place_that_is_no_text_is_refused(url: str) -> None:
+    with pytest.raises(DunlinError, match=r"\\xff is no UTF-8 text") as caught:
+        place_of(url)
+    assert caught.value.kind is ErrorKind.USAGE
+
+
+@pytest.mark.parametrize("url", ["http://[::1/acc/c-1", "http://127.0.0.1:bad/acc/c-1", "http://./acc/c-1",
+                                 f"http://{'a' * 70}.x/acc/c-1", "http://127.0.0.1:0/acc/c-1"])  # fmt: skip
+def test_an_address_that_cannot_be_right_is_refused(url: str) -> None:
+    with pytest.raises(DunlinError, match="is no address of blobs") as caught:
+        place_of(url)
+    assert caught.value.kind is ErrorKind.USAGE
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [("s3://x", "s3://BUCKET/PREFIX"), ("gcs://x", "gs://BUCKET/PREFIX"), ("az://x", "az://CONTAINER/PREFIX"),
+     ("http://127.0.0.1:7/acc", "http://HOST:PORT/ACCOUNT/CONTAINER/PREFIX"),
+     ("https://acc.blob.core.windows.net", "https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX")],
+)  # fmt: skip
+def test_a_missing_bucket_is_told_in_the_form_that_was_begun(url: str, hint: str) -> None:
+    with pytest.raises(DunlinError) as caught:
+        place_of(url, Login({"account_name": "acc", "account_key": "a2V5"}))
+    assert caught.value.hint == f"write {hint}"

@@ -139,3 +139,13 @@ def test_keys_that_xml_cannot_hold(key: str) -> None:
 def test_a_completion_quotes_its_tags() -> None:
     read = ElementTree.fromstring(s3_xml.completion([(1, "aa"), (2, 'b"&')]))
     assert [element.text for element in read.iter() if element.tag.endswith("ETag")] == ['"aa"', '"b"&"']
+
+
+def test_no_size_is_negative() -> None:
+    bad = LISTING.replace("<Size>434234<", "<Size>-5<")
+    for body in (bad, DECLARED + re.sub(r">\s+<", "><", bad.removeprefix(DECLARED))):
+        with pytest.raises(Malformed, match="its size is -5"):
+            s3_xml.page(body.encode())
+    part = "<Part><PartNumber>1</PartNumber><Size>-5</Size><ETag>x</ETag></Part>"
+    with pytest.raises(Malformed, match="its size is -5"):
+        s3_xml.parts(f"<ListPartsResult>{part}</ListPartsResult>".encode())

@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 from urllib3.util import wait_for_read
 
 from dunlin.errors import DunlinError, ErrorKind
+from dunlin.stores.objects import wire
 from dunlin.stores.objects.wire import Client
 from tests.servers.process import free_port
 from tests.unit.stores.objects.scripted import HANG_UP, Scripted, answer, scripted
@@ -274,3 +275,30 @@ def test_the_answer_of_a_server_that_does_not_want_the_body_is_read() -> None:
         client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}")
         assert client.ask("PUT", "/x", {}, b"x" * 4_000_000).status == 403
     thread.join(5)
+
+
+@pytest.mark.parametrize(
+    "raw", [answer(200, b"x" * 1001), answer(503, b"x" * 1001), CHUNKED + b"3e9\r\n" + b"x" * 1001]
+)
+def test_an_answer_without_end_is_not_kept(raw: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "MOST", 1000)
+    with scripted(raw) as server:
+        client = Client(server.url)
+        with pytest.raises(DunlinError, match="longer than 1000 bytes") as caught:
+            client.ask("GET", "/x", {})
+        client.close()
+    assert caught.value.kind is ErrorKind.NETWORK
+
+
+def test_content_may_be_longer_than_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "MOST", 1000)
+    with scripted(answer(200, b"x" * 3000), answer(200, b"y" * 1000)) as server:
+        client = Client(server.url)
+        assert len(b"".join(client.stream("GET", "/x", {})[1])) == 3000
+        assert len(client.ask("GET", "/x", {}).body) == 1000
+        client.close()
+
+
+@pytest.mark.parametrize("host", [".", "a..b", "a" * 70])
+def test_a_host_that_no_resolver_takes_is_a_mistake(host: str) -> None:
+    assert kind_of(Client(f"http://{host}")) is ErrorKind.USAGE
