@@ -123,7 +123,7 @@ def test_names_in_json(pair: Pair) -> None:
     assert summary["exit_code"] == 0
     for line in done.stderr.splitlines():
         assert line.isprintable()
-        if not line.startswith("copied "):  # what --verbose prints is no event
+        if not line.startswith(("copied ", "created ")):  # what --verbose prints is no event
             json.loads(line)
     copied = [json.loads(line) for line in (pair.root / "audit").read_text().splitlines()]
     kept = {os.fsencode(os.path.basename(record["source"])) for record in copied if "/files/" in record["source"]}

@@ -7,9 +7,11 @@ found by walking up, so that renaming a directory moves everything below it at n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 ROOT = 1
@@ -97,6 +99,21 @@ class Nodes:
                 del self._by_key[node.key]
             for parent, name in node.names:
                 self._by_name.pop((parent.id, name), None)
+
+    @contextlib.contextmanager
+    def retiring(self, parent: Node, name: bytes, last: bool = True) -> Iterator[None]:
+        """The inode of ``name`` goes within this: its number may be another file's before the table hears of it."""
+        with self._lock:
+            node = self._by_name.get((parent.id, name)) if last else None
+            if node is not None and self._by_key.get(node.key) is node:
+                del self._by_key[node.key]
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                if node is not None:
+                    self._by_key.setdefault(node.key, node)
+            raise
 
     def removed(self, parent: Node, name: bytes, *, last: bool) -> None:
         """``name`` is gone; ``last`` = its inode too, whose number may now be given to another file."""

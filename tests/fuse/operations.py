@@ -264,7 +264,8 @@ class Operations:
         parent = self.nodes.get(request.node_id)
         path = self._place(parent, names_in(request.body)[0])
         st = os.lstat(path)
-        os.unlink(path)
+        with self.nodes.retiring(parent, os.path.basename(path), st.st_nlink == 1):
+            os.unlink(path)
         self._gone(st)
         self.nodes.removed(parent, os.path.basename(path), last=st.st_nlink == 1)
         return b""
@@ -276,7 +277,8 @@ class Operations:
     def rmdir(self, request: Request) -> Body:
         parent = self.nodes.get(request.node_id)
         path = self._place(parent, names_in(request.body)[0])
-        os.rmdir(path)
+        with self.nodes.retiring(parent, os.path.basename(path)):
+            os.rmdir(path)
         self.nodes.removed(parent, os.path.basename(path), last=True)
         return b""
 
@@ -299,13 +301,14 @@ class Operations:
         source, wanted = self._place(parent, old), self.nodes.path(new_parent, new)
         place = self._place(new_parent, new)
         replaced = os.lstat(place) if os.path.lexists(place) else None
-        os.rename(source, place)
+        gone = replaced is not None and (replaced.st_nlink == 1 or stat.S_ISDIR(replaced.st_mode))
+        with self.nodes.retiring(new_parent, os.path.basename(place), gone):
+            os.rename(source, place)
         if place != wanted:  # as a server that ignores case does: the new spelling stays
             os.rename(place, wanted)
             self.nodes.removed(new_parent, os.path.basename(place), last=False)
         if replaced:
             self._gone(replaced)
-        gone = replaced is not None and (replaced.st_nlink == 1 or stat.S_ISDIR(replaced.st_mode))
         self.nodes.renamed(parent, os.path.basename(source), new_parent, new, last=gone)
         return b""
 

@@ -145,7 +145,9 @@ def test_server_that_never_answers_is_ended(monkeypatch: pytest.MonkeyPatch) -> 
 def test_server_and_data_are_gone_after_its_block() -> None:
     with serve_rclone() as server:
         server.bucket()
-        (child,) = [c for c in psutil.Process().children() if server.url.rpartition(":")[2] in " ".join(c.cmdline())]
+        # Ended children of other tests may not have been waited for yet.
+        living = [c for c in psutil.Process().children() if c.status() != psutil.STATUS_ZOMBIE]
+        (child,) = [c for c in living if server.url.rpartition(":")[2] in " ".join(c.cmdline())]
         data = Path(child.cmdline()[-1])
         assert data.is_dir()
     assert not child.is_running()
