@@ -307,7 +307,7 @@ class Coordinator:
         if root is not None:
             self.frontier.put(root)
         else:
-            self.frontier.on_disk = True
+            self.frontier.on_disk = self.frontier.resumed = True
             self.frontier.marked = self.context.site.source.caps.far
             self.backlog.on_disk = True
             self.backlog.resumed = True

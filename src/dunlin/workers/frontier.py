@@ -44,6 +44,7 @@ class Frontier:
         self._window: deque[Queued] = deque()
         self._source, self._target = Carried(), Carried()
         self.on_disk = False
+        self.resumed = False  # what the run that is continued has made may hold something by now
         self.marked = False  # listings that were cut short may be taken up again
         self.held: set[int] = set()
 
@@ -75,7 +76,10 @@ class Frontier:
         found = self._state.next_directories(self._run, WINDOW, self.held, newest=True)
         self.on_disk = len(found) == WINDOW
         known = self._state.digests(self._pair, [each.path for each in found])
-        self._window += [_queued(each.id, each.path, int(each.target), known.get(each.path)) for each in found]
+        for each in found:
+            made = self.resumed and int(each.target) == Presence.SOURCE
+            presence = int(Presence.UNKNOWN) if made else int(each.target)
+            self._window.append(_queued(each.id, each.path, presence, known.get(each.path)))
 
     def add(self, parent: str, found: list[tuple[str, int]]) -> None:
         """Put directories (name, `Presence` value) on record as queued, and as many as fit into the window."""
