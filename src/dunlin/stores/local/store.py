@@ -255,25 +255,12 @@ class LocalStore:
             result = self._copy_staged(origin, source_directory, directory, rows, options, bucket, worker, shown)
             if result is not None:
                 return result
-        try:
-            result = self._copy_openly(origin, source_directory, directory, rows, options, bucket, worker, shown)
-            if result.rows or not result.failed or any(e.kind is not ErrorKind.NOT_FOUND for _, e, _ in result.failed):
-                return result
-        except FileNotFoundError:
-            pass  # told by the second attempt, if it is so
-        # The descriptor may be of a directory that another has replaced: the name decides.
-        self.dirs.forget(directory)
-        return self._copy_openly(origin, source_directory, directory, rows, options, bucket, worker, shown)
-
-    def _copy_openly(
-        self, origin: LocalStore, source_directory: str, directory: str, rows: Sequence[Row], *how: Any
-    ) -> BatchResult:
         with (
             origin.dirs.open(source_directory) as source_fd,
             self.dirs.open(directory) as target_fd,
             lent_write_bit(target_fd),
         ):
-            return copy_batch(source_fd, target_fd, rows, *how)
+            return copy_batch(source_fd, target_fd, rows, options, bucket, worker, shown)
 
     def _copy_staged(
         self, origin: LocalStore, source_directory: str, directory: str, rows: Sequence[Row], *how: Any
