@@ -7,11 +7,9 @@ found by walking up, so that renaming a directory moves everything below it at n
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 ROOT = 1
@@ -35,11 +33,16 @@ def key_of(st: os.stat_result) -> Key:
 
 
 class Nodes:
-    """The table of nodes; every method is safe to call from several threads."""
+    """The table of nodes; callers hold ``steady`` from looking at the backing files until the table tells of it.
+
+    Two threads that each looked first and told later would tell in the wrong order: a name that one of them has just
+    renamed would be entered again by the other, or a new file would be taken for the old one whose inode number the
+    backing file system has given to it.
+    """
 
     def __init__(self, backing: bytes) -> None:
         self._backing = backing
-        self._lock = threading.Lock()
+        self.steady = threading.RLock()
         self._root = Node(ROOT, key_of(os.stat(backing)), lookups=1)
         self._by_id = {ROOT: self._root}
         self._by_key = {self._root.key: self._root}
@@ -68,67 +71,48 @@ class Nodes:
     def seen(self, parent: Node, name: bytes, st: os.stat_result) -> Node:
         """The node of a looked-up name, its kernel reference counted."""
         key = key_of(st)
-        with self._lock:
-            node = self._by_key.get(key)
-            if node is None:
-                node = Node(self._next, key)
-                self._next += 1
-                self._by_id[node.id] = node
-                self._by_key[key] = node
-            place = (parent.id, name)
-            known = self._by_name.get(place)
-            if known is not node:
-                if known is not None:
-                    known.names.remove((parent, name))
-                self._by_name[place] = node
-                node.names.append((parent, name))
-            node.lookups += 1
-            return node
+        node = self._by_key.get(key)
+        if node is None:
+            node = Node(self._next, key)
+            self._next += 1
+            self._by_id[node.id] = node
+            self._by_key[key] = node
+        place = (parent.id, name)
+        known = self._by_name.get(place)
+        if known is not node:
+            if known is not None:
+                known.names.remove((parent, name))
+            self._by_name[place] = node
+            node.names.append((parent, name))
+        node.lookups += 1
+        return node
 
     def forget(self, node_id: int, count: int) -> None:
         """The kernel dropped ``count`` references."""
-        with self._lock:
-            node = self._by_id.get(node_id)
-            if node is None or node is self._root:
-                return
-            node.lookups -= count
-            if node.lookups > 0:
-                return
-            del self._by_id[node_id]
-            if self._by_key.get(node.key) is node:
-                del self._by_key[node.key]
-            for parent, name in node.names:
-                self._by_name.pop((parent.id, name), None)
-
-    @contextlib.contextmanager
-    def retiring(self, parent: Node, name: bytes, last: bool = True) -> Iterator[None]:
-        """The inode of ``name`` goes within this: its number may be another file's before the table hears of it."""
-        with self._lock:
-            node = self._by_name.get((parent.id, name)) if last else None
-            if node is not None and self._by_key.get(node.key) is node:
-                del self._by_key[node.key]
-        try:
-            yield
-        except BaseException:
-            with self._lock:
-                if node is not None:
-                    self._by_key.setdefault(node.key, node)
-            raise
+        node = self._by_id.get(node_id)
+        if node is None or node is self._root:
+            return
+        node.lookups -= count
+        if node.lookups > 0:
+            return
+        del self._by_id[node_id]
+        if self._by_key.get(node.key) is node:
+            del self._by_key[node.key]
+        for parent, name in node.names:
+            self._by_name.pop((parent.id, name), None)
 
     def removed(self, parent: Node, name: bytes, *, last: bool) -> None:
         """``name`` is gone; ``last`` = its inode too, whose number may now be given to another file."""
-        with self._lock:
-            self._drop(parent, name, last=last)
+        self._drop(parent, name, last=last)
 
     def renamed(self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, *, last: bool) -> None:
         """``name`` became ``new_name``; ``last`` = the file that was replaced lost its last name."""
-        with self._lock:
-            self._drop(new_parent, new_name, last=last)
-            node = self._by_name.pop((parent.id, name), None)
-            if node is not None:
-                node.names.remove((parent, name))
-                node.names.append((new_parent, new_name))
-                self._by_name[(new_parent.id, new_name)] = node
+        self._drop(new_parent, new_name, last=last)
+        node = self._by_name.pop((parent.id, name), None)
+        if node is not None:
+            node.names.remove((parent, name))
+            node.names.append((new_parent, new_name))
+            self._by_name[(new_parent.id, new_name)] = node
 
     def _drop(self, parent: Node, name: bytes, *, last: bool) -> None:
         node = self._by_name.pop((parent.id, name), None)

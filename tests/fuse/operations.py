@@ -23,6 +23,7 @@ from tests.fuse.shape import Capacity, Counters, Options, Rules, WriteLog, links
 
 Body = bytes | memoryview
 CONTROL = b"user.slowfs."
+BY_DESCRIPTOR = frozenset({Op.READ, Op.WRITE, Op.FALLOCATE, Op.LSEEK, Op.FSYNC, Op.FSYNCDIR, Op.STATFS})
 STRIPPED = os.O_NOFOLLOW | os.O_APPEND | os.O_DIRECT | os.O_CREAT | os.O_EXCL
 
 
@@ -70,7 +71,7 @@ class Operations:
         self._changing: dict[int, tuple[Node, str]] = {}
         self._entry_times = p.split_timeout(options.entry_timeout)
         self._attr_times = p.split_timeout(options.attr_timeout)
-        self.handlers: dict[int, Callable[[Request], Body]] = {
+        handlers: dict[int, Callable[[Request], Body]] = {
             Op.LOOKUP: self.lookup, Op.FORGET: self.forget, Op.BATCH_FORGET: self.batch_forget,
             Op.GETATTR: self.getattr, Op.SETATTR: self.setattr, Op.READLINK: self.readlink,
             Op.SYMLINK: self.symlink, Op.MKNOD: self.mknod, Op.MKDIR: self.mkdir, Op.UNLINK: self.unlink,
@@ -82,6 +83,18 @@ class Operations:
             Op.RELEASEDIR: self.releasedir, Op.FSYNCDIR: self.fsyncdir, Op.ACCESS: self.access,
             Op.CREATE: self.create, Op.FALLOCATE: self.fallocate, Op.LSEEK: self.lseek,
         }  # fmt: skip
+        self.handlers = {
+            code: handler if code in BY_DESCRIPTOR else self._steadily(handler) for code, handler in handlers.items()
+        }
+
+    def _steadily(self, handler: Callable[[Request], Body]) -> Callable[[Request], Body]:
+        """The handler, with no other one changing names meanwhile."""
+
+        def alone(request: Request) -> Body:
+            with self.nodes.steady:
+                return handler(request)
+
+        return alone
 
     # Names
 
@@ -264,8 +277,7 @@ class Operations:
         parent = self.nodes.get(request.node_id)
         path = self._place(parent, names_in(request.body)[0])
         st = os.lstat(path)
-        with self.nodes.retiring(parent, os.path.basename(path), st.st_nlink == 1):
-            os.unlink(path)
+        os.unlink(path)
         self._gone(st)
         self.nodes.removed(parent, os.path.basename(path), last=st.st_nlink == 1)
         return b""
@@ -277,8 +289,7 @@ class Operations:
     def rmdir(self, request: Request) -> Body:
         parent = self.nodes.get(request.node_id)
         path = self._place(parent, names_in(request.body)[0])
-        with self.nodes.retiring(parent, os.path.basename(path)):
-            os.rmdir(path)
+        os.rmdir(path)
         self.nodes.removed(parent, os.path.basename(path), last=True)
         return b""
 
@@ -302,8 +313,7 @@ class Operations:
         place = self._place(new_parent, new)
         replaced = os.lstat(place) if os.path.lexists(place) else None
         gone = replaced is not None and (replaced.st_nlink == 1 or stat.S_ISDIR(replaced.st_mode))
-        with self.nodes.retiring(new_parent, os.path.basename(place), gone):
-            os.rename(source, place)
+        os.rename(source, place)
         if place != wanted:  # as a server that ignores case does: the new spelling stays
             os.rename(place, wanted)
             self.nodes.removed(new_parent, os.path.basename(place), last=False)
@@ -373,8 +383,10 @@ class Operations:
         path = self.nodes.path(node)
         if change == "vanish":
             parent, name = node.names[-1]
-            os.unlink(path)
-            self.nodes.removed(parent, name, last=True)
+            with self.nodes.steady:
+                os.unlink(path)
+                self.nodes.removed(parent, name, last=True)
+            # Not within: the kernel holds the directory for a lookup that may be waiting for us.
             self._notify(p.NOTIFY_INVAL_ENTRY, p.INVAL_ENTRY_OUT.pack(parent.id, len(name), 0) + name + b"\0")
             return
         size = os.stat(path).st_size

@@ -100,7 +100,7 @@ _CHAIN = {
 """What the default chain takes along."""
 
 
-class Place(NamedTuple):
+class Located(NamedTuple):
     """A side of a pair. `url`: without secrets, and no loc://. `exposed`: the URL as given held a secret."""
 
     url: str
@@ -114,7 +114,7 @@ def place(
     flags: Mapping[str, str],
     settings: Settings,
     environ: Mapping[str, str] | None = None,
-) -> Place:
+) -> Located:
     """The place that `text` means, and how to get in.
 
     Args:
@@ -130,11 +130,11 @@ def place(
     url, query = _bare(url)
     store = store_of(url)
     if not store:
-        return Place(url, Login())
+        return Located(url, Login())
     layers = [_of_url(url, query)]
     layers += _layers(store, side, flags, settings, location, os.environ if environ is None else environ)
     beside = _beside(settings, side, location)
-    return Place(url, _login(store, layers, url, beside), exposed=bool(query) and "?" in text)
+    return Located(url, _login(store, layers, url, beside), exposed=bool(query) and "?" in text)
 
 
 def _located(text: str, settings: Settings) -> tuple[str, Layer | None]:

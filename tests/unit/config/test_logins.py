@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dunlin.config.credentials import CREDENTIALS
 from dunlin.config.file import File, Job, Location, Value
-from dunlin.config.logins import Place, place
+from dunlin.config.logins import Located, place
 from dunlin.config.settings import Settings
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.stores.login import SECRET
@@ -32,7 +32,7 @@ def find(
     file: dict[str, Value] | None = None,
     locations: dict[str, Location] | None = None,
     path: str = "dunlin.yaml",
-) -> Place:
+) -> Located:
     settings = Settings(File(path, file or {}, (), locations or {}), Job(job or {}, "", "", ""), environ or {})
     said = {f"--{name.replace('_', '-')}": value for name, value in (flags or {}).items()}
     return place(url, side, said, settings, environ or {})
@@ -173,7 +173,7 @@ def test_gcs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["/tmp/x", "x", "file:///x", "memory://x", "host:x"])
 def test_local_places_need_no_login(url: str) -> None:
     everything = values(account_key="k", s3_access_key_id="i", s3_secret_access_key="s")
-    assert find(url, file=everything) == Place(url, find("/x").login)
+    assert find(url, file=everything) == Located(url, find("/x").login)
     assert not find(url, file=everything).login.given()
 
 

@@ -31,7 +31,7 @@ from dunlin.stores.local.paths import DirFds, check_path, file_url, split, where
 from dunlin.stores.local.reading import check_version, chunks, open_pinned
 from dunlin.stores.local.writing import (
     Fill,
-    Place,
+    Spot,
     WriteOptions,
     appear,
     fill_by_kernel,
@@ -207,8 +207,8 @@ class LocalStore:
     def _write(self, path: str, fill: Fill, meta: Meta, if_absent: bool = False, part: str = "") -> Entry:
         directory, name = self._split(path)
         with self.dirs.open(directory) as fd:
-            place = Place(fd, name, self._where(path))
-            status = write_file(place, fill, meta, self.options, self._refusals, if_absent, part)
+            spot = Spot(fd, name, self._where(path))
+            status = write_file(spot, fill, meta, self.options, self._refusals, if_absent, part)
             return Entry(path, facts_of(status))
 
     def copy_into(self, entry: Entry, target: Any, path: str, *, meta: Meta, report: Report) -> Entry:
@@ -443,7 +443,7 @@ class LocalStore:
                     os.unlink(temp, dir_fd=fd)
                     raise
 
-            appear(Place(fd, name, shown), self.options.run_id, dressed)
+            appear(Spot(fd, name, shown), self.options.run_id, dressed)
 
     # ---- metadata ----
 

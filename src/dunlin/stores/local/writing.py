@@ -72,7 +72,7 @@ def temp_name(run_id: str) -> str:
     return f".dunlin-{run_id}-w{os.getpid():x}x{next(_numbers):x}.tmp"
 
 
-class Place(NamedTuple):
+class Spot(NamedTuple):
     """Where a name is to appear: an open directory, the name in it, and the path for messages."""
 
     directory: int
@@ -83,19 +83,19 @@ class Place(NamedTuple):
 # ---- appearing under the final name ----
 
 
-def make_temp(place: Place, run_id: str, make: Callable[[str], T]) -> tuple[str, T]:
+def make_temp(spot: Spot, run_id: str, make: Callable[[str], T]) -> tuple[str, T]:
     """Let `make` create something exclusively under a temporary name; the name and what `make` returned."""
     while True:
         temp = temp_name(run_id)
         try:
-            return temp, permitted(place.directory, lambda temp=temp: make(temp))  # type: ignore[misc]
+            return temp, permitted(spot.directory, lambda temp=temp: make(temp))  # type: ignore[misc]
         except FileExistsError:
             continue
 
 
-def publish(place: Place, temp: str, if_absent: bool = False) -> None:
+def publish(spot: Spot, temp: str, if_absent: bool = False) -> None:
     """Give what stands at `temp` its final name, atomically. Raises `OSError`."""
-    directory, name = place.directory, place.name
+    directory, name = spot.directory, spot.name
     if not if_absent:
         permitted(directory, lambda: os.rename(temp, name, src_dir_fd=directory, dst_dir_fd=directory))
     elif not permitted(directory, lambda: posix.rename_no_replace(temp, name, directory)):
@@ -119,26 +119,26 @@ def _link_absent(directory: int, temp: str, name: str) -> None:
     os.rename(temp, name, src_dir_fd=directory, dst_dir_fd=directory)
 
 
-def discard(place: Place, temp: str) -> None:
+def discard(spot: Spot, temp: str) -> None:
     """Remove a temporary file on the way out of a failure, which is what gets reported."""
     with contextlib.suppress(OSError):
-        permitted(place.directory, lambda: os.unlink(temp, dir_fd=place.directory))
+        permitted(spot.directory, lambda: os.unlink(temp, dir_fd=spot.directory))
 
 
-def appear(place: Place, run_id: str, make: Callable[[str], None]) -> None:
+def appear(spot: Spot, run_id: str, make: Callable[[str], None]) -> None:
     """Make something by `make(temporary name)` and give it its final name: links and special files.
 
     Raises `DunlinError`.
     """
     try:
-        temp, _ = make_temp(place, run_id, make)
+        temp, _ = make_temp(spot, run_id, make)
         try:
-            publish(place, temp)
+            publish(spot, temp)
         finally:
             # Renaming one of two names of an inode to the other does nothing, and leaves both.
-            discard(place, temp)
+            discard(spot, temp)
     except OSError as error:
-        raise translate(error, "make", place.where) from error
+        raise translate(error, "make", spot.where) from error
 
 
 # ---- regular files ----
@@ -151,7 +151,7 @@ Fill = Callable[[int], None]
 
 
 def write_file(
-    place: Place,
+    spot: Spot,
     fill: Fill,
     meta: Meta,
     options: WriteOptions,
@@ -168,19 +168,19 @@ def write_file(
     """
     try:
         if options.in_place:
-            _write_in_place(place, fill, meta, options, refusals, if_absent)
+            _write_in_place(spot, fill, meta, options, refusals, if_absent)
         else:
-            _write_whole(place, fill, meta, options, refusals, if_absent, "" if options.sparse else kept)
-        return os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
+            _write_whole(spot, fill, meta, options, refusals, if_absent, "" if options.sparse else kept)
+        return os.stat(spot.name, dir_fd=spot.directory, follow_symlinks=False)
     except OSError as error:
-        raise translate(error, "write", place.where) from error
+        raise translate(error, "write", spot.where) from error
 
 
 def _write_whole(
-    place: Place, fill: Fill, meta: Meta, options: WriteOptions, refusals: Refusals, if_absent: bool, part: str
+    spot: Spot, fill: Fill, meta: Meta, options: WriteOptions, refusals: Refusals, if_absent: bool, part: str
 ) -> None:
     try:
-        there = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
+        there = os.stat(spot.name, dir_fd=spot.directory, follow_symlinks=False)
     except FileNotFoundError:
         there = None
     if there is not None:
@@ -193,22 +193,22 @@ def _write_whole(
     mode = _first_mode(meta)
     keeps = meta.mode is None and there is not None and stat.S_ISREG(there.st_mode)
     kept = stat.S_IMODE(there.st_mode) & 0o777 if there is not None and keeps else None
-    temp, fd = _begun(place, options.run_id, part, mode if kept is None else 0o600)
+    temp, fd = _begun(spot, options.run_id, part, mode if kept is None else 0o600)
     try:
         try:
             fill(fd)
             if kept is not None:
-                apply(fd, Meta(mode=kept), refusals, place.where)
-            apply(fd, meta, refusals, place.where)
+                apply(fd, Meta(mode=kept), refusals, spot.where)
+            apply(fd, meta, refusals, spot.where)
             if options.fsync_file:
                 os.fsync(fd)
         finally:
             empty = temp == part and not os.fstat(fd).st_size
             os.close(fd)
-        publish(place, temp, if_absent)
+        publish(spot, temp, if_absent)
     except BaseException as error:
         if temp != part or empty or not _is_kept(error):
-            discard(place, temp)
+            discard(spot, temp)
         raise
 
 
@@ -218,28 +218,28 @@ def _is_kept(error: BaseException) -> bool:
     return is_kept(error)
 
 
-def _begun(place: Place, run_id: str, part: str, mode: int) -> tuple[str, int]:
+def _begun(spot: Spot, run_id: str, part: str, mode: int) -> tuple[str, int]:
     """A name and an open file for new content: the one that may be continued, if it can be had."""
 
     def make(temp: str) -> int:
-        return os.open(temp, _CREATE, mode, dir_fd=place.directory)
+        return os.open(temp, _CREATE, mode, dir_fd=spot.directory)
 
     if not part:
-        return make_temp(place, run_id, make)
+        return make_temp(spot, run_id, make)
     from dunlin.stores.local.partial import open_part
 
-    fd = permitted(place.directory, lambda: open_part(place.directory, part, mode))
+    fd = permitted(spot.directory, lambda: open_part(spot.directory, part, mode))
     if fd is None:
-        return make_temp(place, run_id, make)
+        return make_temp(spot, run_id, make)
     try:
         if os.fstat(fd).st_size:
             # It was made for another run, which may have wanted other permissions: a file made now shows the umask.
-            temp, like = make_temp(place, run_id, make)
+            temp, like = make_temp(spot, run_id, make)
             try:
                 os.fchmod(fd, stat.S_IMODE(os.fstat(like).st_mode))
             finally:
                 os.close(like)
-                discard(place, temp)
+                discard(spot, temp)
     except BaseException:
         os.close(fd)
         raise
@@ -254,29 +254,29 @@ def _first_mode(meta: Meta) -> int:
 
 
 def _write_in_place(
-    place: Place, fill: Fill, meta: Meta, options: WriteOptions, refusals: Refusals, if_absent: bool
+    spot: Spot, fill: Fill, meta: Meta, options: WriteOptions, refusals: Refusals, if_absent: bool
 ) -> None:
     mode = _first_mode(meta)
-    made, fd = _open_in_place(place, mode, if_absent)
+    made, fd = _open_in_place(spot, mode, if_absent)
     try:
         try:
             fill(fd)
-            apply(fd, meta, refusals, place.where)
+            apply(fd, meta, refusals, spot.where)
             if options.fsync_file:
                 os.fsync(fd)
         finally:
             os.close(fd)
     except BaseException:
         if made:
-            discard(place, place.name)
+            discard(spot, spot.name)
         raise
 
 
-def _open_in_place(place: Place, mode: int, if_absent: bool) -> tuple[bool, int]:
+def _open_in_place(spot: Spot, mode: int, if_absent: bool) -> tuple[bool, int]:
     """Whether the file was made just now, and its descriptor. A link that stands there goes first."""
 
     def make() -> int:
-        return permitted(place.directory, lambda: os.open(place.name, _CREATE, mode, dir_fd=place.directory))
+        return permitted(spot.directory, lambda: os.open(spot.name, _CREATE, mode, dir_fd=spot.directory))
 
     try:
         return True, make()
@@ -284,11 +284,11 @@ def _open_in_place(place: Place, mode: int, if_absent: bool) -> tuple[bool, int]
         if if_absent:
             raise
     try:
-        fd = os.open(place.name, _INTO, dir_fd=place.directory)
+        fd = os.open(spot.name, _INTO, dir_fd=spot.directory)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        permitted(place.directory, lambda: os.unlink(place.name, dir_fd=place.directory))
+        permitted(spot.directory, lambda: os.unlink(spot.name, dir_fd=spot.directory))
         return True, make()
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)

@@ -51,7 +51,7 @@ _OTHER = "it is another version than the listed one"
 T = TypeVar("T")
 
 
-class _Place(NamedTuple):
+class _Route(NamedTuple):
     """Where requests go: the region they are signed for, a client of the host, the bucket's path there."""
 
     region: str
@@ -87,7 +87,7 @@ class S3Service:
         self._clients: list[Client] = []
         self._moved = False
         self._deletes_many = True
-        self._place = self._at(login["region"] or identity.region or REGION)
+        self._route = self._at(login["region"] or identity.region or REGION)
 
     @property
     def url(self) -> str:
@@ -359,35 +359,35 @@ class S3Service:
     ) -> Answer:  # fmt: skip
         """Make a signed request, in the bucket's region; `key` "" for the bucket itself. Raises what S3 refuses."""
         while True:
-            place = self._place
-            target, signed = self._signed(place, method, key, query, headers or {}, body)
-            answer = place.client.ask(method, target, signed, body)
+            route = self._route
+            target, signed = self._signed(route, method, key, query, headers or {}, body)
+            answer = route.client.ask(method, target, signed, body)
             if answer.status < 300:
                 return answer
-            if not self._follows(place, answer):
+            if not self._follows(route, answer):
                 raise self._refused(operation, key, answer)
 
     def _stream(self, operation: str, key: str, headers: Mapping[str, str]) -> tuple[Answer, Reply]:
         """As `_ask`, with the answer in pieces; also one of status 416."""
         while True:
-            place = self._place
-            target, signed = self._signed(place, "GET", key, (), headers, b"")
-            answer, pieces = place.client.stream("GET", target, signed)
+            route = self._route
+            target, signed = self._signed(route, "GET", key, (), headers, b"")
+            answer, pieces = route.client.stream("GET", target, signed)
             if answer.status < 300 or answer.status == 416:
                 return answer, pieces
-            if not self._follows(place, answer):
+            if not self._follows(route, answer):
                 raise self._refused(operation, key, answer)
 
     def _signed(
-        self, place: _Place, method: str, key: str, query: Query, headers: Mapping[str, str], body: Data
+        self, route: _Route, method: str, key: str, query: Query, headers: Mapping[str, str], body: Data
     ) -> tuple[str, Mapping[str, str]]:
-        path = f"{place.base}/{escaped(key, '/')}" if key else place.base or "/"
+        path = f"{route.base}/{escaped(key, '/')}" if key else route.base or "/"
         credentials = self._provider()
         if credentials is None:
             return s3_sign.target(path, query), headers
-        payload = s3_sign.digest(body, place.secure)
+        payload = s3_sign.digest(body, route.secure)
         return s3_sign.target(path, query), s3_sign.signed(
-            method, place.host, path, query, headers, credentials, place.region, payload
+            method, route.host, path, query, headers, credentials, route.region, payload
         )
 
     def _described(self, key: str, headers: Mapping[str, str]) -> Object:
@@ -423,7 +423,7 @@ class S3Service:
 
     # ---- regions ----
 
-    def _follows(self, asked: _Place, answer: Answer) -> bool:
+    def _follows(self, asked: _Route, answer: Answer) -> bool:
         """Whether the answer only says that another region is to be asked, and this has been arranged."""
         region = answer.headers.get("x-amz-bucket-region", "")
         if answer.status == 400:
@@ -431,12 +431,12 @@ class S3Service:
         if answer.status not in (301, 307, 400) or not region or region == asked.region:
             return False
         with self._lock:
-            if self._place is asked and not self._moved:
+            if self._route is asked and not self._moved:
                 self._moved = True
-                self._place = self._at(region)
-            return self._place.region == region
+                self._route = self._at(region)
+            return self._route.region == region
 
-    def _at(self, region: str) -> _Place:
+    def _at(self, region: str) -> _Route:
         endpoint = self._endpoint
         domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
         base = ""
@@ -448,7 +448,7 @@ class S3Service:
         client = Client(endpoint, connections=self._connections)
         self._clients.append(client)
         parts = urlsplit(endpoint)
-        return _Place(region, client, parts.netloc, base, parts.scheme == "https")
+        return _Route(region, client, parts.netloc, base, parts.scheme == "https")
 
 
 def _etag(answer: Answer) -> str:

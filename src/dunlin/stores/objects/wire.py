@@ -180,17 +180,11 @@ class Reply:
     def __next__(self) -> bytes:
         if self._connection is None:
             raise StopIteration
-        try:
-            piece = next(self._pieces)
-        except StopIteration:
+        with self._closed_by_errors():
+            piece = next(self._pieces, None)
+        if piece is None:
             self._done()
-            raise
-        except (OSError, _Broken) as error:
-            self.close()
-            raise _translated(error, self._client.endpoint) from error
-        except BaseException:
-            self.close()
-            raise
+            raise StopIteration
         # Who counts what it gets does not ask for the end.
         self._left -= len(piece)
         if self._left == 0:
@@ -206,20 +200,26 @@ class Reply:
         """Receive the next bytes into `view`; how many came, 0 at the end. Not after pieces were taken."""
         if self._connection is None or not view:
             return 0
-        try:
+        with self._closed_by_errors():
             came = self._connection.receive_into(view[: self._left])
             if not came:
                 raise _Broken(f"the answer broke off with {self._left} bytes to come")
+        self._left -= came
+        if self._left == 0:
+            self._done()
+        return came
+
+    @contextlib.contextmanager
+    def _closed_by_errors(self) -> Iterator[None]:
+        """After any error within, the connection is not used again."""
+        try:
+            yield
         except (OSError, _Broken) as error:
             self.close()
             raise _translated(error, self._client.endpoint) from error
         except BaseException:
             self.close()
             raise
-        self._left -= came
-        if self._left == 0:
-            self._done()
-        return came
 
     def _done(self) -> None:
         connection, self._connection = self._connection, None

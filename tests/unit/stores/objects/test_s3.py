@@ -103,7 +103,7 @@ def test_addresses_at_amazon() -> None:
     def place(bucket: str, **login: str) -> tuple[str, str]:
         s3 = open_service(bucket, Login({**KEYS, **login}))
         assert isinstance(s3, S3Service)
-        return s3._place.client.endpoint, s3._place.base
+        return s3._route.client.endpoint, s3._route.base
 
     assert place("bucket") == ("https://bucket.s3.us-east-1.amazonaws.com", "")
     assert place("bucket", region="eu-west-1") == ("https://bucket.s3.eu-west-1.amazonaws.com", "")
