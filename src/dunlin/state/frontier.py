@@ -51,17 +51,15 @@ class Frontier:
     def add_directories(self, run: int, paths: Sequence[tuple[str, int]]) -> list[int]:
         """Queue directories, given as (path, Target), and return their ids in the same order.
 
-        A directory that is known keeps its id, its rows and its digest.
+        A directory that is known keeps its id, its rows and its digest. What the run has already is not queued
+        once more, and 0 stands for its id: two movers must never work in one directory. The exception is
+        one that was through and that the destination lacks all the same.
         """
         pair = self._pair(run)
         rows = [(pair, run, encode_name(path), target) for path, target in paths]
         with self._database.transaction():
-            return [row[0] for row in self._database.query_many(self._sql["directory_add"], rows)]
-
-    def is_of_run(self, run: int, path: str) -> bool:
-        """Whether the run has a directory of that path already, queued or further."""
-        row = (self._pair(run), run, encode_name(path))
-        return self._database.one(self._sql["directory_of_run"], row) is not None
+            queued = {path: number for number, path in self._database.query_many(self._sql["directory_add"], rows)}
+        return [queued.get(path, 0) for _, _, path, _ in rows]
 
     def next_directories(
         self, run: int, limit: int, exclude: Collection[int] = (), newest: bool = False

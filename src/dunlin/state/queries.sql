@@ -102,9 +102,11 @@ DELETE FROM extra WHERE pair = ?
 -- ---- frontier.py ----
 
 -- name: directory_add
+-- one of the same run is left as it is, but for a directory that was through (status > 1) and is missing there (target 2)
 INSERT INTO directory (pair, path, run, target) VALUES (?1, ?3, ?2, ?4)
 ON CONFLICT (pair, path) DO UPDATE SET run = excluded.run, status = 0, target = excluded.target
-RETURNING id
+    WHERE directory.run <> excluded.run OR (directory.status > 1 AND excluded.target = 2)
+RETURNING id, path
 
 -- name: directory_next_old
 SELECT id, path, target FROM directory WHERE run = ?1 AND status = 0 AND id > ?2 ORDER BY id LIMIT ?3
@@ -141,9 +143,6 @@ SELECT count(*) FROM directory WHERE run = ? AND status = 1
 -- name: directory_any_unfinished
 SELECT EXISTS (SELECT 1 FROM directory WHERE run = ?1 AND status = 0)
     OR EXISTS (SELECT 1 FROM directory WHERE run = ?1 AND status = 1)
-
--- name: directory_of_run
-SELECT 1 FROM directory WHERE pair = ?1 AND path = ?3 AND run = ?2
 
 -- name: directory_failed
 SELECT id, path FROM directory WHERE run = ?1 AND status = 3 AND id > ?2 ORDER BY id LIMIT ?3

@@ -80,7 +80,6 @@ class State:
         self.finished, self.digests, self.directory_path = frontier.finished, frontier.digests, frontier.directory_path
         self.failed_directories, self.subdirectories = frontier.failed_directories, frontier.subdirectories
         self.forget_gone, self.scanned_directories = frontier.forget_gone, frontier.scanned_directories
-        self.is_of_run = frontier.is_of_run
 
         files = Files(database, self._sql, self.now)
         self.put_files, self.put_synced, self.is_empty = files.put_files, files.put_synced, files.is_empty

@@ -69,7 +69,6 @@ class Outcome:
         digest: fingerprint of the source listing, once all of it is in sync.
         recorded: the listing was found as state had recorded it, so no rows were sent.
         complete: every file of the directory that takes part was sent, by this unit, with a row of its own.
-        again: the listing began anew after a part of it had been sent: what it finds may be known.
         unfinished: the directory's own metadata still has to be set, after its waiting files.
     """
 
@@ -95,7 +94,6 @@ class Outcome:
     digest: bytes | None = None
     recorded: bool = False
     complete: bool = False
-    again: bool = False
     unfinished: bool = False
     seconds: float = 0.0
     cpu: float = 0.0

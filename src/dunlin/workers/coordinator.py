@@ -334,7 +334,6 @@ class Coordinator:
         task = flight.task
         if flight.owed is not None:
             settle(flight.owed, outcome.counts)
-            outcome.again = True
         if not done:
             flight.told = (flight.told or Counter()) + outcome.counts
         self._count(outcome, task)
@@ -345,8 +344,6 @@ class Coordinator:
         if outcome.complete and self.rules.record and not light:
             self.state.forget_unseen(flight.directory, self.run)
         directory = _directory(task)
-        if outcome.again:
-            outcome.subdirectories = [each for each in outcome.subdirectories if self._is_new(directory, each[0])]
         if outcome.subdirectories:
             self.frontier.add_found(directory, outcome)
         if outcome.extras or outcome.blocked:
@@ -456,8 +453,6 @@ class Coordinator:
         absent = isinstance(task, Scan) and task.presence == Presence.TARGET
         # What is in a directory that stands in the way goes on record, and is counted, like any other extras.
         directories = [name for name, is_directory in outcome.extras if is_directory] + outcome.blocked
-        if outcome.again:
-            directories = [name for name in directories if self._is_new(directory, name)]
         if directories:
             self.frontier.add(directory, [(name, int(Presence.TARGET)) for name in directories])
         if self.rules.mode == "sync":
@@ -465,9 +460,6 @@ class Coordinator:
             extras = [(join(directory, name), is_directory, top) for name, is_directory in outcome.extras]
             extras += [(join(directory, name), True, Top.OTHER) for name in outcome.blocked]
             self.state.add_extras(self.pair, extras)
-
-    def _is_new(self, directory: str, name: str) -> bool:
-        return not self.state.is_of_run(self.run, join(directory, name))
 
     def _links(self, flight: Flight, outcome: Outcome) -> None:
         """Files with several names: the first name of each inode is treated like any file, the others wait."""

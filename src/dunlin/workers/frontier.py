@@ -82,11 +82,16 @@ class Frontier:
             self._window.append(_queued(each.id, each.path, presence, known.get(each.path)))
 
     def add(self, parent: str, found: list[tuple[str, int]]) -> None:
-        """Put directories (name, `Presence` value) on record as queued, and as many as fit into the window."""
+        """Put directories (name, `Presence` value) on record as queued, and as many as fit into the window.
+
+        Those that the run has on record already are in the window, held, through, or will be read back.
+        """
         paths = [(join(parent, name), presence) for name, presence in found]
         ids = self._state.add_directories(self._run, paths)
         known = self._state.digests(self._pair, [path for path, _ in paths])
         for (path, presence), number in zip(paths, ids, strict=True):
+            if not number:
+                continue
             if len(self._window) >= WINDOW:
                 self.on_disk = True
             else:

@@ -88,7 +88,6 @@ def _scan_again(context: Context, task: Scan, emit: Emit, told: Counter[str]) ->
 
     def settled(part: Outcome) -> Outcome:
         settle(owed, part.counts)
-        part.again = bool(told)
         return part
 
     second = _Scan(context, task, lambda part: emit(settled(part)), proven=False)

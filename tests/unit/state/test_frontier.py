@@ -13,13 +13,25 @@ from tests.unit.state.rows import row, synced
 DONE = DirectoryStatus.DONE
 
 
-def test_directories_get_ids_in_order_and_keep_them(state: State, run: Run) -> None:
+def test_directories_get_ids_in_order_and_keep_them(state: State, pair: Pair, run: Run) -> None:
     ids = state.add_directories(run.id, [("b", 1), ("a", 2), ("bad\udcff", 0)])
     assert len(set(ids)) == 3
-    assert state.add_directories(run.id, [("bad\udcff", 0), ("a", 0), ("new", 0)])[:2] == [ids[2], ids[1]]
+    later = state.begin_run(pair, {}, "boot", 1)
+    assert state.add_directories(later.id, [("bad\udcff", 0), ("a", 0), ("new", 0)])[:2] == [ids[2], ids[1]]
     assert state.directory_path(ids[2]) == "bad\udcff"
     with pytest.raises(KeyError):
         state.directory_path(12345)
+
+
+def test_what_the_run_has_already_is_not_queued_once_more(state: State, run: Run) -> None:
+    queued, scanned, done, failed = state.add_directories(run.id, [(name, Target.PRESENT) for name in "abcd"])
+    for number, status in ((scanned, DirectoryStatus.SCANNED), (done, DONE), (failed, DirectoryStatus.FAILED)):
+        state.finish_directory(run.id, number, status)
+    assert state.add_directories(run.id, [(name, Target.PRESENT) for name in "xabcd"])[1:] == [0, 0, 0, 0]
+    assert [each.path for each in state.next_directories(run.id, 9)] == ["a", "x"]
+    # What was through and is missing at the destination has been removed since.
+    assert state.add_directories(run.id, [(name, Target.ABSENT) for name in "abcd"]) == [0, 0, done, failed]
+    assert [each.path for each in state.next_directories(run.id, 9)] == ["a", "c", "d", "x"]
 
 
 def test_next_directories_oldest_or_newest_without_those_held(state: State, run: Run) -> None:
@@ -41,14 +53,6 @@ def test_handed_out_directories_stay_queued_until_they_are_finished(state: State
     assert not state.finished(run.id)
     state.finish_directory(run.id, root, DONE)
     assert state.finished(run.id)
-
-
-def test_a_directory_is_of_the_run_that_set_it_last(state: State, pair: Pair, run: Run) -> None:
-    state.add_directories(run.id, [("bad\udcff", 0)])
-    assert state.is_of_run(run.id, "bad\udcff")
-    assert not state.is_of_run(run.id, "other")
-    second = state.begin_run(pair, {}, "boot-1", 1)
-    assert not state.is_of_run(second.id, "bad\udcff")
 
 
 def test_digest_is_kept_over_runs_and_void_once_rows_change(state: State, pair: Pair, run: Run) -> None:

@@ -34,7 +34,6 @@ def full() -> Outcome:
         digest=b"digest",
         recorded=True,
         complete=True,
-        again=True,
         unfinished=True,
         seconds=1.5,
         cpu=0.5,

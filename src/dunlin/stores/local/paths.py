@@ -250,7 +250,11 @@ class DirFds:
             fd = self._open_directory(parent, name, readable)
         except OSError as error:
             raise self._explain(error, parent, path, name) from error
-        device = os.fstat(fd).st_dev
+        try:
+            device = os.fstat(fd).st_dev
+        except OSError as error:
+            os.close(fd)
+            raise self._explain(error, parent, path, name) from error
         if device not in self.devices:
             self.devices[device] = path
         return _Held(self, path, fd)

@@ -133,7 +133,10 @@ class LocalStore:
 
         Some file systems state no links for any directory, so the name decides.
         """
-        status = os.fstat(fd)
+        try:
+            status = os.fstat(fd)
+        except OSError as error:  # network file systems ask their server, which has none any more
+            raise translate(error, "list", shown) from error
         if status.st_nlink == 0:
             now = self.stat(directory).facts if directory else facts_of(os.stat(self.root))
             if now != facts_of(status):
