@@ -15,6 +15,7 @@ import contextlib
 import marshal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 
 from dunlin import plan
 from dunlin.compare import RUN, Side, merge
@@ -228,23 +229,22 @@ class _Scan:
         depth = self.directory.count("/") + 1 if self.directory else 0
         deep = selection.max_depth is not None and depth + 1 >= selection.max_depth
         skip = rules.skip_source if is_source else rules.skip_target
-        inodes = self.context.root_inodes
+        inodes, own = self.context.root_inodes, self.context.own_names
         try:
             for batch in self._listed(store, is_source):
                 names = batch
-                if ".dunlin-" in "/".join([name for name, _ in batch]):
+                plain = [name for name, _ in batch]
+                if ".dunlin-" in "/".join(plain):
                     names = [named for named in names if not self._temporary(named, is_source)]
-                if self.context.own_names and not self.context.own_names.isdisjoint(name for name, _ in names):
+                if not own.isdisjoint(plain):
                     names = [named for named in names if not self._own(named)]
                 if skip:
                     names = [named for named in names if join(self.directory, named[0]) not in skip]
-                if not inodes.isdisjoint(what[IDENT] for _, what in names):
+                if not inodes.isdisjoint([what[IDENT] for _, what in names]):
                     names = [named for named in names if (named[1][DEV], named[1][IDENT]) not in rules.roots]
                 if takes is not None:
                     names = [
-                        (name, what)
-                        for name, what in names
-                        if takes(name, what[MODE] & TYPE_BITS == DIRECTORY_BITS)
+                        (name, what) for name, what in names if takes(name, what[MODE] & TYPE_BITS == DIRECTORY_BITS)
                     ]
                 if deep:
                     names = [named for named in names if named[1][MODE] & TYPE_BITS != DIRECTORY_BITS]
@@ -280,7 +280,9 @@ class _Scan:
                     theirs[name] = listing
 
     def _take_in(self, names: list[Named]) -> None:
-        sizes = [what[SIZE] for _, what in names if what[MODE] & TYPE_BITS != DIRECTORY_BITS and self._sized(what)]
+        if self.rules.selection.sized:
+            names = [named for named in names if self._sized(named[1])]
+        sizes = [what[SIZE] for _, what in names if what[MODE] & TYPE_BITS != DIRECTORY_BITS]
         self.outcome.counts["scanned_files"] += len(sizes)
         self.outcome.counts["scanned_bytes"] += sum(sizes)
 
@@ -540,13 +542,7 @@ def fingerprint(names: list[Named], version: Callable[[Facts], object]) -> bytes
 
     `version`: the facts of a file that count.
     """
-    known = [
-        (name, what[:1] if what[MODE] & TYPE_BITS == DIRECTORY_BITS else version(what)) for name, what in names
-    ]
-    # The names decide the order, and the kind where an object store has a file and a directory of one name.
-    known.sort(key=_name_and_kind)
+    known = [(name, what[:1] if what[MODE] & TYPE_BITS == DIRECTORY_BITS else version(what)) for name, what in names]
+    # A file and a directory of one name, as object stores hold them, stay in the order of the store.
+    known.sort(key=itemgetter(0))
     return marshal.dumps(known, 2)
-
-
-def _name_and_kind(known: tuple[str, object]) -> tuple[str, int]:
-    return known[0], len(known[1])  # type: ignore[arg-type]
