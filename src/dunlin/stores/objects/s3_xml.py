@@ -1,11 +1,12 @@
 """The XML of S3's answers: listings, parts, uploads, errors, results of deletes.
 
 Listings are read with expat's callbacks and no tree, because a run reads millions of their elements: what is in
-``<Contents>`` is a flat set of fields, so one dictionary per object is enough. Names of elements count without
-their prefix, since servers differ in the namespace they declare. The text of a key may be anything but what
-XML cannot hold (most control characters), so listings are asked for with ``encoding-type=url``, and a server that
-did so says it; one that did not is taken by its word. A document type declaration is refused: no answer has one, and
-entities could be made to grow without end.
+``<Contents>`` is a flat set of fields, so one dictionary per object is enough. Where the objects of a page follow each
+other as Amazon writes them, one regular expression cuts all of them out (a third of the time), and only the rest is
+parsed. Names of elements count without their prefix, since servers differ in the namespace they declare. The text of a
+key may be anything but what XML cannot hold (most control characters), so listings are asked for with
+``encoding-type=url``, and a server that did so says it; one that did not is taken by its word. A document type
+declaration is refused: no answer has one, and entities could be made to grow without end.
 
 Elements and encodings are those of the Amazon S3 API reference: ListObjectsV2, ListParts, ListMultipartUploads,
 DeleteObjects, CopyObject, Error.
@@ -13,6 +14,7 @@ DeleteObjects, CopyObject, Error.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -44,13 +46,18 @@ Fields = dict[str, str]
 
 def page(body: bytes) -> Page:
     """The answer of ListObjectsV2. Raises Malformed."""
-    top, objects, folded = _compact(body) or _read(body, "Contents", "CommonPrefixes", root="ListBucketResult")
+    rest, columns = _cut(body) or (body, None)
+    top, objects, folded = _listed(rest)
+    if columns is not None and objects:
+        # Some are written otherwise, and may stand before or behind the others.
+        columns = None
+        top, objects, folded = _listed(body)
     encoded = top.get("EncodingType", "").lower() == "url"
     prefixes = [fields.get("Prefix", "") for fields in folded]
     if encoded:
         prefixes = [unquote_plus(prefix) if "%" in prefix or "+" in prefix else prefix for prefix in prefixes]
     try:
-        found = [_object(fields, encoded) for fields in objects]
+        found = [_object(fields, encoded) for fields in objects] if columns is None else _plain(columns, encoded)
     except (KeyError, ValueError) as error:
         raise Malformed(f"a listed object is not complete: {error}") from error
     more = top.get("IsTruncated", "").lower() == "true"
@@ -58,6 +65,54 @@ def page(body: bytes) -> Page:
     if more and not token:
         raise Malformed("there is more to list, but no token to go on with")
     return Page(found, prefixes, token)
+
+
+def _listed(body: bytes) -> tuple[Fields, list[Fields], list[Fields]]:
+    return _compact(body) or _read(body, "Contents", "CommonPrefixes", root="ListBucketResult")
+
+
+def _cut(body: bytes) -> tuple[bytes, list[list[str]]] | None:
+    """A page without its objects, and the columns of `_CONTENTS`; None where not all of them are plain.
+
+    That something was cut out of a comment or the like cannot be known from it; but these begin outside of it.
+    """
+    step = _CONTENTS.groups + 1
+    pieces = _CONTENTS.split(body)
+    gaps = pieces[::step]
+    rest = b"<cut-out/>".join((gaps[0], gaps[-1]))
+    if len(gaps) == 1 or any(gaps[1:-1]) or b"<!" in rest or rest.find(b"<?", 4) >= 0:
+        return None
+    # No value holds NUL; joined they are decoded at once.
+    columns = [b"\0".join([value or b"" for value in pieces[at::step]]) for at in range(1, step)]
+    if not all(map(bytes.isascii, columns)):
+        return None
+    return rest, [column.decode().split("\0") for column in columns]
+
+
+def _plain(columns: list[list[str]], encoded: bool) -> list[Object]:
+    keys, times, tags, sizes, classes = columns
+    if encoded:
+        keys = [unquote_plus(key) if "%" in key or "+" in key else key for key in keys]
+    moments = {time: moment(time) for time in set(times)}
+    none = itertools.repeat(None)  # neither metadata, nor MD5, nor other checksums are told
+    cold = map(ARCHIVED.__contains__, classes)
+    modified = map(moments.__getitem__, times)
+    rows = zip(keys, map(int, sizes), modified, tags, none, none, cold, none, strict=False)
+    return list(itertools.starmap(Object, rows))
+
+
+_TEXT = r"[^<>&\x00-\x1f]*+"
+_QUOTE = '(?:"|&quot;|&#34;)?+'
+_CONTENTS = re.compile(
+    (
+        f"<Contents><Key>({_TEXT})</Key><LastModified>({_TEXT})</LastModified>"
+        f"<ETag>{_QUOTE}([A-Za-z0-9-]*+){_QUOTE}</ETag>"
+        "(?:<ChecksumAlgorithm>[^<]*+</ChecksumAlgorithm>|)(?:<ChecksumType>[^<]*+</ChecksumType>|)"
+        "<Size>([0-9]{1,18}+)</Size>"
+        "(?:<Owner>(?:<ID>[^<]*+</ID>|)(?:<DisplayName>[^<]*+</DisplayName>|)</Owner>|)"
+        f"(?:<StorageClass>({_TEXT})</StorageClass>|)</Contents>"
+    ).encode()
+)
 
 
 def _object(fields: Fields, encoded: bool) -> Object:
@@ -74,6 +129,7 @@ def _object(fields: Fields, encoded: bool) -> Object:
         None,
         None,
         cold,
+        None,
     )
 
 

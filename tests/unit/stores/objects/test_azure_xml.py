@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
 from xml.sax.saxutils import escape
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dunlin.errors import DunlinError, ErrorKind
@@ -206,3 +207,156 @@ def test_metadata_that_is_named_as_what_is_cut_out_stays(name: str) -> None:
     assert found.key == "<Content-Type>k</Content-Type>"
     found = one("k", metadata, properties)
     assert found.metadata == {"ormetadata": "", name.lower(): "x" if name != "OrMetadata" else ""}
+
+
+# ---- the short cut against expat ----
+
+WORDS = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True)
+PIECES = st.lists(
+    st.sampled_from(
+        ["a", "b/", "%41", "%", "é", "\u201b", "😀", "\ufffd", "\x7f", "\t", " ", "'", "&amp;", "&#233;", "&lt;",
+         "&gt;", "&#13;", ">", "]]>", "\n", "\r\n", "\ufffe", "\x01", "&no;", "<![CDATA[<Blob>]]>", "<!---->", "<?x?>"]
+    ),
+    max_size=4,
+)  # fmt: skip
+TEXTS = st.one_of(WORDS, PIECES.map("".join))
+METADATA = st.lists(
+    st.tuples(
+        st.one_of(WORDS, st.sampled_from(["mtime", "Name", "Etag", "hdi_isfolder", "Hdi_x005f_isfolder", "a_x002d_b"])),
+        st.one_of(TEXTS, st.sampled_from(["true", "1700000000.123456789", "%C3%A9"])),
+    ),
+    max_size=3,
+    unique_by=lambda item: item[0].lower(),
+)  # fmt: skip
+DIGEST = base64.b64encode(MD5).decode()
+PROPERTIES = {
+    "Creation-Time": ["Wed, 09 Sep 2009 09:20:02 GMT", "<"],
+    "Last-Modified": ["Wed, 09 Sep 2009 09:20:02 GMT", "Sat, 03 Jan 2026 10:11:12 GMT", "never"],
+    "Etag": ["0x8CBFF45D8A29A19", '"0x1"', '"', 'a"b', "&quot;0x2&quot;", ""],
+    "ResourceType": ["file", "directory", None, None],
+    "Content-Length": ["0", "100", " 7 ", "+1", "x", "9" * 18],
+    "Content-Type": ["text/plain", "", "a&amp;b"],
+    "Content-Encoding": ["", None],
+    "Content-MD5": [DIGEST, "", "AAAA", "!", None],
+    "Cache-Control": ["", None],
+    "BlobType": ["BlockBlob"],
+    "AccessTier": ["Hot", "Archive", "", None],
+    "ArchiveStatus": ["rehydrate-pending-to-hot", None, None],
+    "AccessTierInferred": ["true", None],
+    "LeaseStatus": ["unlocked", None],
+    "LeaseState": ["available"],
+    "ServerEncrypted": ["true", None],
+    "Nobody-Knows": ["1", None, None, None],
+}
+
+
+def element(name: str, text: str | None, empty: str = "<{} />") -> str:
+    return "" if text is None else f"<{name}>{text}</{name}>" if text else empty.format(name)
+
+
+@st.composite
+def listed(draw: st.DrawFn) -> str:
+    """A blob as the service writes it, but for (mostly) one or two oddities; or a prefix."""
+
+    def rare(how: int = 20) -> bool:
+        # Hypothesis is fond of the ends of a range.
+        return draw(st.integers(0, how)) == how // 2
+
+    if rare(9):
+        return f"<BlobPrefix><Name>{draw(TEXTS)}</Name></BlobPrefix>"
+    empty = draw(st.sampled_from(["<{} />", "<{}/>", "<{0}></{0}>"]))
+    names = list(PROPERTIES)
+    if rare():
+        names = draw(st.permutations(names))
+    if rare():
+        names.append(draw(st.sampled_from(names)))
+    if rare():
+        names.remove(draw(st.sampled_from(names)))
+    # The first is the usual one.
+    texts = {name: draw(st.sampled_from(PROPERTIES[name])) if rare(40) else PROPERTIES[name][0] for name in PROPERTIES}
+    properties = "".join(element(name, texts[name], empty) for name in names)
+    metadata = "".join(element(name, value, empty) for name, value in draw(METADATA))
+    odd = draw(st.sampled_from([' Encoded="true"', " Encoded='false'", ' x="1>0" Encoded="true"'])) if rare() else ""
+    name = f"<Name{odd}>{draw(TEXTS if rare(5) else WORDS)}</Name>"
+    tail = draw(st.sampled_from([element("Metadata", metadata, empty), element("Metadata", metadata, empty), ""]))
+    body = f"{name}<Properties>{properties}</Properties>{tail}{'' if rare() else '<OrMetadata />'}"
+    return f"<Blob>{body}</Blob>"
+
+
+def outcome(read: Callable[[bytes, str], object], body: bytes) -> object:
+    try:
+        return read(body, "where")
+    except DunlinError as error:
+        return error.kind
+
+
+AROUND = ["{}", "{}", "{}", "<!-- {} -->", "<?x {}?>", "<x>{}</x>"]
+
+
+@settings(max_examples=200)
+@given(st.lists(listed(), max_size=6), TEXTS, st.sampled_from(AROUND))
+def test_the_short_cut_tells_what_expat_tells(blobs: list[str], token: str, around: str) -> None:
+    body = "".join(blobs[:2]) + around.format("".join(blobs[2:4])) + "".join(blobs[4:])
+    for page in (answer(body, token), answer(body, token).replace(b"\xef\xbb\xbf", b"")):
+        assert outcome(xml.listing, page) == outcome(lambda read, where: xml.parsed(read, where)[0], page)
+
+
+ODD = {
+    "a comment": f"<!-- {blob('a')} -->{blob('b')}",
+    "an instruction": f"<?x {blob('a')}?>{blob('b')}",
+    "CDATA": blob("c").replace("BlockBlob", f"<![CDATA[{blob('a')}]]>") + blob("b"),
+    "no character": blob("a\ufffe") + blob("b"),
+    "no character in metadata": blob("a", "<Metadata><x>\uffff</x></Metadata>"),
+    "NUL": blob("a\0b"),
+    "a line end": blob("a\r\nb", "<Metadata><x>\r</x><y>\r</y></Metadata>"),
+    "the end of CDATA": blob("a]]>b"),
+    "an entity": blob("a&#x41;b") + blob("&no;"),
+    "escaped metadata": blob("a", "<Metadata><a_x002d_B>%C3%A9</a_x002d_B></Metadata>"),
+    "a folder among others": blob("a", "<Metadata><x>1</x><Hdi_IsFolder>true</Hdi_IsFolder></Metadata>") + blob("b"),
+    "a tier in another place": blob("a", "", "<LeaseState>x</LeaseState><AccessTier>Archive</AccessTier>"),
+    "a tier behind": blob("a").replace("</BlobType>", "</BlobType><LeaseState /><AccessTier>Archive</AccessTier>"),
+    "a size twice": blob("a", "", "<Content-Length>5</Content-Length>"),
+    "an element for what was cut out": blob("a") + "<cut-out/>" + blob("b"),
+}
+
+
+@pytest.mark.parametrize("blobs", ODD.values(), ids=ODD)
+def test_what_the_short_cut_does_not_take(blobs: str) -> None:
+    body = answer(blob("first") + blobs + blob("last"))
+    assert outcome(xml.listing, body) == outcome(lambda read, where: xml.parsed(read, where)[0], body)
+
+
+def test_odd_blobs_are_put_back_where_they_stood() -> None:
+    names = ["a", "b&amp;", "c", "d", "&lt;e", "f&gt;", "g"]
+    prefix = "<BlobPrefix><Name>p/</Name></BlobPrefix>"
+    page = xml.listing(answer(prefix + prefix.join(map(blob, names)), "next"), "where")
+    assert [found.key for found in page.objects] == ["a", "b&", "c", "d", "<e", "f>", "g"]
+    assert (page.prefixes, page.token) == (["p/"] * 7, "next")
+
+
+def test_only_what_is_odd_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page as the service writes it costs a parser its frame and its odd blobs, whatever it holds besides."""
+    seen: list[bytes] = []
+    parsed = xml.parsed
+
+    def parse(body: bytes, where: str) -> object:
+        seen.append(body)
+        return parsed(body, where)
+
+    monkeypatch.setattr(xml, "parsed", parse)
+    digest = element("Content-MD5", DIGEST)
+    usual = (
+        "<Blob><Name>n\u00e9</Name><Properties><Creation-Time>Wed, 09 Sep 2009 09:20:02 GMT</Creation-Time>"
+        "<Last-Modified>Wed, 09 Sep 2009 09:20:02 GMT</Last-Modified><Etag>0x8D</Etag>"
+        "<Content-Length>1</Content-Length><Content-Type>a/b"
+        f"</Content-Type><Content-Encoding /><Content-Language /><Content-CRC64 />{digest}<Cache-Control />"
+        "<Content-Disposition /><BlobType>BlockBlob</BlobType><AccessTier>Archive</AccessTier><AccessTierChangeTime>x"
+        "</AccessTierChangeTime><LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState><ServerEncrypted>"
+        "true</ServerEncrypted><TagCount>1</TagCount></Properties><Metadata><Mode>600</Mode><mtime>%C3%A9</mtime>"
+        "</Metadata><OrMetadata /></Blob>"
+    )
+    page = xml.listing(answer(usual * 3 + blob("&amp;") + usual), "where")
+    when = 1_252_488_002_000_000_000
+    found = Object("n\u00e9", 1, when, "0x8D", {"mode": "600", "mtime": "\u00e9"}, MD5, True)
+    assert page.objects == [found, found, found, Object("&", 100, when, "0x8CBFF45D8A29A19", {}, None, False), found]
+    assert [body.count(b"<Blob>") for body in seen] == [1]

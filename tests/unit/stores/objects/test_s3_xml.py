@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dunlin.stores.objects import s3_xml
@@ -41,9 +42,9 @@ WHEN = 1_255_369_830 * 10**9
 def test_a_page_with_everything() -> None:
     assert s3_xml.page(LISTING.encode()) == Page(
         [
-            Object("d/a b+c%\n\u00e9", 434234, WHEN, "fba9dede5f27731c9771645a39863328"),
-            Object("d/cold", 1, WHEN, "1-2", archived=True),
-            Object("d/warm", 1, WHEN, "1-2", archived=False),
+            Object("d/a b+c%\n\u00e9", 434234, WHEN, "fba9dede5f27731c9771645a39863328", sums=None),
+            Object("d/cold", 1, WHEN, "1-2", archived=True, sums=None),
+            Object("d/warm", 1, WHEN, "1-2", archived=False, sums=None),
         ],
         ["d/x/", "d/y/"],
         "t/+=%",
@@ -149,3 +150,114 @@ def test_no_size_is_negative() -> None:
     part = "<Part><PartNumber>1</PartNumber><Size>-5</Size><ETag>x</ETag></Part>"
     with pytest.raises(Malformed, match="its size is -5"):
         s3_xml.parts(f"<ListPartsResult>{part}</ListPartsResult>".encode())
+
+
+# ---- the short cut against expat ----
+
+KEYS = st.lists(
+    st.sampled_from(["a", "/", "%2F", "+", "%C3%A9", "%", "é", " ", "&amp;", "&#9;", "\t", "\r", ">", "\x01"]),
+    max_size=3,
+).map("".join)  # fmt: skip
+OPTIONAL = [
+    "<ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm>",
+    "<ChecksumType>FULL_OBJECT</ChecksumType>",
+    "<Owner><ID>x</ID><DisplayName>y</DisplayName></Owner>",
+    "<Owner><ID>x</ID></Owner>",
+    "<StorageClass>STANDARD</StorageClass>",
+    "<StorageClass>DEEP_ARCHIVE</StorageClass>",
+    "<RestoreStatus><RestoreExpiryDate>2009-11-12T00:00:00Z</RestoreExpiryDate></RestoreStatus>",
+    "<Other />",
+]
+
+
+@st.composite
+def listed(draw: st.DrawFn) -> str:
+    """An object, mostly as Amazon writes it, or a common prefix."""
+
+    def rare() -> bool:
+        # Hypothesis is fond of the ends of a range.
+        return draw(st.integers(0, 15)) == 7
+
+    if rare():
+        return f"<CommonPrefixes><Prefix>{draw(KEYS)}/</Prefix></CommonPrefixes>"
+    tag = draw(st.sampled_from(["&quot;ab-2&quot;", '"ab"', "&#34;ab&#34;", "ab", ""])) if not rare() else '"a&amp;'
+    when = draw(st.sampled_from(["2009-10-12T17:50:30.500Z", "2026-01-03T10:11:12Z", ""])) if not rare() else "never"
+    size = draw(st.sampled_from(["0", "434234"])) if not rare() else draw(st.sampled_from(["-5", " 7 ", "x"]))
+    optional = [text for text in OPTIONAL if rare()]
+    fields = [f"<LastModified>{when}</LastModified>", f"<ETag>{tag}</ETag>", *optional[:2], f"<Size>{size}</Size>"]
+    fields += optional[2:]
+    if rare():
+        fields = draw(st.permutations(fields))
+    if rare():
+        fields.pop()
+    return f"<Contents><Key>{draw(KEYS)}</Key>{''.join(fields)}</Contents>"
+
+
+def outcome(read: Callable[[bytes], object], body: bytes) -> object:
+    try:
+        return read(body)
+    except Malformed:
+        return Malformed
+
+
+AROUND = ["{}", "{}", "{}", "<!-- {} -->", "<?x {}?>", "\n{}\n"]
+ENCODING = st.sampled_from(["<EncodingType>url</EncodingType>", ""])
+
+
+@settings(max_examples=200)
+@given(st.lists(listed(), max_size=5), ENCODING, st.booleans(), st.sampled_from(AROUND))
+def test_the_short_cut_tells_what_expat_tells(objects: list[str], encoding: str, first: bool, around: str) -> None:
+    listing = [*objects[:1], around.format("".join(objects[1:3])), *objects[3:]]
+    body = "".join([encoding, *listing] if first else [*listing, encoding])
+    page = f"{DECLARED}<ListBucketResult {SPACE}>{body}</ListBucketResult>".encode()
+    short = outcome(s3_xml.page, page)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(s3_xml, "_cut", lambda body: None)
+        assert short == outcome(s3_xml.page, page)
+
+
+PLAIN = "<Contents><Key>{}</Key><LastModified>2026-01-03T10:11Z</LastModified><ETag>a</ETag><Size>1</Size></Contents>"
+OBJECT = PLAIN.format("k")
+COLD = OBJECT.replace("</Size>", "</Size><StorageClass>GLACIER</StorageClass>")
+ODD = [
+    f"{OBJECT}<!-- {OBJECT} -->",
+    f"{OBJECT}<?x {OBJECT}?>",
+    f"<!-- {OBJECT}{OBJECT} -->",
+    f"<?x {OBJECT}?>",
+    OBJECT + PLAIN.format("a&amp;%26") + OBJECT,
+    PLAIN.format("a&amp;%26") + OBJECT,
+    OBJECT + PLAIN.format("\u00e9"),
+    OBJECT + PLAIN.format("\ufffe"),
+    OBJECT + PLAIN.format("a\rb"),
+    OBJECT + COLD + COLD.replace("</Contents>", f"{OPTIONAL[6]}</Contents>"),
+    OBJECT + OBJECT.replace("<Size>1", "<Size>-1"),
+]
+
+
+@pytest.mark.parametrize("objects", ODD)
+@pytest.mark.parametrize("encoding", ["<EncodingType>url</EncodingType>", ""])
+def test_what_the_short_cut_does_not_take(objects: str, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = f"<ListBucketResult>{encoding}{objects}</ListBucketResult>".encode()
+    short = outcome(s3_xml.page, page)
+    monkeypatch.setattr(s3_xml, "_cut", lambda body: None)
+    assert short == outcome(s3_xml.page, page)
+
+
+def test_usual_objects_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bytes] = []
+    compact = s3_xml._compact
+
+    def parse(body: bytes) -> object:
+        seen.append(body)
+        return compact(body)
+
+    monkeypatch.setattr(s3_xml, "_compact", parse)
+    usual = (
+        "<Contents><Key>d%2Fa+b</Key><LastModified>2009-10-12T17:50:30.000Z</LastModified><ETag>&quot;ab&quot;</ETag>"
+        "<ChecksumAlgorithm>CRC32</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType><Size>7</Size>"
+        "<StorageClass>GLACIER</StorageClass></Contents>"
+    )
+    frame = "<ListBucketResult><EncodingType>url</EncodingType>{}<CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>"
+    page = s3_xml.page((frame.format(usual * 3) + "</ListBucketResult>").encode())
+    assert page == Page([Object("d/a b", 7, WHEN, "ab", archived=True, sums=None)] * 3, ["p/"], "")
+    assert [body.count(b"<Contents>") for body in seen] == [0]
