@@ -29,6 +29,8 @@ Order
     (blake3 is a tree inside, but its library gives no way to join subtrees computed apart.)
 
 Values are digests as `bytes`, in the byte order in which their standard prints them; crc64 is big-endian.
+What services state of objects may also be a crc32 or a crc32c (`stated`): 32 bits find the faults of wires and disks
+all but once in four billion times, and are too few to be kept in the state.
 `blake2b` is `hashlib`'s own. It is here for whoever needs a short digest at the start of every run: `hashlib` loads
 OpenSSL first, which takes as long as to look through some hundred files, so it waits for an algorithm that needs it.
 
@@ -111,11 +113,28 @@ def new(name: str) -> Hasher | None:
 
             return xxhash.xxh3_128()
         case "crc64":
-            return _Crc64()
+            return _Crc(_crc64(), 8)
         case _:
             import hashlib
 
             return cast(Hasher, hashlib.new(name, usedforsecurity=False))
+
+
+def stated(name: str) -> Hasher:
+    """A fresh hasher for what a service states of an object: any but ``none``, also ``crc32`` and ``crc32c``.
+
+    Raises USAGE for an unknown name.
+    """
+    if name == "crc32":
+        import zlib
+
+        return _Crc(zlib.crc32, 4)
+    if name == "crc32c":
+        return _Crc(_awscrt("crc32c"), 4)
+    hasher = new(name)
+    if hasher is None:
+        raise usage("a checksum that is compared cannot be none")
+    return hasher
 
 
 def one_shot(name: str) -> Callable[[Data], bytes] | None:
@@ -155,28 +174,33 @@ def hex(digest: bytes) -> str:
 
 
 def _crc64() -> Callable[..., int]:
+    return _awscrt("crc64nvme")
+
+
+def _awscrt(name: str) -> Callable[..., int]:
     # Imported when first wanted: the library takes 70 ms, more than all the others together.
     try:
         checksums = importlib.import_module("awscrt.checksums")
     except ImportError as error:
         raise DunlinError(
-            "compute the checksum", "crc64", ErrorKind.UNSUPPORTED, "awscrt is not installed", "pip install awscrt"
+            "compute the checksum", name, ErrorKind.UNSUPPORTED, "awscrt is not installed", "pip install awscrt"
         ) from error
-    return cast(Callable[..., int], checksums.crc64nvme)
+    return cast(Callable[..., int], getattr(checksums, name))
 
 
-class _Crc64:
-    __slots__ = ("_crc", "_value")
+class _Crc:
+    __slots__ = ("_bytes", "_crc", "_value")
 
-    def __init__(self) -> None:
-        self._crc = _crc64()
+    def __init__(self, crc: Callable[..., int], size: int) -> None:
+        self._crc = crc
+        self._bytes = size
         self._value = 0
 
     def update(self, data: Data, /) -> None:
         self._value = self._crc(data, self._value)
 
     def digest(self) -> bytes:
-        return self._value.to_bytes(8, "big")
+        return self._value.to_bytes(self._bytes, "big")
 
     def hexdigest(self) -> str:
         return self.digest().hex()

@@ -196,6 +196,7 @@ class Stats:
     scanned_files: int = 0
     scanned_directories: int = 0
     scanned_bytes: int = 0
+    settled_directories: int = 0
     equal_files: int = 0
     equal_bytes: int = 0
     copied_files: int = 0

@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.program import dunlin
 from tests.acceptance.trees import make, names, snapshot
-from tests.fuse.slowfs import mounted
+from tests.fuse.slowfs import Mount, mounted
 
 fuse = pytest.mark.fuse
 
@@ -281,3 +281,49 @@ def test_the_verdict_does_not_depend_on_the_state(pair: tuple[Path, Path]) -> No
     recorded = dict(database.execute("SELECT path, status FROM file_path"))
     database.close()
     assert recorded == dict.fromkeys(names(source), "synced")
+
+
+# ---- --ctime-skip ----
+
+
+@fuse
+def test_ctime_skip_lists_only_what_changed_since_the_last_success(tmp_path: Path) -> None:
+    source = make(tmp_path / "source", {f"d{a}/f{c}": b"x" for a in range(40) for c in range(2)})
+    (tmp_path / "backing").mkdir()
+    skip = ("-a", "--ctime-skip", "--ctime-margin", "0")
+
+    def listings(mount: Mount) -> int:
+        counters = mount.counters()
+        return counters.get("readdir", 0) + counters.get("readdirplus", 0)
+
+    with mounted(tmp_path / "backing", tmp_path / "mnt", attr_timeout=0.0, entry_timeout=0.0) as mount:
+        sync(source, mount.path, *skip)
+        sync(source, mount.path, *skip)
+        mount.reset()
+        told = sync(source, mount.path, *skip)
+        assert (told["stats"]["settled_directories"], told["stats"]["equal_files"]) == (40, 80)
+        assert listings(mount) <= 4, "the root, which is never skipped, and nothing else"
+        # The same size and time: --compare size+mtime sees nothing, and the change time does.
+        times = (source / "d7/f1").stat()
+        (source / "d7/f1").write_bytes(b"y")
+        os.utime(source / "d7/f1", ns=(times.st_atime_ns, times.st_mtime_ns))
+        mount.reset()
+        told = sync(source, mount.path, *skip, "--compare", "checksum")
+        assert (told["stats"]["settled_directories"], copied(told)) == (0, 1), "other rules: nothing is skipped"
+        told = sync(source, mount.path, *skip)
+        put(source / "d9/f1", b"changed")
+        told = sync(source, mount.path, *skip)
+        assert (told["stats"]["settled_directories"], copied(told)) == (39, 1)
+
+
+def test_ctime_skip_skips_nothing_in_a_mirror_nor_within_its_margin(tmp_path: Path) -> None:
+    source = make(tmp_path / "source", {"d/a": b"1", "d/b": b"2"})
+    destination = tmp_path / "destination"
+    for _ in range(3):
+        told = sync(source, destination, "-a", "--ctime-skip")
+    assert told["stats"]["settled_directories"] == 0, "a minute has not passed"
+    sync(source, destination, "-a", "--ctime-skip", "--ctime-margin", "0")
+    (destination / "d/extra").write_bytes(b"")
+    done = dunlin("sync", "-a", "--ctime-skip", "--delete-extras", source, destination, cwd=tmp_path, expect=0)
+    assert "--ctime-skip skips nothing: extras are deleted" in done.stderr
+    assert not (destination / "d/extra").exists()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.clouds import cloud
 from tests.acceptance.program import dunlin, start
-from tests.servers.faults import Rules, faults
-from tests.servers.s3 import S3
+from tests.servers.faults import Rules
 
 FILES = 1500
 PAGE = 10
@@ -19,16 +19,12 @@ AHEAD = 40
 """Pages that may have been asked for ahead, and are lost with the process."""
 
 
-@pytest.fixture
-def keys(rclone_s3: S3) -> dict[str, str]:
-    return {"AWS_ACCESS_KEY_ID": rclone_s3.key_id, "AWS_SECRET_ACCESS_KEY": rclone_s3.secret}
-
-
+@pytest.mark.parametrize("kind", ["fast", "az"])
 @pytest.mark.parametrize("below", ["", "deep/down/"])
 def test_a_killed_listing_goes_on_behind_its_last_page(
-    tmp_path: Path, rclone_s3: S3, keys: dict[str, str], below: str
+    tmp_path: Path, request: pytest.FixtureRequest, below: str, kind: str
 ) -> None:
-    bucket = rclone_s3.bucket()
+    bucket = cloud(request, kind)
     work = tmp_path / "work"
     names = [f"{n:04}" for n in range(FILES)] + [f"x/{n}" for n in range(3)]
     for name in names:
@@ -36,12 +32,12 @@ def test_a_killed_listing_goes_on_behind_its_last_page(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
     work.mkdir()
-    end = ("--s3-endpoint", rclone_s3.url, "--state-db", "none")
-    dunlin("sync", tmp_path / "source", f"s3://{bucket}", *end, cwd=work, env=keys, expect=0)
-    with faults(rclone_s3.url, Rules(latency_s=0.02)) as proxy:
-        words = ("sync", f"s3://{bucket}/{below}", tmp_path / "copy", "--s3-endpoint", proxy.origin)
+    end = (*bucket.options(), "--state-db", "none")
+    dunlin("sync", tmp_path / "source", bucket.url, *end, cwd=work, env=bucket.env, expect=0)
+    with bucket.through(Rules(latency_s=0.02)) as (there, proxy):
+        words = ("sync", f"{there.url}/{below}", tmp_path / "copy", *there.options())
         words += ("--batch-size", str(PAGE), "--movers", "1")
-        process = start(*words, cwd=work, env=keys, start_new_session=True)
+        process = start(*words, cwd=work, env=there.env, start_new_session=True)
         until = time.monotonic() + 60
         while proxy.count(kind="list") < FILES // PAGE * 2 // 3:
             assert process.poll() is None, "it ended before it could be killed"
@@ -51,7 +47,7 @@ def test_a_killed_listing_goes_on_behind_its_last_page(
         process.communicate()
         before = proxy.count(kind="list")
         proxy.forget()
-        again = dunlin(*words, cwd=work, env=keys, expect=0)
+        again = dunlin(*words, cwd=work, env=there.env, expect=0)
         assert "continuing run 1" in again.stderr
         after = proxy.count(kind="list")
     for name in names:

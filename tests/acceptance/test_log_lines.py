@@ -11,7 +11,7 @@ import pytest
 
 from tests.acceptance.clouds import cloud, words
 from tests.acceptance.program import dunlin
-from tests.acceptance.trees import Pair
+from tests.acceptance.trees import Pair, make
 from tests.servers.faults import Rules
 
 
@@ -53,7 +53,13 @@ def test_an_upload_and_a_copy_have_words_of_their_own(pair: Pair, request: pytes
     assert "INFO  Found 1 file (new=1, changed=0, skipped=0)" in told
     assert [line for line in told if line.startswith("INFO  Starting upload (workers=")]
     told = messages(dunlin("sync", pair.source, pair.target, cwd=pair.cwd, expect=0).stderr)
-    assert [line for line in told if line.startswith("INFO  Starting copy (workers=")]
+    assert "INFO  Starting copy (workers=1)" in told, "one file never leaves the process that leads"
+
+
+def test_a_local_copy_tells_how_many_movers_there_are(pair: Pair) -> None:
+    make(pair.source, {f"d{n}/f{k}": b"x" for n in range(50) for k in range(20)})
+    told = messages(dunlin("sync", "--movers=3", pair.source, pair.target, cwd=pair.cwd, expect=0).stderr)
+    assert "INFO  Starting copy (workers=3)" in told
 
 
 def lines(text: str) -> list[dict[str, Any]]:

@@ -178,6 +178,39 @@ def test_a_changed_object_at_the_destination_is_replaced(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("metadata", [{}, {"mtime": "1600000000.123456789", "mode": "100644", "uid": "0", "gid": "0"}])
+def test_an_object_at_the_destination_overwritten_with_the_same_size_is_replaced(
+    pair: Pair, request: pytest.FixtureRequest, kind: str, metadata: dict[str, str]
+) -> None:
+    bucket = cloud(request, kind)
+    put(pair.source, {"f": b"AAAA", "g": b"stays"})
+    sync(pair, pair.source, bucket, "-a")
+    bucket.put({"f": b"BBBB"}, metadata)
+    assert sync(pair, pair.source, bucket, "-a", verb="check", expect=3)["differing_files"] == 1
+    assert sync(pair, pair.source, bucket, "-a", "--update")["copied_files"] == 0
+    found = sync(pair, pair.source, bucket, "-a")
+    assert (found["copied_files"], found["equal_files"]) == (1, 1)
+    assert bucket.content() == {"f": b"AAAA", "g": b"stays"}
+    assert sync(pair, pair.source, bucket, "-a", verb="check")["equal_files"] == 2
+    assert sync(pair, pair.source, bucket, "-a")["copied_files"] == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_dunlin_itself_sets_or_has_verified_is_no_change(
+    pair: Pair, request: pytest.FixtureRequest, kind: str
+) -> None:
+    bucket = cloud(request, kind)
+    put(pair.source, {"a": b"a", "b": b"b"})
+    sync(pair, pair.source, bucket, "-a")
+    (pair.source / "a").chmod(0o600)
+    assert sync(pair, pair.source, bucket, "-a", "--compare", "checksum")["metadata_entries"] == 1
+    bucket.put({"b": b"b"}, {"mtime": "1600000000.123456789", "mode": "100644", "uid": "0", "gid": "0"})
+    assert sync(pair, pair.source, bucket, "-a", "--compare", "checksum")["verified_files"] == 2
+    assert sync(pair, pair.source, bucket, "-a", verb="check")["equal_files"] == 2
+    assert sync(pair, pair.source, bucket, "-a")["copied_files"] == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_check_reads_both_sides_when_asked(pair: Pair, request: pytest.FixtureRequest, kind: str) -> None:
     bucket = cloud(request, kind)
     put(pair.source, {"a": b"same", "d/b": b"other"})
@@ -188,6 +221,63 @@ def test_check_reads_both_sides_when_asked(pair: Pair, request: pytest.FixtureRe
     assert (found["verified_files"], found["differing_files"]) == (1, 1)
     assert sync(pair, pair.source, bucket, "--compare", "checksum")["copied_files"] == 1
     assert bucket.content() == {"a": b"same", "d/b": b"OTHER"}
+
+
+# ---- names that look like dunlin's own ----
+
+LIKE_OURS = {
+    ".dunlin-0123abcd-1.tmp": b"1",
+    "d/.dunlin-0123abcd00-2z.tmp": b"22",
+    "d/.dunlin-0123456789abcdef-0.part": b"333",
+    ".dunlin-notes.txt": b"4444",
+    ".dunlin-0123abcd-2.tmp/in": b"5",
+    "plain": b"6",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_objects_with_names_of_temporary_files_are_copied(
+    pair: Pair, request: pytest.FixtureRequest, kind: str
+) -> None:
+    source, middle, target = (cloud(request, kind) for _ in range(3))
+    content = {key: data for key, data in LIKE_OURS.items() if not key.endswith("/in")}
+    source.put(content)
+    assert sync(pair, source, pair.target)["copied_files"] == 5
+    assert sync(pair, source, pair.target)["equal_files"] == 5
+    assert sorted(tree(pair.target).values()) == sorted(content.values())
+    assert not list(pair.target.rglob(".dunlin-*.tmp")) + list(pair.target.rglob(".dunlin-*.part"))
+    assert sync(pair, pair.target, middle)["copied_files"] == 5
+    assert middle.content() == content
+    source.put(LIKE_OURS)
+    assert sync(pair, source, target)["copied_files"] == 6
+    assert target.content() == LIKE_OURS
+    source.delete(*(key for key in LIKE_OURS if key != "plain"))
+    assert sync(pair, source, target, "--delete-extras")["deleted_files"] == 5
+    assert target.content() == {"plain": b"6"}
+
+
+# ---- a list of paths ----
+
+
+def test_a_list_of_paths_costs_no_request_for_each(
+    pair: Pair, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    bucket = cloud(request, "fast")
+    bucket.put({"d/there": b"1", "d/e/there": b"2", "file": b"3", "left/out": b"4"})
+    wanted = ["d/there", "d/e/there", "file", "file/below", "d"]
+    lacking = [f"d/n{n}" for n in range(20)] + [f"e{n}/f/g" for n in range(20)] + [f"top{n}" for n in range(20)]
+    (tmp_path / "list").write_text("\n".join(wanted + lacking))
+    with bucket.through() as (there, proxy):
+        places, env = words(there, pair.target)
+        for _ in range(2):
+            proxy.forget()
+            options = ("--json", "--files-from", tmp_path / "list")
+            done = dunlin("sync", *options, *places, cwd=pair.cwd, env=env, expect=23)
+            seen = kinds(proxy)
+            assert seen.total() - seen["read"] <= 8, seen
+            assert json.loads(done.stdout)["stats"]["failed_files"] == 61
+            assert [path for path in [*lacking, "file/below"] if f"{path}: " not in done.stderr] == []
+    assert tree(pair.target) == {"d/there": b"1", "d/e/there": b"2", "file": b"3"}
 
 
 # ---- what is left alone ----

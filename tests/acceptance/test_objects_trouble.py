@@ -191,6 +191,99 @@ def test_a_signal_ends_the_wait_for_a_service_that_says_later(
         assert (code, proxy.count()) == (130, 1), told
 
 
+def test_a_signal_ends_the_look_at_a_long_list(
+    pair: Pair, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    bucket = cloud(request, "s3")
+    bucket.put({"there": b"1"})
+    (tmp_path / "list").write_text("\n".join(f"n{n}" for n in range(60)))
+    with bucket.through(Rules(latency_s=0.2)) as (there, proxy):
+        places, env = words(there, pair.target)
+        process = start("sync", "--files-from", str(tmp_path / "list"), *places, cwd=pair.cwd, env=env)
+        until(lambda: proxy.count() >= 3, process)
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        ended(process, 10)
+        assert time.monotonic() - began < 2
+
+
+# ---- what could not be fetched ----
+
+
+def tiered(request: pytest.FixtureRequest, bucket: Cloud, key: str, tier: str) -> None:
+    """Put an object of Azurite into another tier: that changes neither its etag nor its time."""
+    from azure.storage.blob import BlobServiceClient
+
+    server = request.getfixturevalue("azurite")
+    with BlobServiceClient.from_connection_string(server.connection_string) as service:
+        name = bucket.url.partition("://")[2]
+        service.get_blob_client(name, key).set_standard_blob_tier(tier)
+
+
+SAME = {"mtime": "1600000000.123456789"}
+
+
+@pytest.mark.parametrize("again", [(), ("--rescan",), ("--watch", "--watch-interval", "1")])
+def test_what_could_not_be_fetched_is_not_in_sync_later(
+    pair: Pair, request: pytest.FixtureRequest, again: tuple[str, ...]
+) -> None:
+    bucket = cloud(request, "az")
+    bucket.put({"f": b"AAAA", "g": b"stays"}, SAME)
+    places, env = words(bucket, pair.target)
+    dunlin("sync", *places, cwd=pair.cwd, env=env, expect=0)
+    bucket.put({"f": b"BBBB"}, SAME)
+    tiered(request, bucket, "f", "Archive")
+    if "--watch" in again:
+        process = start("sync", *again, *places, cwd=pair.cwd, env=env)
+        try:
+            until(lambda: failures(pair) == ["f"], process)
+            tiered(request, bucket, "f", "Hot")
+            until(lambda: (pair.target / "f").read_bytes() == b"BBBB", process)
+        finally:
+            process.send_signal(signal.SIGINT)
+            code, told = ended(process, 20)
+        assert code == 130, told
+        return
+    for _ in range(2):
+        dunlin("sync", *places, cwd=pair.cwd, env=env, expect=23)
+        assert failures(pair) == ["f"]
+    tiered(request, bucket, "f", "Hot")
+    dunlin("check", *places, cwd=pair.cwd, env=env, expect=3)
+    dunlin("sync", *again, *places, cwd=pair.cwd, env=env, expect=0)
+    assert tree(pair.target) == {"f": b"BBBB", "g": b"stays"}
+    assert "2 in sync, nothing to do" in dunlin("sync", *places, cwd=pair.cwd, env=env, expect=0).stdout
+
+
+def failures(pair: Pair) -> list[str]:
+    with closing(sqlite3.connect(pair.cwd / ".sync-state.db")) as state:
+        return [name for (name,) in state.execute("SELECT name FROM file WHERE status = 2")]
+
+
+@pytest.mark.parametrize("again", [(), ("--rescan",)])
+def test_what_was_left_waiting_is_not_in_sync_later(
+    pair: Pair, request: pytest.FixtureRequest, again: tuple[str, ...]
+) -> None:
+    bucket = cloud(request, "az")
+    content = {f"f{n}": b"AAAA" for n in range(12)}
+    bucket.put(content, SAME)
+    with bucket.through() as (there, proxy):
+        places, env = words(there, pair.target)
+        dunlin("sync", *places, cwd=pair.cwd, env=env, expect=0)
+        content = dict.fromkeys(content, b"BBBB")
+        bucket.put(content, SAME)
+        proxy.forget()
+        proxy.rules = Rules(latency_s=0.3)
+        process = start("sync", "--scan-first", "--workers", "1", *places, cwd=pair.cwd, env=env)
+        until(lambda: proxy.count(kind="read"), process)
+        process.send_signal(signal.SIGINT)
+        assert ended(process, 20)[0] == 130
+        proxy.rules = Rules()
+        with closing(sqlite3.connect(pair.cwd / ".sync-state.db")) as state:
+            assert state.execute("SELECT count(*) FROM file WHERE status = 0").fetchone()[0] > 5
+        dunlin("sync", *again, *places, cwd=pair.cwd, env=env, expect=0)
+    assert tree(pair.target) == content
+
+
 # ---- places that are not there ----
 
 

@@ -137,6 +137,16 @@ def test_truncated_body_promises_more_than_it_brings(shelf: Shelf) -> None:
     assert shelf.get()[:2] == (200, BODY)
 
 
+def test_a_stalled_request_gets_nothing_until_its_client_leaves(shelf: Shelf) -> None:
+    shelf.proxy.next("stalled")
+    with socket.create_connection(("127.0.0.1", urlsplit(shelf.proxy.origin).port or 0), timeout=0.3) as client:
+        client.sendall(f"GET {shelf.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+    assert [(r.fault, r.status) for r in shelf.proxy.seen()] == [("stalled", 0)]
+    assert shelf.get()[:2] == (200, BODY)
+
+
 def test_latency_holds_each_request(shelf: Shelf) -> None:
     shelf.proxy.rules = Rules(latency_s=0.2)
     began = time.monotonic()

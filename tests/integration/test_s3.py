@@ -6,20 +6,25 @@ conditions, and keeps keys as names of files.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from awscrt import checksums
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.pace.retry import Retry
+from dunlin.stores.buffers import Buffers
 from dunlin.stores.login import Login
 from dunlin.stores.objects.persist import RetryingService
 from dunlin.stores.objects.s3 import open_service
 from dunlin.stores.objects.s3_login import identity
 from dunlin.stores.objects.service import Object, Service
+from dunlin.stores.objects.store import ObjectStore
 from tests.servers.faults import Rules, faults
 from tests.servers.s3 import S3
 
@@ -139,6 +144,59 @@ def test_pieces_of_an_object(s3: Service) -> None:
         assert body(s3, "k", start, length, etag=etag) == data[start:stop]
     assert s3.get("k", 5, 1)[0] == s3.head("k")
     assert kind(lambda: s3.get("k", end + 1)) is ErrorKind.CHANGED
+
+
+def fetched(store: ObjectStore, key: str) -> bytes:
+    """The object in ranges, as a large one is fetched."""
+    pool = Buffers(1 << 20, 4)
+    got = bytearray()
+    for block in store.read(store.stat(key), into=pool):
+        got += block
+        pool.give(block)
+    return bytes(got)
+
+
+def parted(server: S3, bucket: str, *parts: bytes) -> None:
+    """Upload `k` in parts and ask for a CRC-64: moto makes none by itself, as Amazon does."""
+    client = server.client()
+    where = {"Bucket": bucket, "Key": "k"}
+    upload = client.create_multipart_upload(**where, ChecksumAlgorithm="CRC64NVME", ChecksumType="FULL_OBJECT")
+    where["UploadId"] = upload["UploadId"]
+    made = [
+        {"PartNumber": number, "ETag": client.upload_part(**where, PartNumber=number, Body=part)["ETag"]}
+        for number, part in enumerate(parts, 1)
+    ]
+    client.complete_multipart_upload(**where, MultipartUpload={"Parts": made})
+    client.close()
+
+
+def test_an_object_of_parts_is_compared_with_the_crc64_that_is_stated_of_it(moto_s3: S3) -> None:
+    bucket, data = moto_s3.bucket(), os.urandom(PART + 1000)
+    with faults(moto_s3.url) as proxy:
+        store = ObjectStore(open_service(bucket, login(moto_s3.at(proxy.origin))))
+        parted(moto_s3, bucket, data[:PART], data[PART:])
+        found = store.service.stated("k")
+        # That there are parts is what leaves nothing else to compare.
+        assert (found.md5, found.etag[-2:]) == (None, "-2")
+        assert dict(found.sums or ())["crc64"] == checksums.crc64nvme(data).to_bytes(8, "big")
+        before = len(proxy.seen())
+        assert fetched(store, "k") == data
+        methods = [asked.method for asked in proxy.seen()[before:]]
+        assert (methods.count("GET"), methods.count("HEAD")) == (6, 2)
+        store.close()
+
+
+def test_a_checksum_that_a_server_only_repeats_is_not_compared(rclone_s3: S3) -> None:
+    """`rclone serve s3` checks no CRC-64 and keeps it as it was sent; its etag is a digest of its own."""
+    bucket, data = rclone_s3.bucket(), os.urandom(3 << 20)
+    client = rclone_s3.client()
+    value = base64.b64encode(checksums.crc64nvme(data[1:]).to_bytes(8, "big")).decode()
+    client.put_object(Bucket=bucket, Key="k", Body=data, ChecksumCRC64NVME=value)
+    client.close()
+    store = ObjectStore(open_service(bucket, login(rclone_s3)))
+    assert fetched(store, "k") == data
+    assert store.stated_digest(store.stat("k")) == ("md5", md5(data))
+    store.close()
 
 
 def test_an_empty_object(s3: Service) -> None:

@@ -12,6 +12,7 @@ What can be had
     lost       the server has done what was asked, then the connection is reset instead of an answer
     busy       503, throttled 429: an answer in the manner of the services, with `Retry-After`
     truncated  the answer promises its whole length, half of its body comes, then the connection ends
+    stalled    nothing comes, and the connection stays until the client ends it; the server has not seen the request
     and for all requests: latency, a shared limit on bytes per second each way, and "away" (connections refused).
 
 Which request fails
@@ -48,7 +49,7 @@ from tests.servers.http1 import Head
 from tests.servers.kinds import kind_of
 from tests.servers.process import free_port
 
-FAULTS = ("reset", "lost", "busy", "throttled", "truncated")
+FAULTS = ("reset", "lost", "busy", "throttled", "truncated", "stalled")
 IDLE_S = 1.0
 MADE_UP = re.compile(r"\b[a-z][0-9a-f]{32}\b")
 """How the servers name the buckets and containers that tests ask them for."""
@@ -61,7 +62,8 @@ class Rules:
     """How the proxy behaves. Fractions are 0 to 1 of all requests of the `kinds` (none named: all).
 
     A truncated answer needs a body of two bytes or more; drawn for another one it does nothing. `retry_after_s` is
-    what 503 and 429 answer, None = without that header. `bytes_per_second` holds each way, for all together; 0 = free.
+    what 503 and 429 answer, None = without that header. Above `at_once` requests of the `kinds` at a time further
+    ones are answered 503; 0 = any number. `bytes_per_second` holds each way, for all together; 0 = free.
     """
 
     resets: float = 0.0
@@ -69,9 +71,11 @@ class Rules:
     busy: float = 0.0
     throttled: float = 0.0
     truncated: float = 0.0
+    stalled: float = 0.0
     kinds: frozenset[str] = frozenset()
     retry_after_s: int | None = 0
     latency_s: float = 0.0
+    at_once: int = 0
     bytes_per_second: float = 0.0
     seed: int = 0
 
@@ -93,6 +97,8 @@ class Request:
     """Bytes of its body that reached us; of a chunked one with its chunk headers."""
     answered_bytes: int = 0
     """Bytes of the answer's body that went to the client, counted likewise."""
+    beside: int = 0
+    """Other requests of the rules' kinds that were under way when it came."""
 
 
 class Proxy:
@@ -106,6 +112,7 @@ class Proxy:
         self._seen: list[Request] = []
         self._ordered: list[tuple[str, str]] = []
         self._asked: Counter[tuple[str, str]] = Counter()
+        self._under_way = 0
         self._open: set[socket.socket] = set()
         self._away = self._ended = False
         self._links = (Link(1), Link(1))
@@ -225,7 +232,8 @@ class Proxy:
         if rules.kinds and kind not in rules.kinds:
             return ""
         draw = int.from_bytes(hashlib.blake2b(key.encode("latin-1"), digest_size=7).digest()) / 2**56
-        shares = (rules.resets, rules.losses, rules.busy, rules.throttled, rules.truncated)
+        shares = (rules.resets, rules.losses, rules.busy, rules.throttled, rules.truncated,
+                  rules.stalled)  # fmt: skip
         for fault, share in zip(FAULTS, shares, strict=True):
             if draw < share:
                 return fault
@@ -239,14 +247,30 @@ class Proxy:
         headers = head.headers()
         kind = kind_of(method, target, headers)
         request = Request(method, target, kind, headers, self._fault(method, target, kind, rules), began)
+        with self._entered(request, rules):
+            try:
+                if rules.latency_s:
+                    time.sleep(rules.latency_s)
+                return self._carry(head, request, stream, client, server)
+            except OSError:
+                if not request.status:
+                    self._record(request, 0)
+                raise
+
+    @contextmanager
+    def _entered(self, request: Request, rules: Rules) -> Iterator[None]:
+        """Counts a request among those under way; it is one too many where the rules say so."""
+        counts = not rules.kinds or request.kind in rules.kinds
+        with self._lock:
+            request.beside = self._under_way
+            if counts and 0 < rules.at_once <= self._under_way and not request.fault:
+                request.fault = "busy"
+            self._under_way += counts
         try:
-            if rules.latency_s:
-                time.sleep(rules.latency_s)
-            return self._carry(head, request, stream, client, server)
-        except OSError:
-            if not request.status:
-                self._record(request, 0)
-            raise
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= counts
 
     def _record(self, request: Request, status: int) -> None:
         with self._lock:
@@ -259,6 +283,11 @@ class Proxy:
         if request.fault == "reset":
             self._record(request, 0)
             http1.reset(client)
+            return False
+        if request.fault == "stalled":
+            self._record(request, 0)
+            while stream.read1():
+                pass
             return False
         if head.get("Expect").lower() == "100-continue":
             client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")

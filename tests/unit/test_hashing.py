@@ -44,6 +44,28 @@ def test_published_values(name: str, data: bytes, expected: str) -> None:
     assert hashing.hex(once(data)) == expected
 
 
+@pytest.mark.parametrize(("name", "expected"), [("crc32", "cbf43926"), ("crc32c", "e3069283")])
+def test_published_values_of_what_is_only_compared(name: str, expected: str) -> None:
+    hasher = hashing.stated(name)
+    for data in (b"1234", b"", memoryview(b"56789")):
+        hasher.update(data)
+    assert (hasher.digest().hex(), hasher.hexdigest()) == (expected, expected)
+    assert name not in hashing.ALGORITHMS
+
+
+def test_what_is_compared_may_be_any_algorithm_but_none() -> None:
+    for name in REAL:
+        made, usual = hashing.stated(name), hashing.new(name)
+        assert usual is not None
+        made.update(b"abc")
+        usual.update(b"abc")
+        assert made.digest() == usual.digest()
+    for name in ("none", "crc16"):
+        with pytest.raises(DunlinError) as caught:
+            hashing.stated(name)
+        assert caught.value.kind is ErrorKind.USAGE
+
+
 def test_every_algorithm_has_a_published_value() -> None:
     assert {name for name, _, _ in PUBLISHED} == set(REAL)
 

@@ -8,6 +8,9 @@ What is synced is said in one of three ways, the first that is there:
 
 Each entry of `jobs` is a reading of the same command line with the entry between environment and file, so that one
 order of precedence holds for everything.
+
+Who writes SOURCE DESTINATION looks at the path, and a missing directory above it is a slip of the pen or a disk that is
+not mounted. The other two ways name places that a program is to set up, so there the directories above are made, too.
 """
 
 from __future__ import annotations
@@ -82,7 +85,7 @@ def asked(context: click.Context, filters: tuple[str, ...]) -> Asked:
                     now=time.time_ns(),
                     user_state=config.user_state_dir(),
                     runtime=config.runtime_dir(),
-                )
+                )._replace(make_parents=not reading.values().get("places"))
             )
             shown += ["the URL"] if exposed and "the URL" not in shown else []
         notes += [note for note in reading.settings.notes if note not in notes]

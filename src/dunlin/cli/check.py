@@ -44,6 +44,7 @@ def _options() -> list[click.Parameter]:
         *parameters.filter_options(),
         parameters.bandwidth_option(),
         *parameters.crew_options(),
+        *parameters.patience_options(),
         parameters.checksum_option("The hash that --compare checksum compares by. Default: blake3."),
         *parameters.output_options(),
         config_option(parameters.CONFIGURATION),

@@ -201,8 +201,9 @@ def sync_options(
     check = command == "check"
     if values.get("delete_excluded") and not values.get("delete_extras"):
         raise usage("--delete-excluded deletes nothing by itself", "give --delete-extras too")
-    if values.get("trust_state") and values.get("state_db") == "none":
-        raise usage("--trust-state needs a state, and --state-db none keeps none")
+    for word in ("trust_state", "ctime_skip"):
+        if values.get(word) and values.get("state_db") == "none":
+            raise usage(f"--{word.replace('_', '-')} needs a state, and --state-db none keeps none")
     if values.get("watch") and values.get("dry_run"):
         raise usage("--watch repeats a run, and a dry run is made once", "leave one of them out")
     mode = "check" if check else "plan" if values.get("dry_run") else "sync"
@@ -229,6 +230,8 @@ def sync_options(
         rescan=bool(values.get("rescan")),
         force_resync=bool(values.get("force_resync")),
         trust_state=bool(values.get("trust_state")),
+        ctime_skip=bool(values.get("ctime_skip")),
+        ctime_margin=60.0 if values.get("ctime_margin") is None else values["ctime_margin"],
         delete_excluded=bool(values.get("delete_excluded")),
         max_delete=values.get("max_delete"),
         accept_source=bool(values.get("accept_source")),
@@ -241,6 +244,7 @@ def sync_options(
         watch=Watch(values.get("watch_interval") or Watch().interval) if values.get("watch") else None,
         verify=_first(values.get("verify_checksums"), True),
         limits=_limits(values),
+        **{name: values[name] for name in ("timeout", "request_timeout") if values.get(name) is not None},
     )
 
 
@@ -250,6 +254,7 @@ def _limits(values: Values) -> Limits:
         cpu_percent=values.get("max_cpu_percent") or 0,
         auto_throttle=values.get("auto_throttle"),
         throttle_threshold=values.get("throttle_threshold") or Limits().throttle_threshold,
+        link_bytes=values.get("link_speed") or 0,
     )
 
 

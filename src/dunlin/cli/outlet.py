@@ -234,8 +234,9 @@ class News:
             return event
         fields = event.fields
         made = int(fields.get("attempt") or 1)
-        # A retry tells the attempt that follows; a failure how many there were.
-        attempt, attempts = (made, made) if event.name == "file.failed" else (made - 1, self._outlet.attempts)
+        # A retry tells the attempt that follows. Not every error is worth all attempts: the last may be the first.
+        attempt = made if event.name == "file.failed" else made - 1
+        attempts = max(attempt, self._outlet.attempts)
         error = str(fields.get("error") or event.message)
         message = failing(words, str(fields.get("path", "")), attempt, attempts, error)
         return event._replace(message=message, fields={**fields, "attempt": attempt, "error": error})

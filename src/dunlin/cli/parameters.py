@@ -70,6 +70,15 @@ def _interval(text: str) -> Any:
     return seconds
 
 
+def _patience(text: str) -> Any:
+    from dunlin.config import schema
+
+    try:
+        return _duration(schema.patience(text))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def share(text: str) -> float:
     """The type of a number above 0 and up to 1."""
     from dunlin.config import schema
@@ -158,6 +167,16 @@ def sync_compare_options() -> list[Option]:
             "What was changed or deleted there meanwhile is not noticed.",
             SAME,
         ),
+        _switch(
+            "--ctime-skip",
+            "Do not list the destination of a directory in which nothing has changed since before the last successful "
+            "run began, by change times and by the state. Not with --delete-extras.",
+            SAME,
+        ),
+        Option(
+            "--ctime-margin", "How much older than that run a change must be for --ctime-skip. Default: 1m.",
+            section=SAME, type=SECONDS, metavar="TIME",
+        ),
         _switch("--force-resync", "Transfer everything again.", SAME),
     ]
 
@@ -219,6 +238,22 @@ def bandwidth_option() -> Option:
     )  # fmt: skip
 
 
+def patience_options() -> list[Option]:
+    """How long an object store is waited for."""
+
+    def seconds(shown: str, help: str) -> Option:
+        return Option(shown, help, section=SPEED, off="0", type=_patience, metavar="SECONDS")
+
+    return [
+        seconds("--timeout", "How long an object store may be silent in a request; 0: for ever. Default: 30."),
+        seconds(
+            "--request-timeout",
+            "How long it may take altogether for a request of up to 100 MB, in proportion for larger ones; 0: for "
+            "ever. Default: 300.",
+        ),
+    ]
+
+
 def crew_options() -> list[Option]:
     """Who does the work."""
 
@@ -247,6 +282,8 @@ def limit_options() -> list[Option]:
         _switch("--auto-throttle", "Slow down while the machine is busy. Default: by the machine's size.", SPEED),
         Option("--throttle-threshold", "The load above which --auto-throttle begins, 0 to 1. Default: 0.8.",
                section=SPEED, type=share, metavar="SHARE"),
+        Option("--link-speed", "Bytes per second that the network carries: 12.5MB. Default: as its interfaces say.",
+               section=SPEED, type=SIZE, metavar="RATE"),
     ]  # fmt: skip
 
 
@@ -256,6 +293,7 @@ def speed_options() -> list[Option]:
         bandwidth_option(),
         *crew_options(),
         *limit_options(),
+        *patience_options(),
         _switch("--scan-first", "List everything before anything is moved.", SPEED),
         Option("--block-size", "The most bytes read at once; less where that is faster. Default: 5M.",
                section=SPEED, type=BLOCK, metavar="SIZE"),

@@ -4,15 +4,16 @@ A file's own mtime is part of what is compared. An object store keeps it as meta
 metadata; asking for each object would cost a request per object. But an etag names a version, and the state knows
 which mtime the version had when it was synced. So before two listings are merged:
 
-* an object of the *source* whose etag is the recorded one has the recorded mtime; with another etag it has changed,
-  whatever its size and metadata say, and gets the mtime `CHANGED`, which equals no other. What is not on record has
+* with another etag than the recorded one an object has changed, on either side, whatever its size and metadata say, and
+  gets the mtime `CHANGED`, which equals no other. So has a file whose transfer failed, or still waits: the etag on
+  record is that of the version that was synced before, if any was;
+* an object of the *source* whose etag is the recorded one has the recorded mtime. What is not on record has
   the mtime of its metadata. Where that is not listed, a sync takes the time of the upload for it (which differs, so
   the object is fetched and then on record); a check leaves it unknown;
-* an object of the *destination* whose etag is the recorded one has the recorded mtime. With another etag, or none
-  on record, its mtime is unknown (None) unless its metadata told it: then it counts as in sync if it was written
-  after the source's last change (`plan.same_time`). A file whose transfer failed, or still waits, is not in sync
-  whatever stands there: its mtime is `CHANGED`. Mode and owner of the recorded version are the recorded ones too
-  where its metadata does not tell them, so that a change of them alone is noticed.
+* an object of the *destination* whose etag is the recorded one has the recorded mtime. With none on record, its
+  mtime is unknown (None) unless its metadata told it: then it counts as in sync if it was written after the source's
+  last change (`plan.same_time`). Mode and owner of the recorded version are the recorded ones too where its metadata
+  does not tell them, so that a change of them alone is noticed.
 """
 
 from __future__ import annotations
@@ -54,21 +55,28 @@ def target_times(batch: list[Named], known: Mapping[str, Recorded]) -> list[Name
 
 def _source(named: Named, row: Recorded | None, guess: bool) -> Named:
     facts = named[1]
+    if row is not None and _has_changed(facts, row):
+        return _with(named, CHANGED)
     if row is not None and row.etag is not None:
-        return _with(named, row.mtime if row.etag == facts[IDENT] else CHANGED)
+        return _with(named, row.mtime)
     return _with(named, facts[CTIME]) if guess and facts[MTIME] is None else named
 
 
 def _target(named: Named, row: Recorded | None) -> Named:
     facts = named[1]
-    if row is not None and row.unfinished:
+    if row is not None and _has_changed(facts, row):
         return _with(named, CHANGED)
     if facts[MTIME] is not None and facts[MTIME] != facts[CTIME]:
         return named
-    if row is None or row.etag != facts[IDENT]:
+    if row is None or row.etag is None:
         return _with(named, None)
     name, facts = _with(named, row.mtime)
     return name, _dressed(facts, row)
+
+
+def _has_changed(facts: Facts, row: Recorded) -> bool:
+    """Whether it is not the version that was synced last, or one that should have been synced and was not."""
+    return row.unfinished or (row.etag is not None and row.etag != facts[IDENT])
 
 
 def _dressed(facts: Facts, row: Recorded) -> Facts:

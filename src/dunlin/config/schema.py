@@ -159,6 +159,18 @@ def interval(value: Any) -> str:
     return words
 
 
+def patience(value: Any) -> str:
+    """A duration from a second to a day; 0 and "" for no end."""
+    words: str = duration(value)
+    if words:
+        from dunlin.pace.sizes import parse_duration
+
+        seconds = parse_duration(words)
+        if seconds and not 1 <= seconds <= 86_400:
+            raise ValueError(f"{words!r} is not from 1s to 1d, or 0 for no limit")
+    return words
+
+
 def kind_of(credential: Credential) -> Kind:
     """What a credential's value may be."""
     return switch if credential.switch else secret if credential.secret else text
@@ -172,8 +184,8 @@ def _credentials() -> Iterator[Key]:
 
 _SWITCHES = (
     "archive links perms owner group devices specials hard_links xattrs acls sparse numeric_ids times recursive "
-    "size_only update trust_state force_resync ignore_case delete_extras delete_excluded accept_source scan_first "
-    "in_place rescan dry_run verbose quiet json"
+    "size_only update trust_state ctime_skip force_resync ignore_case delete_extras delete_excluded accept_source "
+    "scan_first in_place rescan dry_run verbose quiet json"
 )
 _AUTOMATIC = "automatic"
 _OTHERS: tuple[tuple[str, Kind, str], ...] = (
@@ -200,7 +212,10 @@ _OTHERS: tuple[tuple[str, Kind, str], ...] = (
     ("checksum", choice(*ALGORITHMS), "blake3"),
     ("fsync", choice("none", "checkpoint", "file"), "checkpoint"),
     ("attempts", whole(1, 100), "3"),
+    ("timeout", patience, "30"),
+    ("request_timeout", patience, "300"),
     ("lock_wait", duration, "10s"),
+    ("ctime_margin", duration, "1m"),
     ("report_file", text, ""),
     ("log_file", text, ""),
     ("log_file_format", choice("text", "json"), "text"),
@@ -233,6 +248,7 @@ KEYS = (
     Key("performance", "max_cpu_percent", "--max-cpu-percent", whole(1, 100, automatic=True), _AUTOMATIC),
     Key("performance", "auto_throttle", "--auto-throttle", switch, _AUTOMATIC),
     Key("performance", "throttle_threshold", "--throttle-threshold", share, "0.8"),
+    Key("performance", "link_speed", "--link-speed", size, "as the interfaces say"),
     Key("performance", "bandwidth_limit", "--bwlimit", rate, "off"),
     Key("performance", "disk_buffer_mb", "--disk-buffer-mb", whole(1, 1 << 20, automatic=True), "64"),
 )

@@ -12,6 +12,7 @@ from dunlin.config.file import File, Value
 from dunlin.config.schema import KEYS, OPTIONS, Key
 from dunlin.config.settings import Settings
 from dunlin.stores.login import SECRET
+from dunlin.stores.open import shown_place
 
 MASK = "***"
 DEFAULT = "default"
@@ -50,8 +51,7 @@ def listed(file: File) -> Iterator[Row]:
     for location in file.locations.values():
         yield Row(f"locations.{location.name}.url", _bare(location.url), location.origin)
         for name, value in location.values.items():
-            text = _masked(value.value) if name in SECRET and name != "service_account" else value.value
-            yield Row(f"locations.{location.name}.{name}", text, value.origin)
+            yield Row(f"locations.{location.name}.{name}", _shown(name, value.value, name in SECRET), value.origin)
     by_flag = {key.flag: key for key in OPTIONS.values()}
     for number, job in enumerate(file.jobs, 1):
         for name, place in (("source", job.source), ("destination", job.destination)):
@@ -65,13 +65,21 @@ def _entry(key: Key, value: Value) -> Row:
 
 
 def shown(key: Key, value: Any) -> Any:
-    """A value as it may be seen: of a secret no more than the name of the file that holds it."""
-    return _masked(value) if key.secret and not key.flag.endswith("service-account") else _key_file(key, value)
+    """A value as it may be seen: of a secret no more than the name of the file that holds it, and no login in a URL."""
+    return _shown(key.name, value, key.secret)
 
 
-def _key_file(key: Key, value: Any) -> Any:
-    """The name of a key file may be seen, the key itself (its JSON text in its place) not."""
-    return MASK if key.secret and str(value).lstrip().startswith("{") else value
+def _shown(name: str, value: Any, secret: bool) -> Any:
+    """`name`: of the key. What is no secret may still be a URL that holds one, in whatever key it was written."""
+    if secret:
+        # The name of a key file may be seen, the key itself (its JSON text in its place) not.
+        key_file = name.endswith("service_account") and not str(value).lstrip().startswith("{")
+        return value if key_file else _masked(value)
+    if isinstance(value, list):
+        return [_shown(name, each, secret) for each in value]
+    if not isinstance(value, str):
+        return value
+    return _bare_host(value) if name.endswith("endpoint") else _bare(value) if "://" in value else shown_place(value)
 
 
 def _masked(value: Any) -> str:
@@ -81,6 +89,16 @@ def _masked(value: Any) -> str:
 
 def _bare(url: str) -> str:
     """A URL without what stands behind its question mark or before its host."""
-    url = re.sub(r"//[^/@]*@", f"//{MASK}@", url)
-    base, question, _ = url.partition("?")
-    return f"{base}?{MASK}" if question else base
+    return _without_query(re.sub(r"//[^/]*@", f"//{MASK}@", url))
+
+
+def _bare_host(endpoint: str) -> str:
+    """The URL of a service: nothing in one but a login has an @ behind it, also where the scheme was forgotten."""
+    if "@" in endpoint.partition("?")[2]:
+        return MASK  # nobody knows which of the two is meant
+    bare = _without_query(endpoint)
+    return re.sub(r"^((?:[A-Za-z][A-Za-z0-9+.-]*:/+|/*)).*@", rf"\1{MASK}@", bare, flags=re.DOTALL)
+
+
+def _without_query(url: str) -> str:
+    return re.sub(r"([?#]).*", rf"\1{MASK}", url, count=1, flags=re.DOTALL)

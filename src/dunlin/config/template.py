@@ -80,6 +80,7 @@ SECTIONS: tuple[tuple[str, tuple[Line, ...]], ...] = (
             Line("max_cpu_percent", 0),
             _off("auto_throttle", True, "slow down while the machine is busy"),
             Line("throttle_threshold", 0.8),
+            _off("link_speed", "12.5MB", "bytes per second of the network, where its interface does not tell"),
             Line("bandwidth_limit", "", '"50M", or a timetable: "08:00,5M 19:00,off"'),
             Line("disk_buffer_mb", 64),
         ),

@@ -8,9 +8,11 @@ for content what the processes do not need: first half of it for buffers, the re
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 from dunlin.jobs.options import SyncOptions
+from dunlin.stores.open import is_far
 from dunlin.transfer.content import FETCHED
 
 PROCESS = 40 << 20
@@ -19,19 +21,28 @@ PROCESS = 40 << 20
 LEAST = 4 << 20
 """Bytes of buffers that a process gets in any case."""
 
+FAR_COPIES = 3
+"""Times that a byte of a buffer is held where a store is far away: block, request, what the heap keeps. Measured."""
+
+FAR_LEAST = 48 << 20
+"""Bytes that a mover takes there for a single large file: two of its parts, so many times."""
+
+THREADS = 16
+"""Most threads per mover when nobody says otherwise; they are grown only while waiting dominates."""
+
 IN_HAND = 2 * FETCHED
 """Bytes that one small file may take: its pieces, and the whole that they become."""
 
 
 class Budget(NamedTuple):
-    """For one mover: bytes of buffers for large files, and files under way at a time from or to far away."""
+    """Bytes of one mover's buffers for large files; files under way at a time from or to far away, in the whole run."""
 
     buffers: int
     hands: int
 
 
 def budget(options: SyncOptions, movers: int, hands: int) -> Budget:
-    """The shares of one mover.
+    """What the run may hold.
 
     Args:
         movers: how many processes carry files beside the one that leads.
@@ -41,6 +52,20 @@ def budget(options: SyncOptions, movers: int, hands: int) -> Budget:
     buffers, carried = options.transfer.buffer_bytes, hands
     if options.limits.memory_bytes:
         free = max(0, options.limits.memory_bytes - PROCESS * (movers + 1))
-        buffers = min(buffers, max(free // 2, LEAST * movers))
+        copies = FAR_COPIES if is_far(options.source) or is_far(options.destination) else 1
+        buffers = min(buffers, max(free // 2 // copies, LEAST * movers))
         carried = min(hands, max(free - buffers, 0) // IN_HAND)
-    return Budget(max(1, buffers // movers), max(1, carried // movers))
+    return Budget(max(1, buffers // movers), max(movers, carried))
+
+
+def crew_size(options: SyncOptions) -> tuple[int, int]:
+    """(movers, most threads of all of them) for what was asked.
+
+    Never more movers than processors, unless they were asked for, nor more of either than files may be in flight.
+    """
+    crew = options.crew
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    movers = crew.movers or min(cores, 8)
+    movers = min(movers, crew.workers or movers)
+    most = movers * (crew.threads or crew.workers or THREADS)
+    return movers, min(most, crew.workers or most)

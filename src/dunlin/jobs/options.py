@@ -69,12 +69,14 @@ class Limits(NamedTuple):
         cpu_percent: most of the whole machine's processors, 1 to 100; 0: by the class of the machine.
         auto_throttle: slow down when the machine is busy; None: by the class of the machine.
         throttle_threshold: load above which that begins, as a share of the whole.
+        link_bytes: bytes per second of the network; 0: as the interfaces say.
     """
 
     memory_bytes: int = 0
     cpu_percent: int = 0
     auto_throttle: bool | None = None
     throttle_threshold: float = 0.8
+    link_bytes: int = 0
 
 
 class SyncOptions(NamedTuple):
@@ -90,6 +92,8 @@ class SyncOptions(NamedTuple):
         user_state, runtime: directories for state and locks when the defaults cannot be used.
         rescan: list everything again even if a run was cut short.
         force_resync: transfer everything again. trust_state: see `workers.context.Rules`.
+        ctime_skip, ctime_margin: leave directories alone that changed last so many seconds before the last
+            successful run began (`jobs.settled`).
         delete_excluded: filtered names at the destination are extras too.
         max_delete: most files that may be deleted; None: a quarter of the known files, at least 100.
         accept_source: the source may lie on another file system than at the last run.
@@ -102,6 +106,9 @@ class SyncOptions(NamedTuple):
         watch: repeat the run; None: one run.
         verify: compare what was moved with the checksum that the store states.
         limits: what the run may take of the machine.
+        timeout, request_timeout: seconds without a byte, and altogether, that a request waits for an object store;
+            0: for ever.
+        make_parents: directories above the destination are made as well, like the destination itself.
     """
 
     source: str
@@ -119,6 +126,8 @@ class SyncOptions(NamedTuple):
     rescan: bool = False
     force_resync: bool = False
     trust_state: bool = False
+    ctime_skip: bool = False
+    ctime_margin: float = 60.0
     delete_excluded: bool = False
     max_delete: int | None = None
     accept_source: bool = False
@@ -131,6 +140,9 @@ class SyncOptions(NamedTuple):
     watch: Watch | None = None
     verify: bool = True
     limits: Limits = Limits()
+    timeout: float = 30.0
+    request_timeout: float = 300.0
+    make_parents: bool = False
 
 
 SEVERITY = (1, 2, 130, 25, 23, 3, 24, 0)

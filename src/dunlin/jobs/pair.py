@@ -109,7 +109,13 @@ def _told(options: SyncOptions) -> tuple[Far | None, Far | None]:
     """What the two sides are told, as far as they are object stores."""
     source, target = is_far(options.source), is_far(options.destination)
     # Between object stores a directory marker is an object like any other; files have no place for it.
-    common = Far(markers=source and target, verify=options.verify, page=options.batch_size)
+    common = Far(
+        markers=source and target,
+        verify=options.verify,
+        page=options.batch_size,
+        idle=options.timeout,
+        total=options.request_timeout,
+    )
     return (
         common._replace(login=options.login_source, begin=options.begin) if source else None,
         common._replace(login=options.login_target) if target else None,
@@ -223,6 +229,8 @@ def _check_target(target: Store, options: SyncOptions) -> bool:
     if options.mode == "sync":
         dirs = power(target, MakesDirs)
         try:
+            if path is not None and options.make_parents:
+                _make_parents(path)
             if dirs is not None:
                 dirs.make_directory("")
         except DunlinError as failure:
@@ -236,6 +244,15 @@ def _check_target(target: Store, options: SyncOptions) -> bool:
                 ) from failure
             raise
     return False
+
+
+def _make_parents(path: str) -> None:
+    """Make what is missing above `path`, under the umask. Raises what the system says of the first that fails."""
+    above = os.path.dirname(path)
+    try:
+        os.makedirs(above, exist_ok=True)
+    except OSError as error:
+        raise translate(error, "make the directory", str(error.filename or above)) from error
 
 
 def _nesting(pair: PairOfStores) -> None:
@@ -281,6 +298,14 @@ def _key_below(url: str, root: str) -> str:
     from dunlin.stores.objects.keys import path_of
 
     return path_of(url[len(root) + 1 :])
+
+
+def below(url: str, root: str) -> str:
+    """The path of one canonical URL relative to another that it lies below, else ""."""
+    inner, outer = local_path(url), local_path(root)
+    if (inner is None) != (outer is None):
+        return ""
+    return _key_below(url, root) if inner is None or outer is None else _below(inner, outer)
 
 
 def _below(path: str, root: str) -> str:

@@ -6,12 +6,16 @@ import os
 import time
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.hashing import blake2b
 from dunlin.jobs import told
-from dunlin.jobs.budget import budget
+from dunlin.jobs.budget import budget, crew_size
+from dunlin.jobs.limits import capped, enforced
 from dunlin.jobs.options import Result, SyncOptions
+from dunlin.jobs.others import claimed
+from dunlin.jobs.own import own_below, own_files_of
 from dunlin.jobs.pair import (
     PairOfStores,
     is_empty,
@@ -22,17 +26,20 @@ from dunlin.jobs.pair import (
     root_identity,
     selection_hash,
 )
-from dunlin.jobs.record import FileRecord, own_paths
+from dunlin.jobs.record import FileRecord
 from dunlin.jobs.remembered import remembered
+from dunlin.jobs.settled import settled_before
 from dunlin.model import Stats
 from dunlin.pace.bucket import Bucket
 from dunlin.pace.concurrency import Concurrency
+from dunlin.pace.machine import this_machine
 from dunlin.pace.schedule import parse_schedule
 from dunlin.pace.sizes import format_size
 from dunlin.pace.stop import Stop
 from dunlin.report import Event, Level, Report
 from dunlin.state.codec import Target
 from dunlin.state.location import locate
+from dunlin.state.news import Metric
 from dunlin.state.runs import Pair, Run
 from dunlin.state.store import State
 from dunlin.stores.base import HasSpace, power
@@ -46,9 +53,11 @@ from dunlin.workers.frontier import Queued
 from dunlin.workers.lock import RunLock
 from dunlin.workers.pool import Pool
 from dunlin.workers.setup import Setup, build
+from dunlin.workers.unseen import lacking
 
-THREADS = 16
-"""Most threads per mover when nobody says otherwise; they are grown only while waiting dominates."""
+if TYPE_CHECKING:
+    from dunlin.pace.load import Load
+    from dunlin.workers.governor import Governor
 
 FAR_FILES = 32
 """Files under way in the whole run when a store is far away and nobody says otherwise."""
@@ -121,7 +130,9 @@ class _Run:
         stop: Stop,
         report: Report,
     ) -> None:
-        self.options = options
+        machine = this_machine()
+        self.limits = enforced(options, machine)
+        self.options = options = capped(options, machine)
         self.pair = pair
         self.state = state
         self.lock = lock
@@ -138,6 +149,7 @@ class _Run:
         self.words = told.words_of(options)
         self.told: set[str] = set()
         self.crew: Coordinator
+        self.governor: Governor | None = None
 
     def run(self) -> Result:
         options = self.options
@@ -157,6 +169,7 @@ class _Run:
         )
         self.record = FileRecord(options, self.pair, run.id, self.report)
         self.crew = self._crew(run)
+        self.crew.alone = any(url.startswith("memory:") for url in (self.pair.source, self.pair.target))
         try:
             return self._work(run, continues)
         except DunlinError as error:
@@ -165,6 +178,8 @@ class _Run:
         finally:
             self.checkpointer.close()
             self.crew.pool.close()
+            if self.governor is not None:
+                self.governor.close()
             if self.crew.context.known is not None:
                 self.crew.context.known.close()
             site = self.crew.context.site
@@ -217,16 +232,20 @@ class _Run:
         return self._result(run, status, continues, refused)
 
     def _look_for_listed(self) -> None:
-        """A path that --files-from lists and the source lacks is a failure; no listing would ever miss it."""
+        """A path that --files-from lists and the source lacks is a failure; no listing would ever miss it.
+
+        Far away, where a look at each would take a request, the listings tell all the same (`workers.unseen`).
+        """
         outcome = Outcome()
-        for path in sorted(self.options.selection.files or ()):
+        for path in sorted(self.options.selection.files or ()) if self.pair.source_far is None else ():
+            if self.stop.requested:
+                break
             try:
                 self.pair.source_store.stat(path)
             except DunlinError as error:
                 # Anything else is met again, and told, where its directory is listed.
                 if error.kind is ErrorKind.NOT_FOUND:
-                    reason = "--files-from lists it, and the source has no such name"
-                    outcome.fail(path, DunlinError("copy", path, ErrorKind.NOT_FOUND, reason))
+                    outcome.fail(path, lacking(path))
         self.crew.add(outcome)
 
     def _delete(self, run: Run) -> str:
@@ -263,6 +282,8 @@ class _Run:
         too_many = not reason and files + directories > limit
         if too_many:
             reason = f"more than --max-delete {limit}"
+        if files + directories and not reason and (reason := claimed(self.options, self.pair, self.state, self.row.id)):
+            reason += "; keep it out with --exclude, or give this pair another destination"
         if reason and files + directories:
             message = f"{files} files and {directories} directories are not deleted: {reason}"
             fields = {"files": files, "directories": directories}
@@ -330,6 +351,7 @@ class _Run:
             window=policy.window,
             protected=None if options.delete_excluded or options.selection.everything else options.selection,
         )
+        own = own_files_of(options, self.state.database.path)
         rules = Rules(
             policy=policy,
             selection=options.selection,
@@ -337,16 +359,20 @@ class _Run:
             delete_excluded=options.delete_excluded,
             begin=options.begin,
             trust_state=options.trust_state and not self.anew,
+            settled=self._settled_before(),
             record=options.mode == "sync",
-            own=tuple(own_paths(options, self.state.database.path)),
+            own=own,
+            own_source=own_below(own, pair.source),
+            own_target=own_below(own, pair.target),
             skip_source=pair.skip_source,
             skip_target=pair.skip_target,
             roots=pair.roots,
             run=self.token,
             dead=self.dead,
         )
-        movers, threads = crew_size(options)
+        movers, most = crew_size(options)
         shares = budget(options, movers, options.crew.workers or FAR_FILES)
+        self.hands = shares.hands
         known, number = self.state.database.path, self.row.id
         if options.mode != "sync":
             known, number = remembered(options, pair)
@@ -361,13 +387,14 @@ class _Run:
             target_caps=pair.caps,
             source_far=pair.source_far,
             target_far=pair.target_far,
-            hands=shares.hands,
+            hands=self.hands,
             known=known,
             pair=number,
         )
         local = pair.source.startswith("file:") and pair.target.startswith("file:")
         start = options.crew.start or ("fork" if local else "spawn")
-        pool = Pool(setup, self.bucket, movers, start, (self.lock.fd,) if self.lock else ())
+        quota = self._govern(most if local else shares.hands)
+        pool = Pool(setup, self.bucket, movers, start, (self.lock.fd,) if self.lock else (), most, quota)
         context = build(setup, self.bucket, 0xFF, self.report)
         return Coordinator(
             context,
@@ -377,12 +404,34 @@ class _Run:
             run.id,
             self.bucket,
             self.stop,
-            Concurrency(threads),
+            Concurrency(-(-most // movers)),
             options.crew.scan_first,
             self._orders,
             self.record.put,
             self.report,
         )
+
+    def _settled_before(self) -> int | None:
+        far = self.pair.source_far is not None
+        before = settled_before(self.options, self.state, self.row.id, far, self.report, time.time_ns())
+        return None if self.anew else before
+
+    def _govern(self, most: int) -> Bucket | None:
+        """Have the run hold to its limits, if there are any; what its movers share for that."""
+        if self.limits is None:
+            return None
+        from dunlin.workers.governor import Governor
+
+        self.governor = Governor(self.limits, most, self._put_load)
+        self.stop.tell(self.governor.stop)
+        return self.governor.quota
+
+    def _put_load(self, load: Load, workers: int, throttled: bool) -> None:
+        if self.options.mode == "sync":
+            cpu, network = load.gauges["cpu"] * 100, load.network
+            self.state.put_metric(
+                self.crew.run, Metric(cpu, load.resident, network, workers=workers, throttled=throttled)
+            )
 
     def _say_how(self, run: Run, continues: bool) -> None:
         left = self.state.unfinished(self.row.id) if continues else None
@@ -438,6 +487,8 @@ class _Run:
 
     def _orders(self) -> None:
         """A few times a second: `dunlin control`, the timetable, the background flush."""
+        if self.governor is not None:
+            self.governor.poll(self.crew)
         now = time.monotonic()
         if now < self.next_order or self.options.mode != "sync":
             return
@@ -464,13 +515,18 @@ class _Run:
             return
         if "moving" not in self.told and (stats.copied_files or stats.pending_files):
             self.told.add("moving")
-            movers, threads = crew_size(self.options)
-            most = FAR_FILES if self.pair.source_far or self.pair.target_far else movers * threads
-            self.report.event(told.starting(self.words, self.options.crew.workers or most))
+            self.report.event(told.starting(self.words, self._under_way()))
         if listed and "listed" not in self.told:
             self.told.add("listed")
             self.report.event(told.found(self.words, stats))
             self._look_at_space()
+
+    def _under_way(self) -> int:
+        """Files in flight at most; where nobody said how many, and threads come as they pay, those at this moment."""
+        pool = self.crew.pool
+        if self.pair.source_far or self.pair.target_far:
+            return self.hands
+        return self.options.crew.workers or (pool.size * pool.threads if pool.started else 1)
 
     def _look_at_space(self) -> None:
         """What is to come is known now: say it if it will not fit. What is under way counts as still to come, so
@@ -496,15 +552,6 @@ class _Run:
             self.bucket.resume()
         elif verb == "stop":
             self.stop.request("stopped by `dunlin control stop`")
-
-
-def crew_size(options: SyncOptions) -> tuple[int, int]:
-    """(movers, most threads per mover) for what was asked; never more movers than processors."""
-    crew = options.crew
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    movers = crew.movers or min(cores, 8, crew.workers or cores)
-    threads = crew.threads or (max(1, crew.workers // movers) if crew.workers else THREADS)
-    return movers, threads
 
 
 def _exit_code(stats: Stats, fatal: DunlinError | None, status: str, refused: str, mode: str) -> int:

@@ -5,6 +5,9 @@ increase, multiplicative decrease: the rule by which TCP shares a link, Chiu and
 under way when the limit fell will be refused as well, so it falls at most once in `CALM` seconds; for each such
 time without a refusal it rises by one, up to the number that the user allows.
 
+The machine may bear less than the service does (`pace.throttle`): `cap` keeps the gate below that, and what the service
+bears is remembered beside it.
+
 Waiting at the gate ends when the run is stopped: `enter` asks `stopped` now and then.
 """
 
@@ -43,8 +46,11 @@ class Gate:
         self._free = threading.Condition(self._lock)
         self._waiting = 0
         self._inside = 0
-        self._limit = most
+        self._limit = most  # the smaller of the next two
+        self._borne = most  # what the service bears
+        self._cap = most  # what the machine bears
         self._changed = float("-inf")
+        self._refused = float("-inf")
         self.refusals = 0
 
     @property
@@ -78,15 +84,23 @@ class Gate:
         finally:
             self._waiting -= 1
 
+    def cap(self, most: int) -> None:
+        """Let at most `most` through from now on, but one at least, and never more than the user allows."""
+        with self._free:
+            self._cap = max(1, min(most, self._most))
+            self._limit = min(self._borne, self._cap)
+            self._free.notify_all()
+
     def note(self, error: DunlinError, attempt: int = 1, wait: float = 0.0) -> None:
         """A request failed with `error`; only those by which a service asks for less count (a hook of `retry`)."""
         if error.kind is not ErrorKind.BUSY:
             return
         with self._free:
             self.refusals += 1
-            now = self._clock()
+            now = self._refused = self._clock()
             if now - self._changed >= CALM:
-                self._limit = max(1, self._limit // 2)
+                self._borne = max(1, min(self._borne, self._cap) // 2)
+                self._limit = min(self._borne, self._cap)
                 self._changed = now
 
     def sleep(self, seconds: float) -> None:
@@ -98,9 +112,11 @@ class Gate:
             time.sleep(min(left, _LOOK))
 
     def _rise(self) -> None:
-        if self._limit < self._most:
+        if self._borne < self._most:
             now = self._clock()
-            if now - self._changed >= CALM:
-                self._limit += 1
+            # Else a success that ends right when the time is over would raise it in the midst of refusals.
+            if now - max(self._changed, self._refused) >= CALM:
+                self._borne += 1
+                self._limit = min(self._borne, self._cap)
                 self._changed = now
                 self._free.notify()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from dunlin.errors import usage
@@ -36,44 +36,6 @@ class Schedule(NamedTuple):
         """The limit in bytes per second at a local time; 0 = none."""
         minute = moment.weekday() * _DAY + moment.hour * 60 + moment.minute
         return self.entries[bisect_right(self.entries, minute, key=lambda entry: entry[0]) - 1][1]
-
-    def next_change(self, moment: datetime) -> datetime | None:
-        """The first time after `moment` at which another rate holds; None if one holds for ever.
-
-        With a time zone in `moment` the answer is in that zone, and clock changes are taken into account.
-        """
-        if len(self.entries) == 1:
-            return None
-        rate = self.rate_at(moment)
-        return next((time for time in self._candidates(moment) if self.rate_at(time) != rate), None)
-
-    def _candidates(self, moment: datetime) -> list[datetime]:
-        """Every time within the next eight days at which the rate could change, in order."""
-        monday = moment.replace(hour=0, minute=0, second=0, microsecond=0, fold=0) - timedelta(days=moment.weekday())
-        weeks = (monday, monday + timedelta(days=7))
-        wall = [week + timedelta(minutes=minute) for week in weeks for minute, _ in self.entries]
-        if moment.tzinfo is None:
-            return [time for time in wall if time > moment]
-        zone, start = moment.tzinfo, moment.astimezone(UTC)
-        times = {time.replace(fold=fold).astimezone(UTC) for time in wall for fold in (0, 1)}
-        times |= {change for day in range(8) if (change := _clock_change(moment, start + timedelta(days=day)))}
-        return [time.astimezone(zone) for time in sorted(times) if time > start]
-
-
-def _clock_change(moment: datetime, start: datetime) -> datetime | None:
-    """The moment (UTC) within a day from `start` at which the zone of `moment` changes its offset."""
-    zone = moment.tzinfo
-    low, high = start, start + timedelta(days=1)
-    before = low.astimezone(zone).utcoffset()
-    if high.astimezone(zone).utcoffset() == before:
-        return None
-    while high - low > timedelta(microseconds=1):
-        middle = low + (high - low) / 2
-        if middle.astimezone(zone).utcoffset() == before:
-            low = middle
-        else:
-            high = middle
-    return high
 
 
 def parse_schedule(text: str) -> Schedule:

@@ -125,11 +125,6 @@ def format_rate(rate: float) -> str:
     return f"{format_size(rate)}/s"
 
 
-def format_limit(rate: int) -> str:
-    """A limit in bytes per second for people: as `format_rate`, ``off`` for 0."""
-    return format_rate(rate) if rate else "off"
-
-
 def format_duration(seconds: float) -> str:
     """Seconds for people: ``0.35s``, ``12.0s``, ``2m05s``, ``1h02m``, ``3d04h``."""
     if seconds < 0:

@@ -80,6 +80,14 @@ FROM run WHERE status = 'running' ORDER BY id
 -- name: run_success
 SELECT max(ended) FROM run WHERE pair = ? AND status = 'completed'
 
+-- name: run_began_clean
+-- when the last run that ended with 0 began, or the first of the runs that it continued
+SELECT origin.started FROM run JOIN run AS origin ON origin.id = run.origin
+WHERE run.pair = ? AND run.status = 'completed'
+    AND coalesce(json_extract(run.stats, '$.failed_files'), json_extract(run.stats, '$.failed_directories'),
+        json_extract(run.stats, '$.vanished_files'), json_extract(run.stats, '$.source_errors'), 0) = 0
+ORDER BY run.id DESC LIMIT 1
+
 -- name: run_dead
 UPDATE run SET status = 'interrupted', ended = updated, message = 'the process ended without a word'
 WHERE status = 'running' AND pair = ?
@@ -184,8 +192,9 @@ ON CONFLICT (directory_id, name) DO UPDATE SET
         content_md5, excluded.content_md5),
     size = excluded.size, mtime = excluded.mtime, ctime = excluded.ctime, birth = coalesce(excluded.birth, birth),
     mode = excluded.mode, uid = excluded.uid, gid = excluded.gid,
-    etag = iif(excluded.etag IS NULL AND excluded.status = 1 AND size IS excluded.size AND mtime IS excluded.mtime,
-        etag, excluded.etag),
+    -- what failed, or waits, has not been synced: the version on record stays the one that was
+    etag = iif(excluded.status <> 1 OR (excluded.etag IS NULL AND size IS excluded.size AND mtime IS excluded.mtime),
+        coalesce(etag, excluded.etag), excluded.etag),
     status = excluded.status, error = excluded.error, error_kind = excluded.error_kind
 
 -- name: file_insert_synced

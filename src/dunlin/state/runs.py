@@ -95,6 +95,10 @@ class Runs:
         changed = selection != selection_hash
         return Pair(number, source, destination, selection_hash, changed, durable, boot, root, known)
 
+    def pairs(self) -> list[tuple[int, str, str]]:
+        """(id, source, destination) of every pair on record."""
+        return [(number, source, target) for number, source, target, _ in self._database.query(self._sql["pair_all"])]
+
     def begin_run(
         self, pair: Pair, options: dict[str, Any], boot_id: str, pid: int, continues: int | None = None
     ) -> Run:
@@ -161,6 +165,11 @@ class Runs:
         """The pair's latest run."""
         row = self._database.one(self._sql["run_last"], (pair,))
         return to_run(row) if row else None
+
+    def last_success(self, pair: int) -> int | None:
+        """When (ns) the pair's last run without any failure began, or the first one that it continued."""
+        began: int | None = self._database.value(self._sql["run_began_clean"], (pair,))
+        return began
 
     def running(self) -> list[Run]:
         """Runs that say they are running. Whether they live is for the caller to find out (pid, lock)."""

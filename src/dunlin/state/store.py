@@ -65,9 +65,10 @@ class State:
 
         runs = Runs(database, self._sql, self.now)
         self.pair, self.begin_run, self.adopt = runs.pair, runs.begin_run, runs.adopt
+        self.pairs = runs.pairs
         self.update_run, self.finish_run = runs.update_run, runs.finish_run
         self.run, self.last_run, self.running, self.unfinished = runs.run, runs.last_run, runs.running, runs.unfinished
-        self.watched, self.checked = runs.watched, runs.checked
+        self.watched, self.checked, self.last_success = runs.watched, runs.checked, runs.last_success
         self.tokens, self.moved_bytes = runs.tokens, runs.moved_bytes
         self.set_root, self.set_durable = runs.set_root, runs.set_durable
         self.suspects, self.suspect_files = runs.suspects, runs.suspect_files

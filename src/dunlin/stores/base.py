@@ -212,8 +212,10 @@ class Fetches(Protocol):
 
 @runtime_checkable
 class StatesDigests(Protocol):
-    def stated_md5(self, entry: Entry) -> bytes | None:
-        """The MD5 that the service states of that version of `entry`; None where it states none, or none is wanted.
+    def stated_digest(self, entry: Entry) -> tuple[str, bytes] | None:
+        """A checksum of that version of `entry` that the service states, and its name (`hashing.stated`).
+
+        None where it states none, or none is wanted.
 
         Raises VANISHED, CHANGED.
         """

@@ -29,6 +29,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _DRIVE = re.compile(r"[A-Za-z]:(?:[\\/]|$)")
 _FAR = frozenset({"s3", "gs", "gcs", "az", "azure", "http", "https"})
 _HOST = re.compile(r"[^/\\:]+:(?!//)")
+_LOGIN = re.compile(r"^(?![A-Za-z]:\\)([^/\\:@]*:)[^/]*(?=@)")
+"""The name before the password of ``name:password@host``, with or without a path behind it, and the password."""
 _MISTYPED = re.compile(r"(https?|azure|az|s3|gcs|gs):?/+[^/]", re.IGNORECASE)
 _SIGNED = re.compile(r"[?&]sig(?:=|%3d)", re.IGNORECASE)
 _CONNECTION = re.compile(r"(?:^|;)\s*(?:AccountKey|SharedAccessSignature)\s*=", re.IGNORECASE)
@@ -50,6 +52,7 @@ class Far(NamedTuple):
         gate: told of requests that are made again.
         start: a run begins with it: what cannot be reached is said within seconds.
         on_login: told which login of a chain answered. Not for other processes.
+        idle, total: seconds without a byte, and altogether, that a request waits for the service; 0: for ever.
     """
 
     login: Login | None = None
@@ -61,6 +64,8 @@ class Far(NamedTuple):
     gate: Gate | None = None
     start: bool = False
     on_login: Callable[[str], object] | None = None
+    idle: float = 30.0
+    total: float = 300.0
 
 
 def open_store(
@@ -125,6 +130,7 @@ def _made(
 
         return shared(path)
     if scheme != "file":
+        from dunlin.stores.objects.answers import Timeouts
         from dunlin.stores.objects.place import open_place, place_of
 
         return open_place(
@@ -137,6 +143,7 @@ def _made(
             gate=far.gate,
             start=far.start,
             on_login=far.on_login,
+            timeouts=Timeouts(far.idle, far.total),
         )
     return _local(path, options, probe, caps, on_refused)
 
@@ -186,7 +193,7 @@ def shown_place(url: str) -> str:
     if scheme is None and _MISTYPED.match(url):
         return _masked(re.sub(r"^([^/]*/+)[^/]*@", r"\1", url).partition("?")[0])
     if scheme is None or scheme[1].lower() == "file":
-        return _masked(url)
+        return _masked(_LOGIN.sub(r"\1***", url))
     shown = re.sub(r"^([^/]*//)[^/]*@", r"\1", url)
     return _masked(shown if scheme[1].lower() in ("s3", "gs", "gcs", "memory") else shown.partition("?")[0])
 
@@ -252,7 +259,7 @@ def _plain_path(text: str) -> str:
             f"write {name}://..., or ./{shown} for a local directory of that name",
         )
     if _HOST.match(text) and not _DRIVE.match(text) and not os.path.lexists(text):
-        host = text.partition(":")[0]
+        host = text.partition("/")[0].rpartition("@")[2].partition(":")[0]
         raise usage(
             f"{shown} looks like a path on the host {printable(host)}, and dunlin does not speak ssh",
             f"mount it and give the mount's path, or write ./{shown} for a local directory of that name",

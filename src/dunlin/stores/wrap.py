@@ -131,8 +131,8 @@ class _Wrapper:
     def fetch(self, path: str, most: int) -> tuple[Entry, bytes] | None:
         return self._through("fetch", path, lambda: self._having(Fetches).fetch(path, most))
 
-    def stated_md5(self, entry: Entry) -> bytes | None:
-        return self._through("stated_md5", entry.path, lambda: self._having(StatesDigests).stated_md5(entry))
+    def stated_digest(self, entry: Entry) -> tuple[str, bytes] | None:
+        return self._through("stated_digest", entry.path, lambda: self._having(StatesDigests).stated_digest(entry))
 
     def walk_pages(self, directory: str, token: str = "") -> Iterator[tuple[builtins.list[tuple[str, Facts]], str]]:
         return self._through("walk", directory, lambda: self._having(WalksPages).walk_pages(directory, token))

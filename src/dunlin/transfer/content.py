@@ -85,7 +85,9 @@ def _bring(site: Site, path: str, listed: Facts | None) -> Brought:
     size = listed[SIZE] if listed is not None else FETCHED + 1
     fetches = power(site.source, Fetches)
     if fetches is None or size > FETCHED or site.bucket.block_for(size) < size:
-        return _move_content(site, still_there(site, path))
+        entry = still_there(site, path)
+        _check_size(path, listed, entry)
+        return _move_content(site, entry)
     try:
         site.bucket.take(size)
         got = fetches.fetch(path, FETCHED)
@@ -96,12 +98,22 @@ def _bring(site: Site, path: str, listed: Facts | None) -> Brought:
     if got is None:
         return _move_content(site, still_there(site, path))
     entry, data = got
+    _check_size(path, listed, entry)
     if site.options.in_place:
         _make_way(site, path)
     one_shot = hashing.one_shot(site.options.checksum)
     meta = site.options.meta(entry.facts)
     written = site.target.write(path, Body(len(data), lambda start: iter((data[start:],))), meta=meta)
     return entry, written, one_shot(data) if one_shot else None
+
+
+def _check_size(path: str, listed: Facts | None, entry: Entry) -> None:
+    """Raise IO where an object has another size than the listing told of that very version: one of the two is wrong."""
+    if listed is None or not isinstance(listed[IDENT], str) or listed[IDENT] != entry.facts[IDENT]:
+        return
+    if listed[SIZE] != entry.size:
+        reason = f"it has {entry.size} bytes, and this very version was listed with {listed[SIZE]}"
+        raise DunlinError("read", path, ErrorKind.IO, reason)
 
 
 def _have_copied(site: Site, copies: Copies, path: str, listed: Facts | None) -> Brought | None:

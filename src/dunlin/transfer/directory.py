@@ -177,7 +177,7 @@ def _copy(site: Site, directory: str, operation: Operation, outcome: Outcome, fr
             if result.fatal is not None:
                 outcome.end(result.fatal)
             rows = result.large
-    if site.hands is not None and len(rows) > 1:
+    if site.hands is not None and rows:
         _copy_many(site, directory, rows, outcome)
     else:
         _each(rows, outcome, lambda row: copy_file(site, directory, row, outcome))
@@ -207,7 +207,9 @@ def _copy_many(site: Site, directory: str, rows: Sequence[Row], outcome: Outcome
         return part
 
     over = [True] if outcome.fatal is not None else []
-    for part in site.hands.share(rows, carry, len(rows)):
+    # One file alone needs no other thread, but it counts among those under way like any other.
+    parts = [carry(iter(rows))] if len(rows) == 1 else site.hands.share(rows, carry, len(rows))
+    for part in parts:
         outcome.absorb(part)
 
 
@@ -306,12 +308,17 @@ def _meta(site: Site, directory: str, operation: Operation, outcome: Outcome) ->
             outcome.counts["equal_bytes"] += facts[SIZE]
         else:
             _set_meta(site, path, facts, outcome)
-            if site.target.caps.far and not site.source.caps.far:
-                # Some services make another version of it, with another etag; what is on record names this one.
-                outcome.etags[row[0]] = str(site.target.stat(path).facts[IDENT])
+            _put_version(site, path, outcome)
         outcome.seen.append(as_copied(row[0], facts, None, births(site, directory, [row[0]])[0]))
 
     _each(operation.rows, outcome, do)
+
+
+def _put_version(site: Site, path: str, outcome: Outcome) -> None:
+    """Put the version on record that an object of the destination is now that its metadata was set."""
+    if site.target.caps.far and not site.source.caps.far:
+        # Some services make another version of it, with another etag; what is on record names this one.
+        outcome.etags[path.rpartition("/")[2]] = str(site.target.stat(path).facts[IDENT])
 
 
 def _set_meta(site: Site, path: str, facts: Facts, outcome: Outcome) -> None:
@@ -357,6 +364,8 @@ def _verify(site: Site, directory: str, operation: Operation, outcome: Outcome) 
             _copy(site, directory, Operation(Action.COPY, [row]), outcome)
             return
         kept = digest if checksum == site.options.checksum else None
+        if site.hands is not None:
+            outcome.etags[row[0]] = str((facts if site.source.caps.far else old)[IDENT])
         row, facts = _as_it_is(site, path, row)
         outcome.seen.append(as_copied(row[0], facts, kept, births(site, directory, [row[0]])[0]))
         if dressed(site, row):
@@ -364,6 +373,7 @@ def _verify(site: Site, directory: str, operation: Operation, outcome: Outcome) 
             outcome.counts["equal_bytes"] += facts[SIZE]
         else:
             _set_meta(site, path, facts, outcome)
+            _put_version(site, path, outcome)
 
     _each(operation.rows, outcome, do)
 

@@ -2,13 +2,12 @@
 
 What arrived of an interrupted download is kept under a name made of the version: the place and path it comes from, its
 etag and its size (`stores.local.partial`). The bytes that are there are read once more when the download goes on,
-since a digest has to begin at the first byte. Where the service states an MD5, that of the whole is compared with it
-before the last bytes are written, so that a beginning that was damaged meanwhile is never taken for good.
+since a digest has to begin at the first byte. Where the service states a checksum, that of the whole is compared with
+it before the last bytes are written, so that a beginning that was damaged meanwhile is never taken for good.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import NamedTuple
 
 from dunlin import hashing
@@ -23,10 +22,10 @@ CONTINUED = 100 * 1000 * 1000
 
 
 class Resumable(NamedTuple):
-    """A version that may be continued, and the MD5 that its service states; None where there is none."""
+    """A version that may be continued; name and value of the checksum that is stated of it, None where none is."""
 
     version: str
-    md5: bytes | None
+    stated: tuple[str, bytes] | None
 
 
 def version_of(source: Store, path: str, facts: Facts) -> str:
@@ -43,7 +42,7 @@ def resumable(source: Store, entry: Entry) -> Resumable | None:
     if not version:
         return None
     states = power(source, StatesDigests)
-    return Resumable(version, states.stated_md5(entry) if states is not None else None)
+    return Resumable(version, states.stated_digest(entry) if states is not None else None)
 
 
 class Witness:
@@ -51,15 +50,18 @@ class Witness:
 
     Args:
         checksum: the algorithm wanted; "none" for none.
-        md5: what the MD5 of the whole must be; None: nobody knows.
+        stated: the name of a checksum, and what that of the whole must be; None: nobody knows.
         bucket: when it is stopped, so is the reading of what is there.
     """
 
-    def __init__(self, checksum: str, md5: bytes | None, where: str, bucket: Bucket) -> None:
+    def __init__(self, checksum: str, stated: tuple[str, bytes] | None, where: str, bucket: Bucket) -> None:
         self.seen_bytes = 0
         self._hasher = hashing.new(checksum)
-        self._md5 = hashlib.md5(usedforsecurity=False) if md5 is not None else None
-        self._wanted = md5
+        self._other: hashing.Hasher | None = None
+        self._wanted: bytes | None = None
+        if stated is not None:
+            name, self._wanted = stated
+            self._other = self._hasher if name == checksum else hashing.stated(name)
         self._where = where
         self._bucket = bucket
 
@@ -74,12 +76,12 @@ class Witness:
         """Take in the next bytes."""
         if self._hasher is not None:
             self._hasher.update(data)
-        if self._md5 is not None:
-            self._md5.update(data)
+        if self._other is not None and self._other is not self._hasher:
+            self._other.update(data)
 
     def digest(self) -> bytes | None:
         """The digest that is wanted. Raises CHECKSUM when the content is not what its service says it is."""
-        if self._md5 is not None and self._md5.digest() != self._wanted:
+        if self._other is not None and self._other.digest() != self._wanted:
             reason = "what an interrupted run left is damaged, so the file is fetched anew"
             raise DunlinError("read", self._where, ErrorKind.CHECKSUM, reason)
         return self._hasher.digest() if self._hasher is not None else None

@@ -112,7 +112,7 @@ def stream_file(
 
                 nonlocal begun
                 assert resumable is not None
-                begun = begun or Witness(options.checksum, resumable.md5, entry.path, bucket)
+                begun = begun or Witness(options.checksum, resumable.stated, entry.path, bucket)
                 begun.see(data)
                 task.advance(len(data))
 
@@ -130,7 +130,7 @@ def stream_file(
 
             body = Body(entry.size, open_at, lambda data: pool.give(data))
             if resumable is not None:
-                proven = resumable.md5 is not None
+                proven = resumable.stated is not None
                 body = replace(body, version=resumable.version, seen=seen, proven=proven)
             written = target.write(path, body, meta=meta)
         return Streamed(written, digest[0] if digest else None)

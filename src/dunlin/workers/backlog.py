@@ -10,7 +10,7 @@ handed out twice.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dunlin.model import SIZE, Action
@@ -54,9 +54,14 @@ class Open:
 
 
 class Backlog:
-    """The window, with the queues of what is handed out next."""
+    """The window, with the queues of what is handed out next.
 
-    def __init__(self, state: State, run: int) -> None:
+    `parts`: into how many units the small files of a directory are split when no other unit waits, so that none of so
+    many movers is idle. For far stores: there a unit of a few files takes longer than a message.
+    """
+
+    def __init__(self, state: State, run: int, parts: int = 1) -> None:
+        self._parts = parts
         self._state = state
         self._run = run
         self._pages: deque[tuple[int, Move]] = deque()
@@ -84,7 +89,8 @@ class Backlog:
             return
         self._put(directory, turns)
 
-    def _put(self, directory: Open, turns: Iterable[Turn]) -> None:
+    def _put(self, directory: Open, turns: Sequence[Turn]) -> None:
+        most = PAGE_FILES if self._pages else min(PAGE_FILES, -(-len(turns) // self._parts))
         page: list[Turn] = []
         size = 0
         for turn in turns:
@@ -92,7 +98,7 @@ class Backlog:
             if turn[1] > STREAM:
                 self._queue(directory, (turn,), self._large)
                 continue
-            if page and (len(page) >= PAGE_FILES or size + turn[1] > PAGE_BYTES):
+            if page and (len(page) >= most or size + turn[1] > PAGE_BYTES):
                 self._queue(directory, tuple(page), self._pages)
                 page, size = [], 0
             page.append(turn)

@@ -17,6 +17,7 @@ from dunlin.hashing import blake2b
 from dunlin.model import CTIME, IDENT, SIZE, Collate, Same, is_file, join
 from dunlin.stores.base import Caps, Order
 from dunlin.transfer.site import Site
+from dunlin.workers.unseen import children_of
 
 if TYPE_CHECKING:  # loaded only where a store is far away
     from dunlin.filters.rules import Matcher
@@ -46,8 +47,12 @@ class Rules(NamedTuple):
         delete_excluded: filtered names at the destination are extras.
         begin: only names whose keys at the source begin with it take part, a plain string.
         trust_state: a directory whose source is as recorded is not looked up at the destination.
+        settled: change times (ns) before this are settled: a directory in which all are older is not looked up
+            there either, if its source is as recorded (`jobs.settled`); None: none are.
         record: state is kept, so rows of files in sync are wanted once.
         own: absolute paths of the state file, the log, ...: never part of a tree.
+        own_source, own_target: the same relative to the root that they lie below. On neither side does a name in their
+            place take part.
         skip_source, skip_target: paths below the roots that never take part: one side lying in the
             other, the backup directory.
         roots: device and inode of either local root: a directory that is one of them is never entered from
@@ -62,8 +67,11 @@ class Rules(NamedTuple):
     delete_excluded: bool = False
     begin: str = ""
     trust_state: bool = False
+    settled: int | None = None
     record: bool = True
     own: tuple[str, ...] = ()
+    own_source: frozenset[str] = frozenset()
+    own_target: frozenset[str] = frozenset()
     skip_source: frozenset[str] = frozenset()
     skip_target: frozenset[str] = frozenset()
     roots: frozenset[tuple[int, int]] = frozenset()
@@ -109,10 +117,34 @@ class Context:
         }
         self.root_inodes = frozenset(inode for _, inode in rules.roots)
         self.own_names = frozenset(os.path.basename(path) for path in rules.own)
+        self.own = {
+            True: frozenset(map(self._fold, rules.own_source)),
+            False: frozenset(map(self._fold, rules.own_target)),
+        }
+        self.own_above = frozenset(path.rpartition("/")[0] for path in self.own[True] | self.own[False])
+        files = rules.selection.files if source.far else None
         self.begin = self._fold(_begin_of_paths(rules.begin)) if rules.begin else ""
+        self.listed = frozenset(path for path in files or () if self.begins(path, False))
+        self.children = children_of(self.listed)
 
     def _fold(self, text: str) -> str:
         return text if self.collate is None else self.collate(text)
+
+    def keeps_own(self, directory: str) -> bool:
+        """Whether a file that the run itself writes lies in that directory of either side."""
+        return bool(self.own_above) and self._fold(directory) in self.own_above
+
+    def without_own(self, directory: str, names: list[Named], is_source: bool) -> tuple[list[Named], list[str]]:
+        """The names in no place of such a file, and the paths of those in the place of one that the other side has."""
+        kept, left = [], []
+        for named in names:
+            path = join(directory, named[0])
+            place = self._fold(path)
+            if place not in self.own[True] and place not in self.own[False]:
+                kept.append(named)
+            elif place not in self.own[is_source]:
+                left.append(path)
+        return kept, left
 
     def begins(self, path: str, is_directory: bool) -> bool:
         """Whether `Rules.begin` lets a name of the destination take part, or what may lie in the directory."""

@@ -128,13 +128,15 @@ class Coordinator:
         self.report = report
         self.stats = Stats()
         self.moved_before = state.moved_bytes(pair)
-        self.backlog = Backlog(state, run)
+        self.backlog = Backlog(state, run, 1 if context.site.hands is None else pool.size)
         self.fatal: DunlinError | None = None
         self.frontier = Frontier(state, pair, run)
         self.flights: dict[int, Flight] = {}
         self.scanning = 0
+        self.batch = 1_000  # files that a unit copies at most while it scans
         self.touched: set[str] = set()
         self._finishing: dict[int, Open] = {}
+        self.alone = False  # no movers: a side is in this process's memory, and they would have a memory of their own
         self._next_unit = 0
         self._work_seconds = 0.0
         self._copy_seconds = 0.0
@@ -214,7 +216,7 @@ class Coordinator:
         task = Scan(
             queued.path,
             queued.presence,
-            files=0 if self.runs_ahead else 1_000 if self.pool.started else FIRST_FILES,
+            files=0 if self.runs_ahead else self.batch if self.pool.started else FIRST_FILES,
             size=SCAN_BYTES if self.pool.started else FIRST_BYTES,
             digest=queued.digest,
             suspect=queued.doubtful,
@@ -247,6 +249,8 @@ class Coordinator:
         self._record([(unit, "done", outcome)])
 
     def _worth_movers(self, task: tasks.Task) -> bool:
+        if self.alone:
+            return False
         # What is done here is not interrupted by orders, so nothing that takes long is done here.
         if isinstance(task, (Join, Unblock)) and self.rules.mode == "sync":
             return True  # each may have to copy files of any size

@@ -30,6 +30,9 @@ AT_LEAST = 100
 
 _PAGE = 1_000
 
+MOST_TOUCHED = 10_000
+"""Directories that wait to be dressed again: with more of them those are dressed at once, some perhaps twice."""
+
 
 def join_links(crew: Coordinator) -> None:
     """Make the remembered names of each inode names of one inode at the destination; `check` only compares them."""
@@ -40,6 +43,7 @@ def join_links(crew: Coordinator) -> None:
         for path in (group.first, *group.others):
             crew.touched.add(path.rpartition("/")[0])
         _keep_pace(crew)
+        _dress_many(crew)
     crew.drain()
 
 
@@ -89,6 +93,7 @@ def delete_extras(crew: Coordinator) -> None:
                 crew.touched.add(directory)
             _keep_pace(crew)
         crew.drain()
+        _dress_many(crew)
     crew.drain()
 
 
@@ -101,6 +106,7 @@ def place_blocked(crew: Coordinator) -> None:
         crew.submit(Unblock(directory, names), known.id if known is not None else 0)
         crew.touched.add(directory)
         _keep_pace(crew)
+        _dress_many(crew)
     crew.drain()
     crew.crawl()
 
@@ -120,6 +126,13 @@ def _blocked(crew: Coordinator) -> Iterator[tuple[str, tuple[str, ...]]]:
         after = page[-1]
         for directory, paths in groupby(page, key=lambda path: path.rpartition("/")[0]):
             yield directory, tuple(path.rpartition("/")[2] for path in paths)
+
+
+def _dress_many(crew: Coordinator) -> None:
+    """Memory must not grow with the tree: do not wait for the end with too many directories."""
+    if len(crew.touched) >= MOST_TOUCHED:
+        crew.drain()
+        dress_touched(crew)
 
 
 def dress_touched(crew: Coordinator) -> None:

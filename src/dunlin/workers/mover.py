@@ -21,6 +21,8 @@ from functools import partial
 from typing import Any
 
 from dunlin.pace.bucket import Bucket
+from dunlin.pace.duty import Duty
+from dunlin.pace.memory import trim
 from dunlin.report import NullReport, Task
 from dunlin.transfer.outcome import Outcome
 from dunlin.workers import tasks
@@ -40,21 +42,23 @@ TICK = 0.25
 """Seconds between two messages about how far a large file is."""
 
 
-def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int) -> None:
+def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int, quota: Bucket | None = None) -> None:
     """Do units from the socket until it closes.
 
-    Messages in: ("units", [(id, packed task, announce), ...]), ("threads", n). Messages out: ("part", id, outcome),
+    Messages in: ("units", [(id, packed task, announce), ...]), ("threads", n), ("hands", n): files under way at a time
+    to or from far away, ("trim",): give back memory that is not in use. Messages out: ("part", id, outcome),
     ("ended", [("done", id, outcome) or ("fault", id, text, trace), ...]), ("task", thread, path, total, done)
     and ("end", thread), and ("begin", id) for units that are to be announced.
     """
     wire = Wire(end)
-    context = build(setup, bucket, number, _Progress(wire))
+    duty = Duty(quota) if quota is not None else None
+    context = build(setup, bucket, number, _Progress(wire, duty))
     work: queue.SimpleQueue[tuple[int, tuple[Any, ...], bool] | None] = queue.SimpleQueue()
     threads: list[threading.Thread] = []
 
     def grow(n: int) -> None:
         while len(threads) < n:
-            thread = threading.Thread(target=_work, args=(context, wire, work), daemon=True)
+            thread = threading.Thread(target=_work, args=(context, wire, work, duty), daemon=True)
             thread.start()
             threads.append(thread)
         while len(threads) > n:
@@ -69,8 +73,14 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int) -> None
                     work.put(unit)
             elif message[0] == "threads":
                 grow(message[1])
+            elif message[0] == "hands" and context.site.gate is not None:
+                context.site.gate.cap(message[1])
+            elif message[0] == "trim":
+                trim()
     # The parent has gone, or is going, without waiting for us: nothing new, and no temporary file stays behind.
     bucket.stop()
+    if quota is not None:
+        quota.stop()
     with contextlib.suppress(queue.Empty):
         while True:
             work.get_nowait()
@@ -84,7 +94,12 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int) -> None
     wire.close()
 
 
-def _work(context: Context, wire: Wire, work: queue.SimpleQueue[tuple[int, tuple[Any, ...], bool] | None]) -> None:
+def _work(
+    context: Context,
+    wire: Wire,
+    work: queue.SimpleQueue[tuple[int, tuple[Any, ...], bool] | None],
+    duty: Duty | None = None,
+) -> None:
     """One thread: units from the queue; what became of them goes back in groups."""
     ended: list[tuple[Any, ...]] = []
     flush_at = 0.0
@@ -106,7 +121,10 @@ def _work(context: Context, wire: Wire, work: queue.SimpleQueue[tuple[int, tuple
                 wire.send(("begin", unit))
                 ended, flush_at = [], 0.0
             try:
-                outcome = run_unit(context, tasks.unpack(packed), partial(_emit, wire, unit))
+                outcome = run_unit(context, tasks.unpack(packed), partial(_emit, wire, unit, duty))
+                if duty is not None:
+                    # What it waited for leave to compute it did not wait for a mount: threads would make it worse.
+                    outcome.seconds = max(outcome.cpu, outcome.seconds - duty.waited())
                 ended.append(("done", unit, outcome.pack()))
             except _Gone:
                 return
@@ -115,9 +133,13 @@ def _work(context: Context, wire: Wire, work: queue.SimpleQueue[tuple[int, tuple
                 ended.append(("fault", unit, f"{type(error).__name__}: {error}", _trace()))
             now = time.monotonic()
             flush_at = flush_at or now + GROUP
-            if now >= flush_at:
+            owes = duty is not None and duty.owes
+            if now >= flush_at or owes:
                 wire.send(("ended", ended))
                 ended, flush_at = [], 0.0
+            if duty is not None and owes:
+                duty.pay()
+                duty.waited()
         if ended:
             wire.send(("ended", ended))
     except OSError:
@@ -128,11 +150,13 @@ class _Gone(Exception):
     """The parent is gone. Not an `OSError`: what a unit lets through of those is a fault, and must be told."""
 
 
-def _emit(wire: Wire, unit: int, part: Outcome) -> None:
+def _emit(wire: Wire, unit: int, duty: Duty | None, part: Outcome) -> None:
     try:
         wire.send(("part", unit, part.pack()))
     except OSError as error:
         raise _Gone from error
+    if duty is not None:
+        duty.pay()
 
 
 def _trace() -> str:
@@ -144,16 +168,18 @@ def _trace() -> str:
 class _Progress(NullReport):
     """The mover's report: tells the parent which large files are being moved, a few times a second."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, duty: Duty | None = None) -> None:
         self._wire = wire
+        self._duty = duty
 
     def task(self, name: str, total: int | None) -> Task:
-        return _SentTask(self._wire, name, total or 0)
+        return _SentTask(self._wire, name, total or 0, self._duty)
 
 
 class _SentTask:
-    def __init__(self, wire: Wire, name: str, total: int) -> None:
+    def __init__(self, wire: Wire, name: str, total: int, duty: Duty | None = None) -> None:
         self._wire = wire
+        self._duty = duty
         self._head = (threading.get_ident(), name, total)
         self._done = 0
         self._next = 0.0
@@ -165,6 +191,8 @@ class _SentTask:
         if now >= self._next:
             self._next = now + TICK
             self._wire.send(("task", *self._head, self._done))
+        if self._duty is not None:
+            self._duty.pay()
 
     def end(self) -> None:
         self._wire.send(("end", self._head[0]))
@@ -184,12 +212,14 @@ def _settle(parent: int) -> None:
             os._exit(1)  # it died before the request took effect
 
 
-def run_forked(end: socket.socket, setup: Setup, bucket: Bucket, number: int, parent: int) -> None:
+def run_forked(
+    end: socket.socket, setup: Setup, bucket: Bucket, number: int, parent: int, quota: Bucket | None = None
+) -> None:
     """The body of a forked mover; never returns."""
     code = 1
     try:
         _settle(parent)
-        serve(end, setup, bucket, number)
+        serve(end, setup, bucket, number, quota)
         code = 0
     except BaseException:
         sys.stderr.write(_trace())
@@ -209,14 +239,15 @@ def _save_coverage() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """The body of a spawned mover: ``python -m dunlin.workers.mover SOCKET-FD BUCKET-FD NUMBER PARENT``."""
-    socket_fd, bucket_fd, number, parent = (int(word) for word in argv)
+    """The body of a spawned mover: ``python -m dunlin.workers.mover SOCKET-FD BUCKET-FD NUMBER PARENT QUOTA-FD``."""
+    socket_fd, bucket_fd, number, parent, quota_fd = (int(word) for word in argv)
     gc.set_threshold(100_000, 20, 20)  # what a forked mover has from its parent: see `dunlin.cli`
     _settle(parent)
     end = socket.socket(fileno=socket_fd)
     head = end.recv(8, socket.MSG_WAITALL)
     setup = pickle.loads(end.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
-    serve(end, setup, Bucket.attach(bucket_fd), number)
+    quota = Bucket.attach(quota_fd) if quota_fd >= 0 else None
+    serve(end, setup, Bucket.attach(bucket_fd), number, quota)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.pace.bucket import Bucket
-from dunlin.workers.setup import Setup, token
+from dunlin.workers.setup import Setup, for_mover, share, token
 
 if TYPE_CHECKING:
     import selectors
@@ -47,9 +47,10 @@ AHEAD_SECONDS = 0.12
 
 @dataclass(slots=True, eq=False, repr=False)
 class Mover:
-    """The parent's side of one mover."""
+    """The parent's side of one mover. `place`: which share of the work is its, from 0; its successor has the same."""
 
     number: int
+    place: int
     wire: Wire
     pid: int
     child: subprocess.Popen[bytes] | None = None
@@ -79,14 +80,30 @@ class Pool:
         size: number of processes.
         start: "fork" or "spawn".
         keep_open: descriptors that every mover inherits: the run's lock.
+        most: threads that all movers together may have; 0: as many as they are told to use.
+        quota: shared with all of them, too: how much they may compute (`pace.duty`); None: as much as they can.
     """
 
-    def __init__(self, setup: Setup, bucket: Bucket, size: int, start: str, keep_open: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        bucket: Bucket,
+        size: int,
+        start: str,
+        keep_open: tuple[int, ...] = (),
+        most: int = 0,
+        quota: Bucket | None = None,
+    ) -> None:
         self._setup = setup
         self._bucket = bucket
         self._size = size
         self._start = start
         self._keep_open = keep_open
+        self._most = most
+        self._quota = quota
+        self._borne = 0  # see `limit`
+        self.share = 1.0
+        self.hold = False
         self._movers: dict[int, Mover] = {}
         self._next = 0
         self.threads = 1
@@ -113,8 +130,31 @@ class Pool:
     @property
     def room(self) -> int:
         """How many more units the movers take now."""
-        each = self.threads + self._ahead
-        return sum(max(0, each - len(m.units)) for m in self._movers.values())
+        ahead = self._ahead
+        if self._borne:
+            if self.hold:
+                return 0 if self.busy else 1
+            ahead = max(1, int(ahead * self.share))
+        return sum(max(0, self._threads(m) + ahead - len(m.units)) for m in self._movers.values() if self._takes(m))
+
+    def _takes(self, m: Mover) -> bool:
+        """Whether a mover gets units at present."""
+        return not self._borne or m.place < self._borne
+
+    @property
+    def wanted(self) -> int:
+        """Files that would be in flight if the machine bore everything."""
+        return min(self._most or self._size * self.threads, self._size * self.threads)
+
+    @property
+    def in_flight(self) -> int:
+        """Files that may be in flight now, as far as threads carry them."""
+        return sum(self._threads(m) for m in self._movers.values() if self._takes(m))
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes."""
+        return [m.pid for m in self._movers.values()]
 
     @property
     def busy(self) -> bool:
@@ -124,9 +164,43 @@ class Pool:
     def start(self) -> None:
         """Start all movers."""
         while len(self._movers) < self._size:
-            self._launch(self._start)
+            self._launch(self._start, len(self._movers))
 
-    def _launch(self, how: str) -> None:
+    def _threads(self, m: Mover) -> int:
+        """How many threads a mover has now."""
+        threads = min(self.threads, share(self._most, self._size, m.place)) if self._most else self.threads
+        return min(threads, share(self._borne, self._size, m.place)) if self._borne else threads
+
+    def limit(self, workers: int, share: float = 1.0, hold: bool = False) -> None:
+        """Have no more files in flight than the machine bears at present; what is under way goes on.
+
+        Args:
+            workers: files in flight over all movers; where they are fewer than the movers, the last ones get nothing.
+                0: as many as the user allows.
+            share: of the units that wait at movers, of what they are otherwise.
+            hold: give nothing out while anything is under way.
+        """
+        before = self._borne
+        self._borne, self.share, self.hold = workers, share, hold
+        if workers != before:
+            for m in self._movers.values():
+                self._tell_limit(m)
+
+    def _tell_limit(self, m: Mover) -> None:
+        hands = share(self._borne or self._setup.hands, self._size, m.place)
+        self._send(m, ("threads", self._threads(m)), ("hands", hands))
+
+    def tell(self, *message: object) -> None:
+        """Send every mover a message of its own."""
+        for m in self._movers.values():
+            self._send(m, message)
+
+    def _send(self, m: Mover, *messages: tuple[object, ...]) -> None:
+        with contextlib.suppress(OSError):  # it died; `poll` will find out and tell that its units are lost
+            for message in messages:
+                m.wire.send(message)
+
+    def _launch(self, how: str, place: int) -> None:
         import selectors
         import socket
 
@@ -135,6 +209,7 @@ class Pool:
 
         number = self._next
         self._next += 1
+        setup = for_mover(self._setup, self._size, place)
         ours, theirs = socket.socketpair()
         if how == "fork":
             others = [m.wire for m in self._movers.values()]
@@ -144,7 +219,7 @@ class Pool:
                 ours.close()
                 for wire in others:
                     wire.close()
-                mover.run_forked(theirs, self._setup, self._bucket, number, parent)
+                mover.run_forked(theirs, setup, self._bucket, number, parent, self._quota)
             child = None
         else:
             child = self._spawn(theirs, number)
@@ -154,18 +229,21 @@ class Pool:
         if how != "fork":
             import pickle
 
-            data = pickle.dumps(self._setup)
+            data = pickle.dumps(setup)
             ours.sendall(len(data).to_bytes(8, "big") + data)
-        self._movers[number] = Mover(number, wire, pid, child)
+        m = self._movers[number] = Mover(number, place, wire, pid, child)
         self._selector.register(wire, selectors.EVENT_READ, number)
-        if self.threads > 1:
-            wire.send(("threads", self.threads))
+        if self._threads(m) > 1:
+            wire.send(("threads", self._threads(m)))
+        if self._borne:
+            self._tell_limit(m)
 
     def _spawn(self, theirs: socket.socket, number: int) -> subprocess.Popen[bytes]:
         import subprocess
 
-        words = [str(theirs.fileno()), str(self._bucket.fileno()), str(number), str(os.getpid())]
-        fds = (theirs.fileno(), self._bucket.fileno(), *self._keep_open)
+        quota = self._quota.fileno() if self._quota is not None else -1
+        words = [str(each) for each in (theirs.fileno(), self._bucket.fileno(), number, os.getpid(), quota)]
+        fds = tuple(fd for fd in (theirs.fileno(), self._bucket.fileno(), quota, *self._keep_open) if fd >= 0)
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         body = f"import sys; sys.path.insert(0, {root!r}); from dunlin.workers.mover import main; main(sys.argv[1:])"
         # As isolated as we are, and never with the working directory on the path: a file there may be named `queue.py`.
@@ -179,7 +257,8 @@ class Pool:
 
         `announce`: the mover tells before it begins, which costs a message.
         """
-        least = min(self._movers.values(), key=lambda m: len(m.units))
+        # One that died was replaced by one of the same place, so there is always one that takes units.
+        least = min((m for m in self._movers.values() if self._takes(m)), key=lambda m: len(m.units))
         least.units.add(unit)
         least.outbox.append((unit, packed, announce))
 
@@ -187,8 +266,7 @@ class Pool:
         """Send what was submitted."""
         for m in self._movers.values():
             if m.outbox:
-                with contextlib.suppress(OSError):  # it died; `poll` will find out and tell that its units are lost
-                    m.wire.send(("units", m.outbox))
+                self._send(m, ("units", m.outbox))
                 m.outbox = []
 
     def learn(self, seconds: float) -> None:
@@ -197,13 +275,12 @@ class Pool:
         self._ahead = max(AHEAD[0], min(AHEAD[1], int(AHEAD_SECONDS / max(self._unit_seconds, 1e-6))))
 
     def grow(self, threads: int) -> None:
-        """Let every mover use that many threads."""
+        """Let every mover use that many threads, or its share of what all may have."""
         if threads == self.threads:
             return
         self.threads = threads
         for m in self._movers.values():
-            with contextlib.suppress(OSError):  # as in `submit`
-                m.wire.send(("threads", threads))
+            self._send(m, ("threads", self._threads(m)))
 
     def poll(self, timeout: float) -> list[Arrival]:
         """What the movers sent, waiting up to `timeout` seconds for the first message."""
@@ -243,7 +320,7 @@ class Pool:
                 self._bucket.stop()
                 reason = f"{self.deaths} movers died"
                 raise DunlinError("go on", "", ErrorKind.INTERNAL, reason, "the messages above may say why")
-            self._launch("spawn")
+            self._launch("spawn", m.place)
         name = token(self._setup.rules, m.number)
         lost = [Arrival("lost", unit, (name, unit in m.begun)) for unit in sorted(m.units)]
         return [Arrival("gone", m.number, ()), *lost]

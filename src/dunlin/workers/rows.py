@@ -46,7 +46,8 @@ def put_rows(
     failed = [
         (name, *(None,) * 11, int(FileStatus.FAILED), message, kind)
         for name, kind, message, _ in outcome.failed
-        if name
+        # What is listed, and was to lie further down, has no directory that it could be a file of.
+        if name and "/" not in name
     ]
     if failed:
         state.put_files(run, directory, failed, written=False)

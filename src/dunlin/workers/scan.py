@@ -15,6 +15,7 @@ import contextlib
 import marshal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from operator import itemgetter
 
 from dunlin import plan
@@ -59,9 +60,13 @@ from dunlin.workers.flat import Carried, directory_names, unpacked
 from dunlin.workers.tally import tally
 from dunlin.workers.tasks import Scan
 from dunlin.workers.twice import owed_for, settle
+from dunlin.workers.unseen import Unseen, lacking
 
 HUGE = b"rows"
 """In place of a fingerprint: all files are on record, but the listing came in several windows."""
+
+NAMED = 5
+"""How many names a line names."""
 
 Emit = Callable[[Outcome], None]
 
@@ -91,6 +96,8 @@ def _scan_again(context: Context, task: Scan, emit: Emit, told: Counter[str]) ->
         settle(owed, part.counts)
         return part
 
+    # Where names come in no order, those before a bookmark were not all dealt with.
+    task = task._replace(bookmark=None)
     second = _Scan(context, task, lambda part: emit(settled(part)), proven=False)
     second.fresh = second.fresh and not told
     return settled(second.run())
@@ -117,6 +124,7 @@ class _Scan:
         self.source_failed = False
         self.huge = False
         self.left_alone = False
+        self.reached = b""  # the last key of a listing that was taken up again
         self.in_the_way: list[Row] = []
         # Its parent's unit has just made it, and no other unit works in it before this one's first outcome.
         self.fresh = task.presence == Presence.SOURCE
@@ -138,9 +146,9 @@ class _Scan:
         source_facts, source = self._open_source(outcome)
         if source is None and self.task.presence != Presence.TARGET:
             return
-        if source is not None and self.rules.trust_state and self.task.digest:
+        if source is not None and self.task.digest and (self.rules.trust_state or self.rules.settled is not None):
             self._fingerprint(source, outcome)
-            if outcome.recorded and self._trusted(source, outcome):
+            if outcome.recorded and self._settled(source_facts, source, outcome) and self._trusted(source, outcome):
                 return
         target = self._open_target(outcome)
         if target is None:
@@ -230,11 +238,17 @@ class _Scan:
         deep = selection.max_depth is not None and depth + 1 >= selection.max_depth
         skip = rules.skip_source if is_source else rules.skip_target
         inodes, own = self.context.root_inodes, self.context.own_names
+        keeps_own, namesakes = self.context.keeps_own(self.directory), []
+        unseen = self._unseen() if is_source else None
+        # Somebody's objects may have such names: ours are files.
+        ours = not (self.site.source if is_source else self.site.target).caps.far
         try:
             for batch in self._listed(store, is_source):
                 names = batch
+                if unseen is not None:
+                    unseen.see(batch)
                 plain = [name for name, _ in batch]
-                if ".dunlin-" in "/".join(plain):
+                if ours and ".dunlin-" in "/".join(plain):
                     names = [named for named in names if not self._temporary(named, is_source)]
                 if not own.isdisjoint(plain):
                     names = [named for named in names if not self._own(named)]
@@ -248,15 +262,44 @@ class _Scan:
                     ]
                 if deep:
                     names = [named for named in names if named[1][MODE] & TYPE_BITS != DIRECTORY_BITS]
+                if keeps_own:
+                    names, left = self.context.without_own(self.directory, names, is_source)
+                    namesakes += left
                 if self.task.bookmark:
-                    names = [named for named in names if _key(named) > self.task.bookmark[1]]
+                    names = self._behind(self.task.bookmark[1], names, is_source)
                 names = self.context.timed(self.directory, names, is_source)
                 if is_source:
                     self._take_in(names)
                 yield names
+            self._tell_of_names(namesakes, unseen)
         except DunlinError:
             self.source_failed = is_source
             raise
+
+    def _unseen(self) -> Unseen | None:
+        """What the source's listing has to show of the paths that are wanted, if it can tell."""
+        context = self.context
+        if self.task.bookmark or self.directory not in context.children:
+            return None
+        return Unseen(self.directory, context.listed, context.children)
+
+    def _tell_of_names(self, namesakes: list[str], unseen: Unseen | None) -> None:
+        """A side's listing has ended: what is left out of it, and what it lacks."""
+        if namesakes:
+            more = f" and {len(namesakes) - NAMED} more" if len(namesakes) > NAMED else ""
+            message = f"{', '.join(namesakes[:NAMED])}{more}: left alone, dunlin's own file is in that place"
+            self.outcome.tell(Level.WARN, "own.namesake", message, path=namesakes[0])
+        for name in unseen.missing() if unseen is not None else ():
+            self.outcome.fail(name, lacking(join(self.directory, name)))
+
+    def _behind(self, last: bytes, names: list[Named], is_source: bool) -> list[Named]:
+        """The names behind the bookmark: only where they come in order was everything before it dealt with."""
+        keys = [_key(named) for named in names]
+        if is_source:
+            if any(one >= other for one, other in pairwise([self.reached, *keys])):
+                raise OrderError(self.directory)
+            self.reached = keys[-1] if keys else self.reached
+        return [named for named, key in zip(names, keys, strict=True) if key > last]
 
     def _listed(self, store: Lists, is_source: bool) -> Iterator[list[Named]]:
         """The names of the directory: by a flat listing where that saves requests."""
@@ -360,8 +403,21 @@ class _Scan:
         outcome.digest = self.hash.digest()
         outcome.recorded = outcome.digest == self.task.digest
 
+    def _settled(self, own: Facts | None, source: Side, outcome: Outcome) -> bool:
+        """Whether the directory, which is as recorded, need not be looked up at the destination."""
+        before = self.rules.settled
+        if self.rules.trust_state or before is None:
+            return self.rules.trust_state
+        # An object store tells no change times: its versions are in the fingerprint.
+        times = [what[CTIME] for _, what in source.first] if own and own[CTIME] is not None else []
+        if not self.directory or max(times, default=0) >= before or (own and (own[CTIME] or 0) >= before):
+            return False
+        outcome.counts["settled_directories"] += 1
+        outcome.tell(Level.DEBUG, "directory.settled", f"{self.directory}: nothing in it has changed, skipped")
+        return True
+
     def _trusted(self, source: Side, outcome: Outcome) -> bool:
-        """With `--trust-state`: take an unchanged directory as in sync without looking at the destination."""
+        """Take an unchanged directory as in sync without looking at the destination."""
         if self.task.suspect or self.huge:
             return False
         for name, what in source.first:

@@ -33,7 +33,8 @@ class Setup(NamedTuple):
         budget: bytes of buffers for all pipelines of one mover.
         target_caps: what was found out about the destination.
         source_far, target_far: what a side is told that is an object store; None for others.
-        hands: files under way at a time in one mover, where a side is an object store.
+        hands: files under way at a time, where a side is an object store: in the whole run, and in what a mover is
+            told (`for_mover`) its share.
         known, pair: the state file, for what it remembers of the pair's objects; "" for nothing.
     """
 
@@ -50,6 +51,16 @@ class Setup(NamedTuple):
     hands: int = 16
     known: str = ""
     pair: int = 0
+
+
+def share(whole: int, parts: int, place: int) -> int:
+    """What the part at `place`, counted from 0, gets of a whole: all of it is given out, and nobody goes empty."""
+    return max(1, whole // parts + (place < whole % parts))
+
+
+def for_mover(setup: Setup, movers: int, place: int) -> Setup:
+    """What one of so many movers is told. (The process that leads has all hands: it has none to share with.)"""
+    return setup._replace(hands=share(setup.hands, movers, place))
 
 
 def token(rules: Rules, number: int) -> str:

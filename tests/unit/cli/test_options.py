@@ -19,6 +19,8 @@ from dunlin.cli.sync import command as sync_command
 from dunlin.errors import DunlinError
 from dunlin.filters import Rule
 from dunlin.jobs.options import SyncOptions
+from dunlin.stores.objects.answers import TIMEOUTS
+from dunlin.stores.open import Far
 from dunlin.transfer import Options as Transfer
 
 Run = Callable[..., Result]
@@ -119,6 +121,8 @@ VALUES = [
     (["-u"], "policy.update", True),
     (["--ignore-existing"], "policy.skip_existing", True),
     (["--trust-state"], "trust_state", True),
+    (["--ctime-skip"], "ctime_skip", True),
+    (["--ctime-margin", "2m"], "ctime_margin", 120.0),
     (["--force-resync"], "force_resync", True),
     (["--force-resync"], "policy.force", True),
     (["--checksum", "md5"], "transfer.checksum", "md5"),
@@ -137,6 +141,11 @@ VALUES = [
     (["--state-db", "none"], "state_db", "none"),
     (["--rescan"], "rescan", True),
     (["--lock-wait", "0"], "lock_wait", 0.0),
+    ([], "timeout", 30.0),
+    (["--timeout", "0"], "timeout", 0.0),
+    (["--timeout", "1.5"], "timeout", 1.5),
+    ([], "request_timeout", 300.0),
+    (["--request-timeout", "1h"], "request_timeout", 3600.0),
     (["--lock-wait", "2m"], "lock_wait", 120.0),
     (["--delete-extras", "--delete-excluded"], "delete_excluded", True),
     (["--delete-extras", "--accept-source"], "accept_source", True),
@@ -163,6 +172,7 @@ VALUES = [
     (["--auto-throttle"], "limits.auto_throttle", True),
     (["--no-auto-throttle"], "limits.auto_throttle", False),
     (["--throttle-threshold", "0.5"], "limits.throttle_threshold", 0.5),
+    (["--link-speed", "12.5MB"], "limits.link_bytes", 12_500_000),
 ]
 
 
@@ -270,6 +280,10 @@ ENVIRONMENT = [
     ({"DUNLIN_WATCH_ENABLED": "true", "DUNLIN_WATCH_INTERVAL": "1m"}, [], "watch.interval", 60.0),
     ({"DUNLIN_CHECKSUM": ""}, [], "transfer.checksum", "none"),
     ({"DUNLIN_FSYNC": ""}, [], "transfer.fsync", "none"),
+    ({"DUNLIN_TIMEOUT": "90"}, [], "timeout", 90.0),
+    ({"DUNLIN_TIMEOUT": ""}, [], "timeout", 0.0),
+    ({"DUNLIN_REQUEST_TIMEOUT": "0"}, [], "request_timeout", 0.0),
+    ({"DUNLIN_SYNC_REQUEST_TIMEOUT": "10m"}, ["--request-timeout", "20m"], "request_timeout", 1200.0),
     ({"DUNLIN_STATE_DB": ""}, [], "state_db", "none"),
     ({"DUNLIN_BWLIMIT": ""}, [], "bandwidth", None),
     ({"DUNLIN_LOG_FILE": ""}, [], "log.file", None),
@@ -291,3 +305,7 @@ def test_defaults_in_the_help_are_true() -> None:
     assert f"Default: {default.queue_capacity}." in text["--queue-capacity"]
     assert f"Default: {default.buffer_bytes >> 20}." in text["--disk-buffer-mb"]
     assert f"Default: {default.attempts}." in text["--attempts"]
+    whole, far = SyncOptions("a", "b"), Far()
+    assert (far.idle, far.total) == (whole.timeout, whole.request_timeout) == TIMEOUTS
+    assert f"Default: {whole.timeout:g}." in text["--timeout"]
+    assert f"Default: {whole.request_timeout:g}." in text["--request-timeout"]

@@ -9,6 +9,7 @@ from typing import IO
 import pytest
 
 from dunlin.cli.outlet import SHOWN_FAILURES, Outlet, Telling, plan_line
+from dunlin.jobs.told import Words
 from dunlin.pace.stop import Stop
 from dunlin.report import Event, Fan, Level
 
@@ -83,6 +84,20 @@ def test_json_keeps_standard_output_clean() -> None:
     assert "copy a\\nb" in text(err)
     made.finish("{}")
     assert text(out) == "{}\n"
+
+
+@pytest.mark.parametrize(("name", "made", "shown"), [
+    ("file.failed", 1, "1/3"), ("file.failed", 3, "3/3"), ("file.failed", 4, "4/4"),
+    ("file.retry", 2, "1/3"), ("file.retry", 3, "2/3"),
+])  # fmt: skip
+def test_a_failed_attempt_is_told_out_of_those_there_may_be(name: str, made: int, shown: str) -> None:
+    """Also of an error that no further attempt would mend: the first is the last of up to three, and not of one."""
+    err = io.StringIO()
+    words = Words("blob", "download", "Sync", ("container", "c"), "")
+    it = Outlet(Telling(), Stop(), ends=False, words=words, attempts=3, out=io.StringIO(), err=err)
+    fields = {"path": "p", "attempt": made, "error": "denied"}
+    Fan(it.reports()).event(Event(Level.WARN, name, "denied", fields))
+    assert f"Failed to download blob (blob=p, attempt={shown}, error=denied)" in text(err)
 
 
 def test_per_file_news_reaches_a_log_of_level_debug() -> None:

@@ -51,12 +51,23 @@ def test_the_recorded_version_of_the_destination_has_the_recorded_time():
 
 
 def test_the_time_of_an_upload_is_no_mtime():
-    assert mtimes(target_times([("a", thing("v2")), ("b", thing("v1"))], {"a": Row(123, "v1")})) == [None, None]
+    assert mtimes(target_times([("a", thing("v2")), ("b", thing("v1"))], {"a": Row(123, None)})) == [None, None]
+
+
+def test_another_version_of_the_destination_has_changed_whatever_its_metadata_says():
+    batch = [("a", thing("v2")), ("b", thing("v2", mtime=123))]
+    assert mtimes(target_times(batch, {"a": Row(123, "v1"), "b": Row(123, "v1")})) == [CHANGED, CHANGED]
 
 
 def test_metadata_of_the_destination_tells_its_time():
-    batch = [("a", thing("v2", mtime=77))]
-    assert target_times(batch, {"a": Row(123, "v1")}) == batch
+    batch = [("a", thing("v2", mtime=77)), ("b", thing("v1", mtime=78))]
+    assert target_times(batch, {"a": Row(123, None), "b": Row(123, "v1")}) == batch
+
+
+def test_a_source_whose_transfer_failed_or_waits_is_not_in_sync():
+    batch = [("a", thing("v1")), ("b", thing("v1", mtime=77)), ("c", thing("v1", mtime=77))]
+    known = {"a": Row(123, "v1", True), "b": Row(77, None, True), "c": Row(None, "v1", True)}
+    assert mtimes(source_times(batch, known)) == [CHANGED, CHANGED, CHANGED]
 
 
 def test_a_destination_whose_transfer_failed_is_not_in_sync():

@@ -122,6 +122,8 @@ REFUSED = [
     ("sync:\n  max_size: 5X\n", 2, "sync.max_size: '5X' is no size"),
     ("sync:\n  checksum: crc32\n", 2, "sync.checksum: 'crc32' is none of blake3"),
     ("sync:\n  batch_size: 5001\n", 2, "from 1 to 5,000"),
+    ("sync:\n  timeout: 200ms\n", 2, "sync.timeout: '200ms' is not from 1s to 1d, or 0 for no limit"),
+    ("sync:\n  request_timeout: -1\n", 2, "sync.request_timeout: '-1' is no duration"),
     ("watch:\n  interval: soon\n", 2, "watch.interval: 'soon' is no duration"),
     ("watch:\n  interval: 500ms\n", 2, "less than a second"),
     ("logging:\n  level: loud\n", 2, "logging.level: 'loud' is none of debug, info, warn, error"),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from dunlin.config.credentials import CREDENTIALS, SIDES, side_flag
 from dunlin.config.file import load
-from dunlin.config.schema import KEYS
+from dunlin.config.schema import KEYS, OPTIONS, Key, names, text
 from dunlin.config.settings import Settings
-from dunlin.config.show import DEFAULT, MASK, listed, rows
+from dunlin.config.show import DEFAULT, MASK, listed, rows, shown
 
 TEXT = """\
 azure:
@@ -45,6 +48,56 @@ def test_values_origins_and_masks(tmp_path: Path) -> None:
     assert found["jobs[1].source"][0] == f"s3://{MASK}@b"
     assert found["jobs[1].s3_secret_access_key"][0] == MASK
     assert "MadeUp" not in repr(found)
+
+
+TEXTS = [key for key in OPTIONS.values() if key.kind in (text, names) and not key.secret]
+
+
+@pytest.mark.parametrize("key", TEXTS, ids=lambda key: key.path)
+@pytest.mark.parametrize("url", [
+    *("http://u:MadeUp@h:9/p", "http://MadeUp@h", "https://h/acct?sv=1&sig=MadeUp", "https://h/x#MadeUp"),
+    *("https://h/hook?token=MadeUp", "u:MadeUp@h:/p", "https:/u:MadeUp@h", "http://u:Ma@MadeUp@h"),
+])  # fmt: skip
+def test_no_key_that_holds_text_shows_the_secret_in_a_url(key: Key, url: str) -> None:
+    for value in (url, [url]) if key.kind is names else (url,):
+        assert "MadeUp" not in str(shown(key, value)), shown(key, value)
+
+
+@pytest.mark.parametrize("key", [key for key in TEXTS if key.flag.endswith("endpoint")], ids=lambda key: key.path)
+def test_what_stands_before_the_host_of_an_endpoint_is_masked_however_odd(key: Key) -> None:
+    for endpoint in (
+        "u:MadeUp@h:9",
+        "http://u:x/MadeUp@h",
+        "http://u:MadeUp?x@h",
+        "//u:MadeUp@h",
+        "http://h?sig=a@MadeUp",
+    ):
+        assert "MadeUp" not in str(shown(key, endpoint)), endpoint
+    for plain in ("http://127.0.0.1:9000", "https://[::1]:9000/path", "127.0.0.1:9000"):
+        assert shown(key, plain) == plain
+
+
+def test_every_endpoint_takes_part_in_that() -> None:
+    flags = {key.flag for key in TEXTS}
+    urls = {each.flag for each in CREDENTIALS if "endpoint" in each.name and each.flag}
+    assert urls
+    assert urls | {side_flag(flag, side) for flag in urls for side in SIDES} <= flags
+
+
+@pytest.mark.parametrize(
+    "value", ["./data", "out/a@b", "/x/y?z", "*.{jpg,png}", "rules#1.txt", True, 4, ["a?", "@list"]]
+)
+def test_what_is_no_url_is_shown_as_it_is(value: object) -> None:
+    assert shown(OPTIONS["output_path"], value) == value
+
+
+def test_the_key_of_a_service_account_is_masked_in_a_location(tmp_path: Path) -> None:
+    path = tmp_path / "dunlin.yaml"
+    path.write_text("locations:\n  g: {url: 'gs://b', service_account: '{\"private_key\": \"MadeUp\"}'}\n"
+                    "  h: {url: 'gs://b', service_account: key.json}\n")  # fmt: skip
+    found = {row.key: row.value for row in listed(load(str(path)))}
+    assert found["locations.g.service_account"] == MASK
+    assert found["locations.h.service_account"] == "key.json"
 
 
 def test_without_a_file_all_is_default() -> None:

@@ -59,6 +59,17 @@ def test_a_destination_whose_parent_is_missing(places: Places) -> None:
     assert not (places.root / "a").exists()
 
 
+def test_parents_are_made_where_that_is_asked_for(places: Places) -> None:
+    wanted = str(places.root / "a" / "b" / "c")
+    places.open(destination=wanted, make_parents=True, mode="plan")
+    assert not (places.root / "a").exists()
+    assert not places.open(destination=wanted, make_parents=True).target_exists
+    assert (places.root / "a" / "b" / "c").is_dir()
+    (places.root / "file").write_text("x")
+    error = refused(places, destination=str(places.root / "file" / "b" / "c"), make_parents=True)
+    assert error.where == str(places.root / "file" / "b")
+
+
 def test_a_check_needs_a_destination(places: Places) -> None:
     assert refused(places, mode="check").kind is ErrorKind.NOT_FOUND
     assert not places.target.exists()

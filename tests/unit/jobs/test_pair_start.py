@@ -23,7 +23,7 @@ from tests.unit.stores.objects.fake_service import FakeService
 
 
 def test_the_login_that_answered_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def answered(place: object, connections: int, on_login: object = None) -> NoReturn:
+    def answered(place: object, connections: int, on_login: object = None, *more: object) -> NoReturn:
         assert callable(on_login)
         on_login("Azure CLI")
         raise DunlinError("list", "x", ErrorKind.AUTH)

@@ -15,7 +15,7 @@ from dunlin.errors import DunlinError, ErrorKind
 from dunlin.filters import read
 from dunlin.filters.selection import Selection
 from dunlin.jobs.options import Crew, Log, Result
-from dunlin.jobs.sync import _exit_code, crew_size
+from dunlin.jobs.sync import _exit_code
 from dunlin.model import Stats
 from dunlin.pace.stop import Stop
 from dunlin.report import NullReport
@@ -610,22 +610,3 @@ def test_the_most_severe_exit_code_wins(
 ) -> None:
     error = DunlinError("write", "x", fatal) if fatal else None
     assert _exit_code(stats, error, status, refused, mode) == code
-
-
-@pytest.mark.parametrize(
-    ("crew", "cores", "movers", "threads"),
-    [
-        (Crew(), 2, 2, 16),
-        (Crew(), 64, 8, 16),
-        (Crew(workers=1), 4, 1, 1),
-        (Crew(workers=8), 2, 2, 4),
-        (Crew(workers=3), 2, 2, 1),
-        (Crew(movers=3), 2, 3, 16),
-        (Crew(movers=1, threads=5), 2, 1, 5),
-    ],
-)
-def test_crew_size(
-    places: Places, monkeypatch: pytest.MonkeyPatch, crew: Crew, cores: int, movers: int, threads: int
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
-    assert crew_size(places.options()._replace(crew=crew)) == (movers, threads)

@@ -47,6 +47,21 @@ def test_refusals_of_requests_that_were_under_way_together_count_once():
     assert gate.limit == 4
 
 
+def test_what_succeeds_among_refusals_does_not_raise_the_limit():
+    """When a second is over, a request that succeeds may come before one that is refused."""
+    clock = Clock()
+    gate = Gate(16, clock=clock)
+    limits = []
+    for _ in range(20):
+        gate.note(BUSY)
+        limits.append(gate.limit)
+        clock.now += CALM / 4
+        passes(gate)
+        limits.append(gate.limit)
+    assert limits == sorted(limits, reverse=True)
+    assert limits[-1] == 1
+
+
 def test_it_never_closes():
     clock = Clock()
     gate = Gate(4, clock=clock)
@@ -119,3 +134,50 @@ def test_waiting_for_another_attempt_ends_soon_after_a_stop():
     with pytest.raises(DunlinError) as caught:
         gate.sleep(3600.0)
     assert caught.value.kind is ErrorKind.INTERRUPTED
+
+
+def test_the_machine_may_bear_less_than_the_service() -> None:
+    gate = Gate(8)
+    gate.cap(3)
+    assert gate.limit == 3
+    gate.cap(100)
+    assert gate.limit == 8
+    gate.cap(0)
+    assert gate.limit == 1
+
+
+def test_what_the_service_bears_is_remembered_beside_what_the_machine_does() -> None:
+    clock = Clock()
+    gate = Gate(8, clock=clock)
+    gate.note(BUSY)
+    assert gate.limit == 4
+    gate.cap(6)
+    assert gate.limit == 4
+    gate.cap(2)
+    assert gate.limit == 2
+    for _ in range(3):
+        clock.now += CALM
+        passes(gate)
+    assert gate.limit == 2
+    gate.cap(8)
+    assert gate.limit == 7
+
+
+def test_whoever_waits_at_a_gate_is_let_in_when_the_machine_bears_more() -> None:
+    gate = Gate(2)
+    gate.cap(1)
+    inside, second = threading.Event(), threading.Event()
+
+    def enter() -> None:
+        inside.set()
+        with gate:
+            second.set()
+
+    with gate:
+        thread = threading.Thread(target=enter)
+        thread.start()
+        assert inside.wait(10)
+        assert not second.is_set()
+        gate.cap(2)
+        assert second.wait(10)
+    thread.join()

@@ -23,7 +23,6 @@ def at(day: int, hour: int, minute: int = 0) -> datetime:
 def test_one_rate_holds_always(text: str, rate: int) -> None:
     schedule = parse_schedule(text)
     assert schedule.rate_at(at(0, 0)) == schedule.rate_at(at(6, 23, 59)) == rate
-    assert schedule.next_change(at(3, 3)) is None
 
 
 def test_every_day_with_midnight_inside_an_entry() -> None:
@@ -31,10 +30,6 @@ def test_every_day_with_midnight_inside_an_entry() -> None:
     assert [schedule.rate_at(at(2, *time)) for time in ((0, 0), (7, 59), (8, 0), (18, 59), (19, 0), (23, 59))] == [
         0, 0, 5 * M, 5 * M, 0, 0,
     ]  # fmt: skip
-    assert schedule.next_change(at(2, 7, 59)) == at(2, 8)
-    assert schedule.next_change(at(2, 8)) == at(2, 19)
-    assert schedule.next_change(at(2, 19)) == at(3, 8)
-    assert schedule.next_change(at(6, 20)) == at(7, 8)
 
 
 def test_weekdays_wrap_around_the_week() -> None:
@@ -42,7 +37,6 @@ def test_weekdays_wrap_around_the_week() -> None:
     assert schedule.rate_at(at(0, 7)) == 0
     assert schedule.rate_at(at(0, 8)) == schedule.rate_at(at(4, 17)) == 5 * M
     assert schedule.rate_at(at(6, 12)) == 0
-    assert schedule.next_change(at(5, 0)) == at(7, 8)
     assert parse_schedule("monday-8:00,5M FRI-18:00,off") == schedule
 
 
@@ -75,23 +69,18 @@ def test_what_is_no_timetable(text: str, reason: str) -> None:
 
 def test_an_entry_in_the_hour_that_spring_skips() -> None:
     schedule = parse_schedule("02:30,5M 08:00,off")
-    before = datetime(2026, 3, 29, 1, 50, tzinfo=BERLIN)  # at 2:00 the clocks show 3:00
-    change = schedule.next_change(before)
-    assert change is not None
-    assert change.astimezone(UTC) == datetime(2026, 3, 29, 1, 0, tzinfo=UTC)
-    assert schedule.rate_at(change) == 5 * M
+    before = datetime(2026, 3, 29, 0, 50, tzinfo=UTC)  # at 2:00 the clocks show 3:00
+    rates = [schedule.rate_at((before + timedelta(minutes=n)).astimezone(BERLIN)) for n in (0, 9, 10, 20)]
+    assert rates == [0, 0, 5 * M, 5 * M]
 
 
 def test_the_hour_that_autumn_repeats() -> None:
     schedule = parse_schedule("02:30,5M 08:00,off")
-    moment = datetime(2026, 10, 25, 1, 0, tzinfo=BERLIN)  # at 3:00 the clocks show 2:00
-    changes = []
-    for _ in range(4):
-        following = schedule.next_change(moment)
-        assert following is not None
-        moment = following
-        changes.append((moment.astimezone(UTC).strftime("%H:%M"), schedule.rate_at(moment)))
-    assert changes == [("00:30", 5 * M), ("01:00", 0), ("01:30", 5 * M), ("07:00", 0)]
+    midnight = datetime(2026, 10, 25, tzinfo=UTC)  # at 1:00 UTC the clocks go from 3:00 back to 2:00
+    rates = {n: schedule.rate_at((midnight + timedelta(minutes=n)).astimezone(BERLIN)) for n in range(0, 450, 30)}
+    changes = [n for n in range(30, 450, 30) if rates[n] != rates[n - 30]]
+    assert changes == [30, 60, 90, 420]
+    assert rates[30] == rates[90] == 5 * M
 
 
 ENTRIES = st.lists(
@@ -99,22 +88,18 @@ ENTRIES = st.lists(
 )
 
 
-@given(entries=ENTRIES, minutes=st.integers(0, 366 * 24 * 60), zone=st.sampled_from([None, BERLIN]))
-def test_nothing_changes_before_the_next_change(
-    entries: list[tuple[int, int, int]], minutes: int, zone: ZoneInfo | None
-) -> None:
+@given(entries=ENTRIES, minute=st.integers(0, 7 * 24 * 60 - 1))
+def test_the_latest_entry_before_a_moment_holds(entries: list[tuple[int, int, int]], minute: int) -> None:
+    """Against the definition: go back from the moment minute by minute until an entry stands there."""
     names = ("Mon-", "Tue-", "Wed-", "Thu-", "Fri-", "Sat-", "Sun-", "")
     schedule = parse_schedule(" ".join(f"{names[d]}{h:02}:{m:02},{n + 1}K" for n, (d, h, m) in enumerate(entries)))
-    moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
-    local = moment.astimezone(zone) if zone else moment.replace(tzinfo=None)
-    change = schedule.next_change(local)
-    assert change is not None
-    assert change.tzinfo is local.tzinfo
-    end = change.astimezone(UTC) if zone else change.replace(tzinfo=UTC)
-    span = end - moment
-    assert timedelta(0) < span <= timedelta(days=8)
-    rate = schedule.rate_at(local)
-    for step in range(20):
-        inside = moment + span * step / 20
-        assert schedule.rate_at(inside.astimezone(zone) if zone else inside.replace(tzinfo=None)) == rate
-    assert schedule.rate_at(change) != rate
+    rates = {entry: (n + 1) * 1024 for n, entry in enumerate(entries)}
+    moment = at(0, 0) + timedelta(minutes=minute)
+    back = moment
+    while True:
+        clock = (back.hour, back.minute)
+        found = rates.get((back.weekday(), *clock), rates.get((7, *clock)))
+        if found is not None:
+            break
+        back -= timedelta(minutes=1)
+    assert schedule.rate_at(moment) == found

@@ -173,8 +173,21 @@ def test_failed_files_come_page_by_page_with_their_reason(state: State, run: Run
     assert state.failed(run.id) == []
 
 
+@pytest.mark.parametrize("status", [FileStatus.FAILED, FileStatus.PENDING])
+def test_what_is_not_synced_keeps_the_etag_that_was(
+    state: State, run: Run, directory: int, status: FileStatus
+) -> None:
+    state.put_files(run.id, directory, [synced("x", etag="v1")])
+    state.put_files(run.id, directory, [row("x", mtime=9, status=status, etag=None)], written=False)
+    known = state.known_names(directory, ["x"])["x"]
+    assert (known.etag, known.unfinished) == ("v1", True)
+    state.put_files(run.id, directory, [synced("x", etag="v2")])
+    known = state.known_names(directory, ["x"])["x"]
+    assert (known.etag, known.unfinished) == ("v2", False)
+
+
 @pytest.mark.parametrize(("change", "etag"), [({}, "v1"), ({"mode": 0o100600}, "v1"), ({"size": 5}, None),
-                                              ({"mtime": 11}, None), ({"status": FileStatus.PENDING}, None),
+                                              ({"mtime": 11}, None), ({"status": FileStatus.PENDING}, "v1"),
                                               ({"etag": "v2"}, "v2")])  # fmt: skip
 def test_a_file_seen_in_sync_keeps_the_etag_of_its_version(
     state: State, run: Run, directory: int, change: dict[str, Any], etag: str | None

@@ -24,7 +24,7 @@ def test_directories_get_ids_in_order_and_keep_them(state: State, pair: Pair, ru
 
 
 def test_what_the_run_has_already_is_not_queued_once_more(state: State, run: Run) -> None:
-    queued, scanned, done, failed = state.add_directories(run.id, [(name, Target.PRESENT) for name in "abcd"])
+    _, scanned, done, failed = state.add_directories(run.id, [(name, Target.PRESENT) for name in "abcd"])
     for number, status in ((scanned, DirectoryStatus.SCANNED), (done, DONE), (failed, DirectoryStatus.FAILED)):
         state.finish_directory(run.id, number, status)
     assert state.add_directories(run.id, [(name, Target.PRESENT) for name in "xabcd"])[1:] == [0, 0, 0, 0]

@@ -150,6 +150,22 @@ def test_a_place_is_shown_without_what_lets_one_in(given: str, shown: str) -> No
     assert shown_place(given) == shown
 
 
+@pytest.mark.parametrize(("given", "shown"), [
+    ("u:secret@h:/x", "u:***@h:/x"), ("u:secret@h", "u:***@h"), ("u:se@cret@h:x", "u:***@h:x"),
+    (":secret@h:/x", ":***@h:/x"), ("user@h:/x", "user@h:/x"), ("h:/x@y", "h:/x@y"), ("./u:p@h", "./u:p@h"),
+    ("/a:b@c", "/a:b@c"), ("C:\\a@b", "C:\\a@b"),
+])  # fmt: skip
+def test_a_password_before_a_host_is_masked(given: str, shown: str) -> None:
+    assert shown_place(given) == shown
+
+
+@pytest.mark.parametrize("given", ["u:secret@far.example:/x", "u@far.example:/x", "far.example:/x"])
+def test_the_host_is_named_without_the_login(given: str) -> None:
+    with pytest.raises(DunlinError, match=r"path on the host far\.example,") as caught:
+        open_store(given)
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("given", [
     *("s3://key:secret@bucket/p", "ftp://me:secret@host/?secret", "az://c!d?secret"),
     *("https:/acc.blob.core.windows.net/c?sv=1&sig=secret", "https//acc.blob.core.windows.net/c?sig=secret"),

@@ -146,6 +146,25 @@ def test_objects_arrive_at_the_pace_of_the_limit(site: Make, here: FakeService, 
     assert sum(taken) == 200_000
 
 
+@pytest.mark.parametrize("data", [b"", b"conten", b"content!"])
+def test_the_listed_version_has_the_listed_size(site: Make, here: FakeService, target: Any, data: bytes) -> None:
+    here.put("f", b"content", {})
+    listed = row(here, "f")
+    here.objects["f"].data = data  # and the etag is the same
+    outcome = bring(site(source=ObjectStore(here, verify=False), target=target), listed, "")
+    assert [failure[:2] for failure in outcome.failed] == [("f", "io")]
+    assert list(target.list("")) == []
+
+
+def test_the_size_of_a_large_object_is_looked_at_too(site: Make, here: FakeService, target: Any) -> None:
+    here.put("big", b"x" * 2_000_000, {})
+    listed = row(here, "big")
+    here.objects["big"].data = b"x" * 100
+    outcome = bring(site(source=ObjectStore(here, verify=False), target=target), listed, "")
+    assert [failure[:2] for failure in outcome.failed] == [("big", "io")]
+    assert here.requests["get"] == 0
+
+
 def test_unknown_times_and_owners_are_no_difference(site: Make) -> None:
     made = site(perms=True, owner=True, group=True)
     known: Facts = (0o100644, 1, 5, 1, 1, 5, 1, 0, "v", 5, 0)

@@ -74,13 +74,14 @@ def test_only_large_versions_with_a_name_from_far_away_are_continued(small: None
 def test_the_digest_is_asked_for_once_and_for_large_objects_only(small: None) -> None:
     service, store, entry = filled()
     service.requests.clear()
-    assert resumable(store, entry) == Resumable(version_of(store, "d/k", entry.facts), hashlib.md5(DATA).digest())
-    assert service.requests == {"head": 1}
+    stated = ("md5", hashlib.md5(DATA).digest())
+    assert resumable(store, entry) == Resumable(version_of(store, "d/k", entry.facts), stated)
+    assert service.requests == {"stated": 1}
     assert resumable(MemoryStore(), entry) is None
     _, store, entry = filled(states_md5=False)
     found = resumable(store, entry)
     assert found is not None
-    assert found.md5 is None
+    assert found.stated is None
 
 
 def begun(tmp_path: Path, found: Resumable, data: bytes) -> LocalStore:

@@ -65,6 +65,16 @@ def test_small_files_come_in_pages_and_large_ones_first_and_alone(state: State) 
     assert not backlog
 
 
+def test_the_files_of_one_directory_are_split_for_movers_that_have_nothing_else(state: State) -> None:
+    backlog = Backlog(state, 1, parts=3)
+    backlog.add(Open(1, "d"), waiting(*(f"{n:02}" for n in range(10))))
+    backlog.add(Open(2, "e"), waiting(*(f"{n:02}" for n in range(10))))
+    units = []
+    while (unit := backlog.next()) is not None:
+        units.append((unit[0], len(unit[1].turns)))
+    assert units == [(1, 4), (1, 4), (1, 2), (2, 10)]
+
+
 def test_a_page_is_bounded_in_bytes(state: State) -> None:
     backlog = Backlog(state, 1)
     backlog.add(Open(1, "d"), waiting(*(f"{n:02}" for n in range(20)), size=STREAM))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from dunlin.model import Stats
+from dunlin.workers import endgame
 from dunlin.workers.endgame import AT_LEAST, delete_limit, delete_refusal
+from dunlin.workers.tasks import Finish, Join, Task
 
 
 @pytest.mark.parametrize(
@@ -35,3 +40,42 @@ def test_delete_refusal(stats: Stats, empty: bool, changed: bool, known: int, wo
 )
 def test_delete_limit(asked: int | None, known: int, limit: int) -> None:
     assert delete_limit(asked, known) == limit
+
+
+class Crew:
+    """As much of a coordinator as the end of a run needs; units are done once they are drained."""
+
+    def __init__(self, groups: int) -> None:
+        self.touched: set[str] = set()
+        self.most = 0
+        self.waiting: list[Task] = []
+        self.done: list[Task] = []
+        self.stopping = False
+        self.pair = 1
+        self.pool = SimpleNamespace(started=False)
+        self.stats = Stats()
+        self.backlog = SimpleNamespace(resumed=False)
+        links = [SimpleNamespace(first=f"d{n}/a", others=[f"e{n % 3}/b"]) for n in range(groups)]
+        self.state = SimpleNamespace(link_groups=lambda pair: iter(links))
+
+    def submit(self, task: Task, directory: int) -> None:
+        self.most = max(self.most, len(self.touched))
+        self.waiting.append(task)
+
+    def drain(self) -> None:
+        self.done += self.waiting
+        self.waiting = []
+
+
+def test_no_more_directories_wait_to_be_dressed_than_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endgame, "MOST_TOUCHED", 10)
+    crew: Any = Crew(100)
+    endgame.join_links(crew)
+    endgame.dress_touched(crew)
+    assert crew.most <= 11
+    dressed = [task.directory for task in crew.done if isinstance(task, Finish)]
+    assert set(dressed) == {f"d{n}" for n in range(100)} | {"e0", "e1", "e2"}
+    assert len(dressed) <= 100 + 3 * 15
+    for path in ("e0", "e1", "e2"):
+        last = max(n for n, task in enumerate(crew.done) if isinstance(task, Join) and f"{path}/b" in task.others)
+        assert any(task == Finish(path) for task in crew.done[last:]), "not before its last link"

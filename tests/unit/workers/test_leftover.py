@@ -11,6 +11,7 @@ import pytest
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import Kind, facts
 from dunlin.stores.local.store import LocalStore
+from dunlin.stores.objects.keys import path_of
 from dunlin.stores.objects.store import ObjectStore
 from dunlin.workers.leftover import remove, sweep
 from tests.unit.stores.objects.fake_service import FakeService
@@ -93,5 +94,5 @@ def test_a_file_of_a_stages_name_stays() -> None:
     service = FakeService()
     service.put(STAGE, b"x", {})
     service.put(f"{STAGE}/in", b"x", {})
-    remove(ObjectStore(service), STAGE, facts(Kind.DIRECTORY))
+    remove(ObjectStore(service), path_of(STAGE), facts(Kind.DIRECTORY))
     assert sorted(service.objects) == [STAGE]

@@ -13,7 +13,7 @@ from dunlin.pace.bucket import Bucket
 from dunlin.plan import Policy
 from dunlin.stores.base import Store
 from dunlin.stores.memory import MemoryStore
-from dunlin.stores.objects.keys import key_of
+from dunlin.stores.objects.keys import key_of, path_of
 from dunlin.stores.objects.store import ObjectStore
 from dunlin.transfer import Options
 from dunlin.transfer.outcome import Outcome, Presence
@@ -98,6 +98,17 @@ def test_directories_of_a_bucket_have_nothing_to_be_dressed_with(bucket: Bucket)
     local.make_directory("d")
     assert do(Finish("d"), bucket, local, ObjectStore(inner)).failed == []
     assert inner.requests == Counter()
+
+
+def test_temporary_files_are_those_of_the_local_side_only(bucket: Bucket) -> None:
+    ours, theirs = ".dunlin-0123abcd-1.tmp", ".dunlin-0123abcd-2.tmp"
+    target = MemoryStore()
+    put(target, ours, b"half")
+    assert do(Scan(""), bucket, ObjectStore(service(theirs)), target).extras == []
+    assert sorted(name for batch in target.list("") for name, _ in batch) == [ours, path_of(theirs)]
+    other = service()
+    do(Scan(""), bucket, target, ObjectStore(other))
+    assert sorted(other.objects) == [theirs], "what a bucket had goes back to one, what is ours does not"
 
 
 def test_an_empty_directory_is_no_difference_to_a_bucket(bucket: Bucket) -> None:

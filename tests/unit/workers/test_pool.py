@@ -20,7 +20,7 @@ from dunlin.workers import scan as scanning
 from dunlin.workers import tasks
 from dunlin.workers.context import Rules
 from dunlin.workers.pool import AHEAD, Arrival, Pool
-from dunlin.workers.setup import Setup
+from dunlin.workers.setup import Setup, for_mover, share
 from dunlin.workers.tasks import Move, Scan
 
 RUN = "0badc0de"
@@ -37,10 +37,10 @@ class Crew:
         self.pools: list[Pool] = []
         self.arrivals: list[Arrival] = []
 
-    def pool(self, size: int = 1, start: str = "fork", keep_open: tuple[int, ...] = ()) -> Pool:
+    def pool(self, size: int = 1, start: str = "fork", keep_open: tuple[int, ...] = (), most: int = 0) -> Pool:
         rules = Rules(Policy(perms=True), run=RUN)
         setup = Setup(f"file://{self.source}", f"file://{self.target}", Options(perms=True), rules)
-        pool = Pool(setup, self.bucket, size, start, keep_open)
+        pool = Pool(setup, self.bucket, size, start, keep_open, most)
         self.pools.append(pool)
         pool.start()
         return pool
@@ -201,6 +201,27 @@ def test_threads_are_grown_in_movers_that_start_later(crew: Crew) -> None:
     crew.wait(pool, lambda: 1 in crew.outcomes())
     (replacement,) = pool._movers.values()
     assert len(os.listdir(f"/proc/{replacement.pid}/task")) == 4
+
+
+def test_what_all_may_have_is_given_out_to_the_last(crew: Crew) -> None:
+    assert [share(5, 2, place) for place in range(2)] == [3, 2]
+    assert [share(2, 3, place) for place in range(3)] == [1, 1, 1], "a mover without a hand would do nothing"
+    setup = Setup("", "", Options(), Rules(Policy()), hands=7)
+    assert [for_mover(setup, 3, place).hands for place in range(3)] == [3, 2, 2]
+    pool = crew.pool(2, most=5)
+    pool.grow(16)
+    assert pool.room == 5 + 2 * AHEAD[0]
+
+
+def test_who_takes_the_place_of_a_dead_mover_gets_its_share(crew: Crew) -> None:
+    """By its number alone, which is new, it would get another's."""
+    pool = crew.pool(2, most=5)
+    pool.grow(16)
+    second = pool._movers[1].pid
+    os.kill(second, signal.SIGKILL)
+    crew.wait(pool, lambda: bool(crew.named("gone")))
+    assert sorted(m.place for m in pool._movers.values()) == [0, 1]
+    assert pool.room == 5 + 2 * AHEAD[0]
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("odd"), OSError(5, "odd"), BrokenPipeError("odd")])

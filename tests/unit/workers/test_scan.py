@@ -16,7 +16,7 @@ import pytest
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.filters import read
 from dunlin.filters.selection import Selection
-from dunlin.model import MODE, Action, Facts, Kind
+from dunlin.model import CTIME, MODE, Action, Facts, Kind
 from dunlin.plan import Policy
 from dunlin.stores.base import Caps, Meta, Order
 from dunlin.stores.local.store import LocalStore
@@ -117,6 +117,39 @@ def test_trusted_state_asks_the_destination_nothing(world: World) -> None:
     assert outcome.counts["equal_files"] == 1
     assert outcome.listed
     assert outcome.recorded
+
+
+@pytest.mark.parametrize(
+    ("directory", "settled", "skipped"),
+    [("d", 10**9, True), ("d", 1, False), ("", 10**9, False), ("d", None, False)],
+)
+def test_a_settled_directory_is_not_looked_up_at_the_destination(
+    world: World, directory: str, settled: int | None, skipped: bool
+) -> None:
+    world.source.make_directory("d")
+    fill(world.source, "d", "a", "b")
+    world.do("")
+    digest = world.do(directory).digest
+    latest = max(named[1][CTIME] or 0 for batch in world.source.list(directory) for named in batch)
+    world.calls("target")
+    before = None if settled is None else latest + settled if settled > 1 else latest
+    outcome = world.do(Scan(directory, digest=digest), settled=before)
+    assert (world.calls("target") == {}) == skipped
+    assert outcome.counts["settled_directories"] == int(skipped)
+    assert outcome.counts["equal_files"] == (2 if directory else 0)
+    assert outcome.listed
+
+
+def test_a_change_time_cannot_hide_what_the_state_knows_better(world: World) -> None:
+    """A source whose clock is behind: everything looks old, and only the fingerprint tells."""
+    world.source.make_directory("d")
+    fill(world.source, "d", "a")
+    world.do("")
+    digest = world.do("d").digest
+    fill(world.source, "d", "b")
+    outcome = world.do(Scan("d", digest=digest), settled=1 << 62)
+    assert outcome.counts["settled_directories"] == 0
+    assert outcome.counts["copied_files"] == 1
 
 
 @pytest.mark.parametrize(
@@ -497,6 +530,61 @@ def test_own_files_never_take_part_under_whatever_name(world: World, tmp_path: P
     assert outcome.extras == [("state.db", False)]
 
 
+def told_of(outcome: Outcome, name: str) -> list[str]:
+    return [message for _, event, message, _ in outcome.news if event == name]
+
+
+def test_no_name_in_the_place_of_an_own_file_takes_part(world: World) -> None:
+    for store, content in ((world.source, b"theirs"), (world.target, b"ours")):
+        fill(store, "", "a", "state", content=content)
+        fill(store, "d", "log", content=content)
+    own = {"own_source": frozenset({"d/log"}), "own_target": frozenset({"state"})}
+    for mode in ("check", "sync"):
+        top, below = world.do("", mode=mode, **own), world.do("d", mode=mode, **own)
+        assert (top.extras, below.extras, below.counts["scanned_files"]) == ([], [], 0)
+        assert told_of(top, "own.namesake") == ["state: left alone, dunlin's own file is in that place"]
+        assert told_of(below, "own.namesake") == ["d/log: left alone, dunlin's own file is in that place"]
+    assert tree(world.target) == {"a": b"theirs", "state": b"ours", "d/": None, "d/log": b"ours"}
+
+
+def test_the_place_of_an_own_file_is_one_whatever_the_case(world: World) -> None:
+    world.target = MemoryStore("target", caps=replace(CAPS, case_sensitive=False))
+    fill(world.source, "", "STATE")
+    outcome = world.do("", own_target=frozenset({"state"}))
+    assert (outcome.copied, len(told_of(outcome, "own.namesake"))) == ([], 1)
+
+
+def test_an_excluded_namesake_is_not_worth_a_word(world: World) -> None:
+    fill(world.source, "", "state")
+    assert world.do("", own_target=frozenset({"state"}), selection=excluding("state")).news == []
+    assert tree(world.target) == {}
+
+
+def test_a_far_source_tells_which_listed_paths_it_lacks(world: World) -> None:
+    service = FakeService()
+    service.put("d/in", b"x", {})
+    files = frozenset({"d/in", "d/no", "d/e/f", "none", "no/where"})
+    context = world.context(selection=Selection(files=files))
+    context.site.source = ObjectStore(service)
+    context = Context(context.site, context.rules, context.now)
+    service.requests.clear()
+    top, below = world.do("", context), world.do("d", context)
+    assert [name for name, *_ in top.failed] == ["none", "no/where"]
+    assert [name for name, *_ in below.failed] == ["no", "e/f"]
+    assert (below.counts["failed_files"], [row[0] for row in below.copied]) == (2, ["in"])
+    assert (service.requests["head"], service.requests["page"]) == (0, 2)
+
+
+def test_a_listing_that_broke_off_tells_nothing_of_listed_paths(world: World) -> None:
+    service = FakeService()
+    service.put("d", b"x", {})
+    service.faults["page"] = [DENIED]
+    context = world.context(selection=Selection(files=frozenset({"none"})))
+    context.site.source = ObjectStore(service)
+    context = Context(context.site, context.rules, context.now)
+    assert [name for name, *_ in world.do("", context).failed] == [""]
+
+
 def test_nested_places_are_not_entered(world: World) -> None:
     fill(world.source, "", "a")
     for path in ("d", "d/target", "b"):
@@ -762,3 +850,36 @@ def test_parts_of_a_long_listing_can_be_sent_with_their_bookmarks(world: World) 
     assert [part.bookmark for part in world.parts] == [("k0999", b"k0999"), ("k1999", b"k1999")]
     for part in world.parts:
         assert Outcome.unpack(marshal.loads(marshal.dumps(part.pack(), 2))) == part
+
+
+@pytest.mark.parametrize("lists", [["k5", "k6", "k2"], ["k2", "k6", "k5", "k7"], ["k6", "k5", "k7"]])
+def test_a_listing_in_no_order_is_not_taken_up_in_the_middle(
+    world: World, monkeypatch: pytest.MonkeyPatch, lists: list[str]
+) -> None:
+    """The run before dealt with what came before `k4`, which is not all that is smaller."""
+    service = FakeService()
+    for name in {*lists, "k1"}:
+        service.put(name, b"x", {})
+    context = world.context()
+    context.site.source = store = ObjectStore(service)
+    context = Context(context.site, context.rules, context.now)
+    found = {name: named for batch in store.list("") for name, *named in batch}
+
+    def pages(directory: str, token: str = "") -> Iterator[tuple[list[tuple[str, Facts]], str]]:
+        assert token == "page 4"
+        yield [(name, found[name][0]) for name in lists], ""
+
+    monkeypatch.setattr(store, "walk_pages", pages)
+    outcome = world.do(Scan("", bookmark=("page 4", b"k4")), context)
+    counts = sum((part.counts for part in [*world.parts, outcome]), Counter[str]())
+    assert counts["copied_files"] == len(lists) + 1
+
+
+def test_a_listing_in_order_goes_on_behind_its_bookmark(world: World) -> None:
+    service = FakeService()
+    for name in ("k3", "k4", "k5", "k6"):
+        service.put(name, b"x", {})
+    context = world.context()
+    context.site.source = ObjectStore(service)
+    context = Context(context.site, context.rules, context.now)
+    assert world.do(Scan("", bookmark=("k3", b"k4")), context).counts["copied_files"] == 2

@@ -12,6 +12,10 @@ from dunlin.errors import DunlinError, ErrorKind
 CONNECT = 10.0
 IDLE = 30.0
 """Seconds without a byte after which a request is given up."""
+TOTAL = 300.0
+"""Seconds that a request may keep us waiting, from its head to the last byte of its answer, for up to `SHARE` bytes."""
+SHARE = 100_000_000
+"""Bytes that a request may carry and ask for within the total; more of them have more time in proportion."""
 
 CHUNK = 262_144
 
@@ -30,6 +34,21 @@ _BY_STATUS = {
 }
 
 
+class Timeouts(NamedTuple):
+    """How long a service is waited for, in seconds; 0: for ever.
+
+    Attributes:
+        idle: without a byte.
+        total: for a request and its answer, see `TOTAL`.
+    """
+
+    idle: float = IDLE
+    total: float = TOTAL
+
+
+TIMEOUTS = Timeouts()
+
+
 class Answer(NamedTuple):
     """A response that was read to its end; header names are lower case."""
 
@@ -38,21 +57,36 @@ class Answer(NamedTuple):
     body: bytes
 
 
+FOREIGN = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+"""What reading an answer raises that does not say what it should: whoever sent it, the service did not."""
+
+
+def stranger(operation: str, where: str, what: str = "") -> DunlinError:
+    """The error for an answer that is not the service's own, as the page of a proxy or of a hotel's login is none."""
+    reason = f"the answer does not come from {what or 'the service'}"
+    return DunlinError(operation, where, ErrorKind.NETWORK, reason, "does a proxy or a login page stand in between?")
+
+
+def count(text: str | None) -> int | None:
+    """The number that a header's value is, in ASCII digits and of up to 18; None for any other value."""
+    return int(text) if text and len(text) <= 18 and text.isascii() and text.isdigit() else None
+
+
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
     """Seconds to wait as the server says (RFC 9110 10.2.3: seconds or a date); None when it does not."""
-    milliseconds = headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms")
-    if milliseconds and milliseconds.isdigit():
-        return int(milliseconds) / 1000
+    milliseconds = count(headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
-    if value.isdigit():
-        return float(value)
+    if (seconds := count(value)) is not None:
+        return float(seconds)
     try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        moment = email.utils.parsedate_to_datetime(value).timestamp()
+    except FOREIGN:
         return None
-    return max(0.0, moment.timestamp() - (time.time() if now is None else now))
+    return max(0.0, moment - (time.time() if now is None else now))
 
 
 def refusal(

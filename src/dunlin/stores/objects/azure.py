@@ -12,10 +12,16 @@ of every backslash, so a key with one would silently be another key: NAME. Contr
 not written either (NAME), because a listing may break at such a name.
 
 **Uploads in parts.** A blob is put together from blocks that were sent before under ids of the client's choice. Ours
-hold the part's number and the MD5 of its content (``dunlin`` + 5 digits + 16 bytes, in base64), so an id says what the
-block is, and whoever goes on with an upload, even another machine, sees what is there already; nothing has to be
-remembered, and the id of an upload is always the same. Blocks that are never used are thrown away by the service
+hold the part's number and half a blake3 of its content (``dunlin`` + 5 digits + 16 bytes, in base64), so an id says
+what the block is, and whoever goes on with an upload, even another machine, sees what is there already; nothing has to
+be remembered, and the id of an upload is always the same. Blocks that are never used are thrown away by the service
 after a week; it offers no way to do so earlier that leaves the blob alone, so `abort` does nothing.
+
+**Checksums.** A block is sent with its CRC-64 (``x-ms-content-crc64``: CRC-64/NVME, the least byte first), which the
+service checks; together with the blake3 it costs a fifth of MD5. Content in one request is sent with its MD5, because
+the service keeps that and states it. A blob of blocks states nothing. Of a range of up to 4 MiB the service would make
+a CRC-64 on the spot (``x-ms-range-get-content-crc64``). It is not asked to: that proves the way from the service to
+here, as TLS does, and not the content, since nothing was kept when it was written; and our ranges have 5 MiB.
 
 **Order.** The service lists names "in lexicographical order". With a hierarchical namespace it lists directory by
 directory, which is another order; whether there is one is asked once.
@@ -33,11 +39,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import quote, unquote, urlsplit
 
+from dunlin import hashing
 from dunlin.errors import DunlinError, ErrorKind, usage
 from dunlin.stores.login import Login
 from dunlin.stores.objects import azure_xml as xml
 from dunlin.stores.objects.address import http_address
-from dunlin.stores.objects.answers import Answer, refusal
+from dunlin.stores.objects.answers import FOREIGN, TIMEOUTS, Answer, Timeouts, count, refusal, stranger
 from dunlin.stores.objects.azure_login import Access, access, checked_sas, endpoint_of, is_path_style
 from dunlin.stores.objects.azure_sign import Unsigned
 from dunlin.stores.objects.service import Data, Limits, Object, Page, Part, Service
@@ -45,7 +52,7 @@ from dunlin.stores.objects.wire import Client
 
 __all__ = ["AzureService", "endpoint_of", "open_service", "parse_url"]
 
-LIMITS = Limits(put=256 << 20, least_part=1, most_part=4000 << 20, parts=50_000, page=5_000, deletes=1)
+LIMITS = Limits(put=256 << 20, least_part=1, most_part=4000 << 20, parts=50_000, page=5_000, deletes=1, marked=True)
 UPLOAD = "blocks"
 """The id of every unfinished upload: a blob has one set of unused blocks."""
 
@@ -91,6 +98,7 @@ def open_service(
     *,
     connections: int = 64,
     on_login: Callable[[str], object] | None = None,
+    timeouts: Timeouts = TIMEOUTS,
 ) -> Service:
     """One container of the account that `login` means. Nothing is sent yet.
 
@@ -98,13 +106,14 @@ def open_service(
         container: its name.
         connections: how many are kept open.
         on_login: told which login answered ("Azure CLI"), when the first token is there.
+        timeouts: of requests.
 
     Raises USAGE for names, keys and SAS that cannot be right.
     """
     if not _CONTAINER.fullmatch(container):
         hint = "a container's name has 3 to 63 lower-case letters, digits and single hyphens"
         raise usage(f"{container!r} is no name of a container", hint)
-    return AzureService(container, access(login, on_login), connections=connections)
+    return AzureService(container, access(login, on_login), connections=connections, timeouts=timeouts)
 
 
 class AzureService:
@@ -112,6 +121,7 @@ class AzureService:
 
     Args:
         container: its name. found: endpoint and signer. connections: how many are kept open.
+        timeouts: of requests.
         sleep, clock: for waiting until a copy is done; seconds.
     """
 
@@ -124,6 +134,7 @@ class AzureService:
         found: Access,
         *,
         connections: int = 64,
+        timeouts: Timeouts = TIMEOUTS,
         sleep: Callable[[float], object] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -131,19 +142,26 @@ class AzureService:
         self.url = f"{found.endpoint}/{container}"
         self._found = found
         self._path = f"{parts.path.rstrip('/')}/{container}"
-        self._client = Client(f"{parts.scheme}://{parts.netloc}", connections=connections)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        self._client = Client(origin, connections=connections, **timeouts._asdict())
         self._sleep = sleep
         self._clock = clock
 
     @functools.cached_property
     def ordered(self) -> bool:
-        """Whether listings are in the order of names: where the account says that it has a flat namespace."""
+        """Whether listings are in the order of names: unless the account says that its namespace has directories.
+
+        Who may not ask is taken to have a flat one: listings are checked as they come. Raises NETWORK, TIMEOUT and
+        BUSY, and is asked again then.
+        """
         try:
             query = (("restype", "account"), ("comp", "properties"))
             answer = self._ask("GET", self._path, query, operation="ask about", where=self.url)
-        except DunlinError:
-            # Not everybody may ask. Without proof, listings are sorted here.
-            return False
+        except DunlinError as error:
+            if error.retryable:
+                raise
+            # Not everybody may ask. Most accounts are flat, and the merge sees it where one is not.
+            return error.kind in (ErrorKind.DENIED, ErrorKind.AUTH)
         return answer.headers.get("x-ms-is-hns-enabled", "false") == "false"
 
     # ---- listing and reading ----
@@ -165,6 +183,9 @@ class AzureService:
         answer = self._ask("HEAD", self._blob(key), operation="look at", where=self._where(key))
         return self._object(key, answer.headers, "look at")
 
+    def stated(self, key: str) -> Object:
+        return self.head(key)
+
     def get(self, key: str, start: int = 0, length: int | None = None, etag: str = "") -> tuple[Object, Iterator[Data]]:
         if length == 0:
             return self._nothing(key, start, etag)
@@ -174,7 +195,11 @@ class AzureService:
         target, signed = self._found.sign(Unsigned("GET", self._blob(key), (), headers))
         answer, body = self._client.stream("GET", target, signed)
         if answer.status < 300:
-            return self._object(key, answer.headers, "read", body.close), body
+            try:
+                return self._object(key, answer.headers, "read"), body
+            except DunlinError:
+                body.close()
+                raise
         if answer.status == 416:
             return self._nothing(key, start, etag)
         if answer.status == 412:
@@ -228,9 +253,17 @@ class AzureService:
         tag = self.part_tag(number, digest)
         query = (("comp", "block"), ("blockid", tag))
         where = self._where(key)
-        headers = {"content-md5": _base64(digest)}
-        self._ask("PUT", self._blob(key, True), query, headers, data, operation="write a block of", where=where)
+        crc = hashing.stated("crc64")
+        crc.update(data)
+        headers = {"x-ms-content-crc64": _base64(crc.digest()[::-1])}
+        path = self._blob(key, True)
+        self._ask("PUT", path, query, headers, data, operation="write a block of", where=where, expects=201)
         return Part(number, len(data), tag)
+
+    def part_digest(self, data: Data) -> bytes:
+        hasher = hashing.stated("blake3")
+        hasher.update(data)
+        return hasher.digest()[:16]
 
     def part_tag(self, number: int, digest: bytes) -> str:
         return _base64(b"dunlin%05d" % number + digest)
@@ -263,8 +296,8 @@ class AzureService:
         target, _ = source._found.sign(Unsigned("GET", source._blob(origin.key), (), {}))
         headers = {"x-ms-copy-source": source._client.endpoint + target, **_metadata(metadata)}
         headers["x-ms-source-if-match"] = f'"{origin.etag}"'
-        answer = self._ask("PUT", self._blob(key, True), (), headers, operation="copy to", where=where)
-        etag = _etag(answer.headers)
+        answer = self._ask("PUT", self._blob(key, True), (), headers, operation="copy to", where=where, expects=202)
+        etag = _etag(answer.headers, "copy to", where)
         if answer.headers.get("x-ms-copy-status", "success") != "success":
             etag = self._copied(key, answer.headers.get("x-ms-copy-id", ""))
         # Without any metadata in the request, the service copies the source's.
@@ -282,7 +315,7 @@ class AzureService:
             if headers.get("x-ms-copy-id", ident) != ident:
                 raise DunlinError("copy to", where, ErrorKind.CHANGED, "another version has been written")
             if status == "success":
-                return _etag(headers)
+                return _etag(headers, "copy to", where)
             if status != "pending":
                 reason = headers.get("x-ms-copy-status-description") or f"the service says {status or 'nothing'}"
                 raise DunlinError("copy to", where, ErrorKind.IO, reason)
@@ -292,13 +325,13 @@ class AzureService:
         headers = _metadata(metadata)
         if etag:
             headers["if-match"] = f'"{etag}"'
-        return self._written(key, (("comp", "metadata"),), headers, b"", "set the metadata of")
+        return self._written(key, (("comp", "metadata"),), headers, b"", "set the metadata of", expects=200)
 
     def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
             where = self._where(key)
             try:
-                self._ask("DELETE", self._blob(key), operation="delete", where=where)
+                self._ask("DELETE", self._blob(key), operation="delete", where=where, expects=202)
             except DunlinError as error:
                 if error.kind is not ErrorKind.NOT_FOUND or error.where != where:
                     raise
@@ -324,23 +357,34 @@ class AzureService:
     def _where(self, key: str) -> str:
         return f"{self.url}/{key}"
 
-    def _object(
-        self, key: str, headers: Mapping[str, str], operation: str, otherwise: Callable[[], object] = lambda: None
-    ) -> Object:
+    def _object(self, key: str, headers: Mapping[str, str], operation: str) -> Object:
+        """What the headers of an answer say of a blob. Raises NETWORK for one that is not the service's."""
+        where = self._where(key)
+        if "x-ms-request-id" not in headers:
+            raise stranger(operation, where, "Azure Blob")
+        try:
+            return self._read_object(key, headers, operation)
+        except FOREIGN as error:
+            reason = f"the answer is not what Azure Blob sends ({type(error).__name__}: {error})"
+            raise DunlinError(operation, where, ErrorKind.NETWORK, reason) from error
+
+    def _read_object(self, key: str, headers: Mapping[str, str], operation: str) -> Object:
         begin = "x-ms-meta-"
         stored = {name[len(begin) :]: value for name, value in headers.items() if name.startswith(begin)}
         metadata = xml.metadata_of(stored)
         if metadata.get(xml.FOLDER) == "true":
-            otherwise()
             raise DunlinError(operation, self._where(key), ErrorKind.NOT_FOUND, "it stands for a directory")
         _, _, whole = headers.get("content-range", "").rpartition("/")
         partial = bool(whole)
+        size = count(whole or headers.get("content-length"))
+        if size is None:
+            raise DunlinError(operation, self._where(key), ErrorKind.NETWORK, "the answer tells no size")
         digest = headers.get("x-ms-blob-content-md5") or ("" if partial else headers.get("content-md5", ""))
         return Object(
             key,
-            int(whole or headers["content-length"]),
+            size,
             xml.time_of(headers["last-modified"]),
-            _etag(headers),
+            _etag(headers, operation, self._where(key)),
             metadata,
             xml.md5_of(digest),
             headers.get("x-ms-access-tier") == "Archive",
@@ -354,15 +398,17 @@ class AzureService:
         data: Data,
         operation: str = "write",
         absent: bool = False,
+        expects: int = 201,
     ) -> str:
         where = self._where(key)
+        path = self._blob(key, True)
         try:
-            answer = self._ask("PUT", self._blob(key, True), query, headers, data, operation=operation, where=where)
+            answer = self._ask("PUT", path, query, headers, data, operation=operation, where=where, expects=expects)
         except DunlinError as error:
             if absent and error.kind is ErrorKind.CHANGED:
                 raise DunlinError(operation, where, ErrorKind.EXISTS, "there is a blob already") from error
             raise
-        return _etag(answer.headers)
+        return _etag(answer.headers, operation, where)
 
     def _ask(
         self,
@@ -374,11 +420,18 @@ class AzureService:
         *,
         operation: str,
         where: str,
+        expects: int = 200,
     ) -> Answer:
+        """Make a signed request. Raises what the service refuses, NETWORK where not the service has answered.
+
+        `expects`: the status that is documented for success.
+        """
         target, signed = self._found.sign(Unsigned(method, path, query, headers or {}, len(data)))
         answer = self._client.ask(method, target, signed, data)
         if answer.status >= 300:
             raise _refused(answer, operation, where, self.url)
+        if answer.status != expects or "x-ms-request-id" not in answer.headers:
+            raise stranger(operation, where, "Azure Blob")
         return answer
 
 
@@ -393,8 +446,11 @@ def _absent(if_absent: bool) -> dict[str, str]:
     return {"if-none-match": "*"} if if_absent else {}
 
 
-def _etag(headers: Mapping[str, str]) -> str:
-    return headers.get("etag", "").removeprefix("W/").strip('"')
+def _etag(headers: Mapping[str, str], operation: str, where: str) -> str:
+    etag = headers.get("etag", "").removeprefix("W/").strip('"')
+    if not etag:
+        raise stranger(operation, where, "Azure Blob: it has no etag")
+    return etag
 
 
 def _base64(data: bytes) -> str:

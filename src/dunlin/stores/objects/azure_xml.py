@@ -53,7 +53,7 @@ _MONTHS = {"JanFebMarAprMayJunJulAugSepOctNovDec"[at : at + 3]: at // 3 + 1 for 
 
 
 def listing(body: bytes, where: str) -> Page:
-    """The page of a List Blobs answer. `where`: the container's URL, for errors. Raises IO for what is none."""
+    """The page of a List Blobs answer. `where`: the container's URL, for errors. Raises NETWORK for what is none."""
     return _cut(body, where) or parsed(body, where)[0]
 
 
@@ -218,6 +218,10 @@ def parsed(body: bytes, where: str) -> tuple[Page, list[int]]:
         _parse(body, start, end, text, "list", where)
     else:
         _parse(body, None, end, words.append, "list", where)
+    # What ended last is the root. Another document may be well-formed, too, and an empty container has its <Blobs />.
+    if "Blobs" not in fields or next(reversed(fields)) != "EnumerationResults":
+        came = next(reversed(fields), "nothing")[:40]
+        raise _foreign("list", where, f"a page of blobs was expected, and {came} came")
     return Page(objects, prefixes, tokens[-1] if tokens else ""), runs
 
 
@@ -253,11 +257,12 @@ def _object(blob: Mapping[str, str], stored: Mapping[str, str]) -> Object:
 
 
 def blocks(body: bytes, where: str) -> list[tuple[str, int]]:
-    """(id, bytes) of the uncommitted blocks in a Get Block List answer. Raises IO for what is none."""
+    """(id, bytes) of the uncommitted blocks in a Get Block List answer. Raises NETWORK for what is none."""
     found: list[tuple[str, int]] = []
     words: list[str] = []
     block = [""]
     inside = [False]
+    last = [""]
 
     def start(name: str, attributes: dict[str, str]) -> None:
         words.clear()
@@ -265,6 +270,7 @@ def blocks(body: bytes, where: str) -> list[tuple[str, int]]:
             inside[0] = True
 
     def end(name: str) -> None:
+        last[0] = name
         if name == "UncommittedBlocks":
             inside[0] = False
         elif name == "Name":
@@ -273,6 +279,8 @@ def blocks(body: bytes, where: str) -> list[tuple[str, int]]:
             found.append((block[0], int("".join(words))))
 
     _parse(body, start, end, words.append, "list the blocks of", where)
+    if last[0] != "BlockList":
+        raise _foreign("list the blocks of", where, f"a BlockList was expected, and {last[0][:40]} came")
     return found
 
 
@@ -317,10 +325,13 @@ def _parse(
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text
     try:
         parser.Parse(body, True)
-    except (expat.ExpatError, KeyError, ValueError) as error:
-        reason = f"the answer is not what Azure Blob sends ({type(error).__name__}: {error})"
-        hint = "is the endpoint a blob service? a name with control characters cannot be listed"
-        raise DunlinError(operation, where, ErrorKind.IO, reason, hint) from error
+    except (expat.ExpatError, LookupError, ValueError, OverflowError) as error:
+        raise _foreign(operation, where, f"{type(error).__name__}: {error}") from error
+
+
+def _foreign(operation: str, where: str, why: str) -> DunlinError:
+    hint = "is the endpoint a blob service? a name with control characters cannot be listed"
+    return DunlinError(operation, where, ErrorKind.NETWORK, f"the answer is not what Azure Blob sends ({why})", hint)
 
 
 # ---- values ----

@@ -14,29 +14,39 @@ whose encoding is not the stored one.
 Uploads. A resumable upload takes its bytes in order, in multiples of 256 KiB; parts are therefore sent one after
 the other (`Limits.parallel`), and what is left of a part over such a multiple waits for the next. The service may keep
 less than it was sent and tells how much; after a lost answer it is asked. Bytes that it has already are ignored when
-they come again. Nothing checks the parts on their way, so the MD5 of all of them is compared with the one that the
-service states of the object, which is deleted if they differ. The last request always carries at least one byte,
-so that it is never taken for a question. The upload's address is as good as a password; it is not kept beyond the
-process, so an upload that was cut short begins anew.
+they come again. Nothing checks the parts on their way, so the CRC32C of all of them (a thirtieth of MD5's cost) is
+compared with the one that the service states of the object, which is deleted if they differ. The last request always
+carries at least one byte, so that it is never taken for a question. The upload's address is as good as a password; it
+is not kept beyond the process, so an upload that was cut short begins anew.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import json
 import secrets
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from dunlin import hashing
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.stores.login import Login
 from dunlin.stores.objects import gcs_login
-from dunlin.stores.objects.answers import Answer, refusal
-from dunlin.stores.objects.gcs_json import FIELDS, described, digest_of, object_of, quoted, said, target_of, wants_payer
+from dunlin.stores.objects.answers import FOREIGN, TIMEOUTS, Answer, Timeouts, count, refusal, stranger
+from dunlin.stores.objects.gcs_json import (
+    ALL,
+    FIELDS,
+    described,
+    digest_of,
+    object_of,
+    quoted,
+    said,
+    target_of,
+    wants_payer,
+)
 from dunlin.stores.objects.service import Data, Limits, Object, Page, Part, Service
 from dunlin.stores.objects.wire import Client, Reply
 
@@ -60,9 +70,16 @@ _ANONYMOUS = "name a key file with --gcs-service-account, or log in with gcloud"
 _PAYS = "name the project that pays with --gcs-project"
 
 
-def open_service(bucket: str, login: Login, *, connections: int = 64) -> Service:
+def open_service(
+    bucket: str,
+    login: Login,
+    *,
+    connections: int = 64,
+    on_login: Callable[[str], object] | None = None,
+    timeouts: Timeouts = TIMEOUTS,
+) -> Service:
     """The bucket as a `Service`; nothing is sent to it yet. Raises USAGE for a login that cannot be right."""
-    return GcsService(bucket, login, connections)
+    return GcsService(bucket, login, connections, timeouts, on_login)
 
 
 class _Upload:
@@ -74,7 +91,7 @@ class _Upload:
         self.tail = b""
         self.doubtful = False
         """An answer got lost: the service may have more than is known."""
-        self.digest = hashlib.md5(usedforsecurity=False)
+        self.digest = hashing.stated("crc32c")
         """Of all bytes before the end of `tail`."""
         self.lock = threading.Lock()
 
@@ -82,13 +99,20 @@ class _Upload:
 class GcsService:
     """One bucket; see `Service`, and `open_service` for the arguments."""
 
-    def __init__(self, bucket: str, login: Login, connections: int = 64) -> None:
+    def __init__(
+        self,
+        bucket: str,
+        login: Login,
+        connections: int = 64,
+        timeouts: Timeouts = TIMEOUTS,
+        on_login: Callable[[str], object] | None = None,
+    ) -> None:
         self._bucket = bucket
         self._login = login
         self._endpoint = (login["endpoint"] or ENDPOINT).rstrip("/")
-        self._tokens = gcs_login.tokens(login)
+        self._tokens = gcs_login.tokens(login, on_login)
         self._payer = ""
-        self._client = Client(self._endpoint, connections=connections)
+        self._client = Client(self._endpoint, connections=connections, **timeouts._asdict())
         self._uploads: dict[str, _Upload] = {}
         # Those that nobody goes on with are never told of: the ones used longest ago are forgotten.
         self._most_uploads = 2 * connections
@@ -124,21 +148,38 @@ class GcsService:
 
     def page(self, prefix: str, *, delimiter: str = "", token: str = "", after: str = "", most: int = 0) -> Page:
         """One page of keys; see `Service`."""
-        query = {"fields": f"items({FIELDS}),prefixes,nextPageToken", "maxResults": str(most or LIMITS.page)}
+        query = {"fields": f"kind,items({FIELDS}),prefixes,nextPageToken", "maxResults": str(most or LIMITS.page)}
         given = {"prefix": prefix, "delimiter": delimiter, "pageToken": token, "startOffset": after}
         query.update({name: value for name, value in given.items() if value})
         found = self._json("list", self._ask("list", "GET", "", self._objects, query))
-        objects = [object_of(item) for item in found.get("items", ())]
-        prefixes = list(found.get("prefixes", ()))
+        try:
+            if found["kind"] != "storage#objects":
+                raise ValueError(f"it is {found['kind']!r}")
+            objects = [object_of(item) for item in found.get("items", ())]
+            prefixes = ["".join((prefix, "")) for prefix in found.get("prefixes", ())]
+            follows = "".join((found.get("nextPageToken", ""), ""))
+        except FOREIGN as error:
+            raise self._foreign("list", "", error) from error
         if after:
             # The service begins *at* this name.
             objects = [one for one in objects if one.key > after]
             prefixes = [one for one in prefixes if one > after]
-        return Page(objects, prefixes, found.get("nextPageToken", ""))
+        return Page(objects, prefixes, follows)
 
     def head(self, key: str) -> Object:
         """Everything about one object; see `Service`."""
-        return object_of(self._json("look at", self._ask("look at", "GET", key, self._at(key), {"fields": FIELDS})))
+        item = self._json("look at", self._ask("look at", "GET", key, self._at(key), {"fields": ALL}))
+        try:
+            found = object_of(item)
+            if found.key != key:
+                raise ValueError("it is about another object")
+            return found
+        except FOREIGN as error:
+            raise self._foreign("look at", key, error) from error
+
+    def stated(self, key: str) -> Object:
+        """The same: the service tells all checksums with every answer."""
+        return self.head(key)
 
     def get(
         self, key: str, start: int = 0, length: int | None = None, etag: str = ""
@@ -163,6 +204,9 @@ class GcsService:
         except DunlinError:
             pieces.close()
             raise
+        except FOREIGN as error:
+            pieces.close()
+            raise self._foreign("read", key, error) from error
         return found or told, pieces
 
     def _stream(self, target: str, headers: Mapping[str, str]) -> tuple[Answer, Reply]:
@@ -174,6 +218,8 @@ class GcsService:
 
     def _check(self, key: str, generation: str, start: int, headers: Mapping[str, str]) -> None:
         """Raise unless an answer holds the bytes that were asked for, as they are stored."""
+        if not any(name.startswith("x-goog-") for name in headers):
+            raise stranger("read", self._where(key), "Google Cloud Storage")
         if headers.get("x-goog-generation", generation) != generation:
             raise DunlinError("read", self._where(key), ErrorKind.CHANGED, _OTHER)
         stored, sent = headers.get("x-goog-stored-content-encoding"), headers.get("content-encoding", "")
@@ -222,7 +268,7 @@ class GcsService:
         """Begin a resumable upload; its id is the address to which the bytes go."""
         self._need_storable(key)
         body = json.dumps({"name": key, "metadata": dict(metadata)}).encode()
-        query = {"uploadType": "resumable", "fields": "generation,md5Hash"}
+        query = {"uploadType": "resumable", "fields": "generation,crc32c"}
         answer = self._ask("begin the upload of", "POST", key, self._upload_path, query, _JSON, body)
         upload = answer.headers.get("location", "")
         if not upload:
@@ -241,6 +287,10 @@ class GcsService:
     def parts(self, key: str, upload: str) -> list[Part]:
         """None that could be recognised."""
         return []
+
+    def part_digest(self, data: Data) -> bytes:
+        """None: pieces are not recognised, and only all of them together are checked."""
+        return b""
 
     def part_tag(self, number: int, digest: bytes) -> str:
         """Pieces of a resumable upload have no tags."""
@@ -276,18 +326,18 @@ class GcsService:
         Only the request that begins an upload can have a condition, and whether it wants one is not known
         then: `if_absent` is a look right before the last bytes are sent.
 
-        Raises CHECKSUM when the object does not have the MD5 of what was sent; it is deleted then.
+        Raises CHECKSUM when the object does not have the CRC32C of what was sent; it is deleted then.
         """
         state = self._state(key, upload)
         with state.lock:
             answer = self._completed(key, upload, state, sum(part.size for part in parts), if_absent)
             etag = self._generation("write", key, answer)
-            stated = digest_of(self._json("write", answer).get("md5Hash"))
+            stated = digest_of(self._json("write", answer).get("crc32c"))
             if stated not in (None, state.digest.digest()):
                 self._forget(upload)
                 with contextlib.suppress(DunlinError):
                     self._ask("delete", "DELETE", key, self._at(key), {"ifGenerationMatch": etag})
-                reason = f"what was sent has the MD5 {state.digest.hexdigest()}, the service has another content"
+                reason = f"what was sent has the CRC32C {state.digest.hexdigest()}, the service has another content"
                 raise DunlinError("write", self._where(key), ErrorKind.CHECKSUM, reason)
         self._forget(upload)
         return etag
@@ -364,8 +414,8 @@ class GcsService:
 
     def _taken(self, key: str, answer: Answer, state: _Upload, most: int) -> int:
         """Bytes that the service has of those behind `state.begun`, of which there are `most`."""
-        last = answer.headers.get("range", "").rpartition("-")[2]
-        received = int(last) + 1 if answer.status == _RESUME and last.isdigit() else 0
+        last = count(answer.headers.get("range", "").rpartition("-")[2])
+        received = last + 1 if answer.status == _RESUME and last is not None else 0
         taken = received - received % GRAIN - state.begun  # the emulator says "0-0" for nothing
         if not 0 <= taken <= most:
             raise DunlinError("write", self._where(key), ErrorKind.CHANGED, "the service has lost bytes of the upload")
@@ -411,15 +461,17 @@ class GcsService:
         wanted = {**dict.fromkeys(there), **{names.get(name, name): value for name, value in metadata.items()}}
         query = {"ifGenerationMatch": generation, "fields": "generation"}
         body = json.dumps({"metadata": wanted}).encode()
-        self._ask("change", "PATCH", key, self._at(key), query, _JSON, body)
-        return generation
+        answer = self._ask("change", "PATCH", key, self._at(key), query, _JSON, body)
+        return self._generation("change", key, answer)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; all are tried before the first failure is raised."""
         first: DunlinError | None = None
         for key in keys:
             try:
-                self._ask("delete", "DELETE", key, self._at(key), {})
+                answer = self._ask("delete", "DELETE", key, self._at(key), {})
+                if answer.status != 204 and answer.body:
+                    raise stranger("delete", self._where(key), "Google Cloud Storage")
             except DunlinError as error:
                 if error.kind is not ErrorKind.NOT_FOUND or error.where == self.url:
                     first = first or error
@@ -511,10 +563,15 @@ class GcsService:
 
     def _json(self, operation: str, answer: Answer) -> Any:
         try:
-            return json.loads(answer.body)
-        except ValueError as error:
+            found = json.loads(answer.body)
+            return found if isinstance(found, dict) else {}
+        except (ValueError, RecursionError) as error:
             reason = "the answer is not JSON"
             raise DunlinError(operation, self.url, ErrorKind.NETWORK, reason, "is this the JSON API?") from error
+
+    def _foreign(self, operation: str, key: str, error: Exception) -> DunlinError:
+        reason = f"the answer is not what Google Cloud Storage sends ({type(error).__name__}: {error})"
+        return DunlinError(operation, self._where(key), ErrorKind.NETWORK, reason, "is this the JSON API?")
 
     def _where(self, key: str) -> str:
         return f"{self.url}/{key}" if key else self.url

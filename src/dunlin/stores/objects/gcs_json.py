@@ -10,11 +10,13 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.stores.objects.answers import Answer
+from dunlin.stores.objects.answers import Answer, count
 from dunlin.stores.objects.service import Object
 
 FIELDS = "name,size,timeCreated,generation,md5Hash,metadata"
-"""What is asked of an object."""
+"""What is asked of the objects of a listing."""
+ALL = f"{FIELDS},crc32c"
+"""What is asked of one object."""
 
 
 def said(answer: Answer) -> tuple[str, str]:
@@ -56,12 +58,13 @@ def object_of(item: Mapping[str, Any]) -> Object:
     metadata: Mapping[str, Any] = item.get("metadata") or {}
     return Object(
         key=str(item["name"]),
-        size=int(item.get("size", 0)),
+        size=_counted(item.get("size", "0")),
         # "updated" would be the time of the last change of metadata.
         modified=_moment(str(item.get("timeCreated", ""))),
-        etag=str(item.get("generation", "")),
+        etag=str(item["generation"]),
         metadata={name.lower(): str(value) for name, value in metadata.items() if value is not None},
         md5=digest_of(item.get("md5Hash")),
+        sums=_sums(item.get("crc32c")),
     )
 
 
@@ -72,16 +75,29 @@ def described(key: str, generation: str, headers: Mapping[str, str]) -> Object:
         headers.get("x-goog-stored-content-length", ""),
         headers.get("content-length", ""),
     )
-    size = next((text for text in told if text.isdigit()), None)
+    size = next((size for text in told if (size := count(text)) is not None), None)
     if size is None:
         raise DunlinError("read", key, ErrorKind.NETWORK, "the answer tells no size")
     hashes = dict(part.strip().partition("=")[::2] for part in headers.get("x-goog-hash", "").split(","))
-    return Object(key, int(size), 0, generation, None, digest_of(hashes.get("md5")))
+    return Object(key, size, 0, generation, None, digest_of(hashes.get("md5")), sums=_sums(hashes.get("crc32c")))
+
+
+def _counted(size: Any) -> int:
+    """A size, which the service writes as a text. Raises ValueError."""
+    found = count(str(size))
+    if found is None:
+        raise ValueError(f"its size is {size!r}")
+    return found
+
+
+def _sums(crc32c: str | None) -> tuple[tuple[str, bytes], ...]:
+    told = digest_of(crc32c)
+    return () if told is None else (("crc32c", told),)
 
 
 def digest_of(text: str | None) -> bytes | None:
-    """An MD5; None for composed objects, which have none."""
-    return base64.b64decode(text) if text else None
+    """An MD5 or CRC32C, the latter big-endian. Composed objects have no MD5: None."""
+    return base64.b64decode(text, validate=True) if text else None
 
 
 def _moment(text: str) -> int:

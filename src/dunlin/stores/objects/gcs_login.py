@@ -27,7 +27,7 @@ from dunlin.stores.login import Login
 from dunlin.stores.objects.address import http_address
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
-PATIENCE = 10.0
+PATIENCE = 6.0
 """Seconds that a login service gets for an answer."""
 PAUSE = 5.0
 """Seconds after a failure in which nothing is asked."""
@@ -53,16 +53,19 @@ class Tokens(Protocol):
         """Give back connections."""
 
 
-def tokens(login: Login) -> Tokens:
-    """Tokens for a login; nothing is asked for before the first request. Raises USAGE for what cannot be right."""
+def tokens(login: Login, on_login: Callable[[str], object] | None = None) -> Tokens:
+    """Tokens for a login; nothing is asked for before the first request. Raises USAGE for what cannot be right.
+
+    `on_login` is told who gave the first token.
+    """
     _check_endpoint(login["endpoint"])
     if login["service_account"] and login["anonymous"]:
         raise usage("a service account and anonymous access exclude each other", "give one of them")
     if login["service_account"]:
-        return Renewed(_from_file(login["service_account"]))
+        return Renewed(_from_file(login["service_account"]), on_login=on_login)
     if login["anonymous"] or (login["endpoint"] and not _is_google(login["endpoint"])):
         return _Nobody()
-    return Renewed(_default)
+    return Renewed(_default, on_login=on_login)
 
 
 def _check_endpoint(endpoint: str) -> None:
@@ -153,15 +156,22 @@ class Renewed:
     Args:
         make: makes the credentials, once, before the first request.
         clock: seconds, for `PAUSE` alone.
+        on_login: told who gave the first token.
     """
 
     given = True
 
-    def __init__(self, make: Maker, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        make: Maker,
+        clock: Callable[[], float] = time.monotonic,
+        on_login: Callable[[str], object] | None = None,
+    ) -> None:
         from google.auth.transport.requests import Request  # where it is missing, that is known before a run begins
 
         self._make = make
         self._clock = clock
+        self._on_login = on_login
         self._asker = Request()
         self._credentials: Any = None
         self._failed: tuple[float, DunlinError] | None = None
@@ -198,6 +208,9 @@ class Renewed:
                 return str(self._credentials.token)
             raise
         self._failed = None
+        if self._on_login is not None:
+            self._on_login(_origin(self._credentials))
+            self._on_login = None
         return str(self._credentials.token)
 
     def _refresh(self) -> None:
@@ -222,6 +235,21 @@ class Renewed:
     ) -> Any:  # fmt: skip
         """A request of google-auth's, which would wait for two minutes."""
         return self._asker(url, method, body, headers, min(timeout or PATIENCE, PATIENCE), **more)
+
+
+_ORIGINS = {
+    "google.oauth2.service_account": "service account",
+    "google.oauth2.credentials": "a user's login",
+    "google.auth.compute_engine.credentials": "metadata server",
+    "google.auth.impersonated_credentials": "impersonated service account",
+    "google.auth.identity_pool": "workload identity",
+}
+"""Modules of google-auth, and what the log calls the logins that they are for."""
+
+
+def _origin(credentials: Any) -> str:
+    """Who gave a token, in words."""
+    return _ORIGINS.get(type(credentials).__module__, "external account")
 
 
 def _state(credentials: Any) -> str:

@@ -8,6 +8,7 @@ name; components that are not are written with the escape character U+201B, here
     ""                 E_          (a//b is a/E_/b, /lead is E_/lead)
     "."   ".."         E2e   E2e.
     NUL                E00         a byte in hexadecimal
+    .dunlin-*.tmp      E2edunlin-*.tmp, likewise .part: files of such names are taken for dunlin's temporary ones
     what looks as if it were escaped already,     each E is doubled
     or holds both E and NUL
 
@@ -31,6 +32,7 @@ ESCAPE = "\u201b"
 EMPTY = ESCAPE + "_"
 """The name of an empty component."""
 
+_TEMPORARY = re.compile(r"\.dunlin-.*\.(?:tmp|part)", re.DOTALL)
 _ESCAPED = re.compile(f"{ESCAPE}(?:{ESCAPE}|[0-9a-f]{{2}})")
 
 
@@ -40,7 +42,7 @@ def name_of(component: str) -> str:
         return EMPTY
     if ESCAPE in component and ("\0" in component or component == EMPTY or _ESCAPED.search(component)):
         component = component.replace(ESCAPE, ESCAPE + ESCAPE)
-    if component in (".", ".."):
+    if component in (".", "..") or _TEMPORARY.fullmatch(component):
         component = f"{ESCAPE}2e{component[1:]}"
     return component.replace("\0", f"{ESCAPE}00")
 
@@ -50,7 +52,8 @@ def component_of(name: str) -> str:
     component = name
     if ESCAPE in name:
         component = "" if name == EMPTY else _ESCAPED.sub(_undo, name)
-    if ("\0" in name or name in ("", ".", "..")) or (component != name and name_of(component) != name):
+    never = "\0" in name or name in ("", ".", "..") or _TEMPORARY.fullmatch(name)
+    if never or (component != name and name_of(component) != name):
         raise DunlinError("store", name, ErrorKind.NAME, "the name looks like an escaped one and is none", "rename it")
     if not name.isascii():
         try:
@@ -80,7 +83,7 @@ def key_of(path: str) -> str:
     return "/".join(component_of(name) for name in path.split("/"))
 
 
-_ODD = re.compile(rf"[{ESCAPE}\0\ud800-\udfff]|(?:^|/)\.{{0,2}}(?:/|$)")
+_ODD = re.compile(rf"[{ESCAPE}\0\ud800-\udfff]|(?:^|/)(?:\.{{0,2}}|\.dunlin-[^/]*)(?:/|$)")
 
 
 def _is_plain(text: str) -> bool:

@@ -89,7 +89,8 @@ class RetryingService:
 
     @property
     def ordered(self) -> bool:
-        return self.inner.ordered
+        # Azure has to be asked.
+        return self.again(lambda: self.inner.ordered)
 
     @property
     def metadata_listed(self) -> bool:
@@ -100,6 +101,9 @@ class RetryingService:
 
     def head(self, key: str) -> Object:
         return self.again(lambda: self.inner.head(key))
+
+    def stated(self, key: str) -> Object:
+        return self.again(lambda: self.inner.stated(key))
 
     def get(
         self, key: str, start: int = 0, length: int | None = None, etag: str = ""
@@ -128,6 +132,9 @@ class RetryingService:
 
     def part(self, key: str, upload: str, number: int, data: Data, digest: bytes) -> Part:
         return self.again(lambda: self.inner.part(key, upload, number, data, digest))
+
+    def part_digest(self, data: Data) -> bytes:
+        return self.inner.part_digest(data)
 
     def part_tag(self, number: int, digest: bytes) -> str:
         return self.inner.part_tag(number, digest)

@@ -14,13 +14,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from dunlin.errors import DunlinError, ErrorKind, printable, usage
 from dunlin.pace.gate import Gate
-from dunlin.pace.retry import PATIENCE, REACH
+from dunlin.pace.retry import PATIENCE, REACH, REQUEST, Retry
 from dunlin.stores.base import Store
 from dunlin.stores.login import Login
+from dunlin.stores.objects.answers import TIMEOUTS, Timeouts
 from dunlin.stores.objects.service import Service
 
 SCHEMES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure": "az", "https": "az", "http": "az"}
@@ -109,23 +111,34 @@ def _directory(prefix: str) -> str:
     return prefix + "/" if prefix else ""
 
 
-def open_service(place: Place, connections: int, on_login: Callable[[str], object] | None = None) -> Service:
+def open_service(
+    place: Place,
+    connections: int,
+    on_login: Callable[[str], object] | None = None,
+    timeouts: Timeouts = TIMEOUTS,
+) -> Service:
     """The service of a place; its libraries are loaded here and not before. Raises USAGE without them, AUTH.
 
-    `on_login` is told which login of a chain answered, where the service tries several.
+    `on_login` is told which login answered, where that is another's business than the command line's.
     """
     try:
         if place.service == "s3":
             from dunlin.stores.objects import s3
 
-            return s3.open_service(place.bucket, place.login, connections=connections)
+            return s3.open_service(
+                place.bucket, place.login, connections=connections, on_login=on_login, timeouts=timeouts
+            )
         if place.service == "gs":
             from dunlin.stores.objects import gcs
 
-            return gcs.open_service(place.bucket, place.login, connections=connections)
+            return gcs.open_service(
+                place.bucket, place.login, connections=connections, on_login=on_login, timeouts=timeouts
+            )
         from dunlin.stores.objects import azure
 
-        return azure.open_service(place.bucket, place.login, connections=connections, on_login=on_login)
+        return azure.open_service(
+            place.bucket, place.login, connections=connections, on_login=on_login, timeouts=timeouts
+        )
     except ImportError as error:
         if (error.name or "dunlin").partition(".")[0] == "dunlin":
             raise  # a fault of ours, which no installing mends
@@ -133,6 +146,11 @@ def open_service(place: Place, connections: int, on_login: Callable[[str], objec
         reason = f"{error.name} is not installed" if missing else f"{error.name} cannot be loaded: {error.msg}"
         hint = "install it with: pip install 'dunlin[cloud]'"
         raise DunlinError("open", place.url, ErrorKind.USAGE, reason, hint) from error
+
+
+def _policy(timeouts: Timeouts) -> Retry:
+    """`REQUEST`, with a deadline that a request which took all its time does not pass: it is worth another attempt."""
+    return replace(REQUEST, deadline=(REQUEST.deadline or 0.0) + timeouts.total)
 
 
 def open_place(
@@ -146,6 +164,7 @@ def open_place(
     gate: Gate | None = None,
     start: bool = False,
     on_login: Callable[[str], object] | None = None,
+    timeouts: Timeouts = TIMEOUTS,
 ) -> Store:
     """The store of a place: `ObjectStore(RetryingService(Service))`.
 
@@ -157,16 +176,17 @@ def open_place(
         start: what cannot be reached is given up within seconds (`pace.retry.REACH`); who only asks for patience
             gets it.
         on_login: see `open_service`.
+        timeouts: how long each request waits for the service.
     """
     from dunlin.stores.objects.persist import RetryingService
     from dunlin.stores.objects.store import ObjectStore
 
     note, sleep = (None, time.sleep) if gate is None else (gate.note, gate.sleep)
-    inner = open_service(place, connections, on_login)
+    inner = open_service(place, connections, on_login, timeouts)
     if start:
         service = RetryingService(RetryingService(inner, REACH, note, sleep=sleep), PATIENCE, note, sleep=sleep)
     else:
-        service = RetryingService(inner, on_retry=note, sleep=sleep)
+        service = RetryingService(inner, _policy(timeouts), note, sleep=sleep)
     root = place.prefix
     return ObjectStore(
         service, root, begin and root + begin, markers, verify, page=page, retry=service.again

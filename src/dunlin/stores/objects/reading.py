@@ -2,7 +2,8 @@
 
 A body that breaks off costs what was not yet received: the next request begins at the first byte that is missing,
 pinned to the same etag, so that two versions are never mixed. Every byte that arrives starts the retry policy anew;
-an answer that could not be had at all has been through the policy already and ends the reading.
+an answer that could not be had at all has been through the policy already and ends the reading. So does a server that
+only trickles: after as many time-outs as the policy has attempts, with less than `PROGRESS` before each of them.
 
 One connection seldom fills a fast link far away. A receiver that offers buffers gets a large object in ranges, one for
 each buffer: it is received into the buffer itself, several at a time, and handed out in order. The buffers are
@@ -10,14 +11,14 @@ the only bound on what is ahead. They are taken in the order of the ranges, by t
 the range that everybody waits for is never the one without a buffer. Small buffers (a bandwidth limit asks for
 them) are not worth a request each: they are filled from a single body.
 
-Where the service states an MD5 and the whole object is read, the last piece is handed out only after the digest of
-all was compared.
+Where the service states a checksum of the whole object, and all of it is read, the last piece is handed out only after
+that of all was compared (`stated`: which one). An answer to a range may not tell them (S3): when the first has
+arrived, the object is asked, while others are under way.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -25,10 +26,17 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
 from dunlin.errors import RETRYABLE, DunlinError, ErrorKind
+from dunlin.pace.retry import REQUEST
 from dunlin.stores.base import Data
 from dunlin.stores.buffers import Buffers
+from dunlin.stores.objects import stated
 from dunlin.stores.objects.service import Object, Service
 from dunlin.stores.wrap import Retry
+
+PROGRESS = 1 << 20
+"""Bytes of one body after which a time-out is no longer one of a server that only trickles."""
+LATE = REQUEST.attempts
+"""Time-outs without such progress after which a reading is given up."""
 
 Pieces = Generator[Data, None, None]
 
@@ -43,7 +51,7 @@ class Version(NamedTuple):
 
 
 class How(NamedTuple):
-    """How to read: least bytes of a range, most ranges at a time (1: a single stream), whether digests are compared,
+    """How to read: least bytes of a range, most ranges at a time (1: a single stream), whether checksums are compared,
     retry policy."""
 
     part: int
@@ -64,7 +72,7 @@ def read(service: Service, what: Version, start: int, stop: int, how: How, into:
     """The bytes of `what` from `start` to `stop`; in buffers of `into`, if there is such.
 
     Raises VANISHED when the object is gone, CHANGED when it is another version, CHECKSUM when the bytes are not
-    those that the service has a digest of.
+    those that the service has a checksum of.
     """
     try:
         if into is not None and how.parallel > 1 and what.etag and how.part <= into.size < stop - start:
@@ -146,6 +154,8 @@ class _Lasting:
         self._what = what
         self._body: Iterator[Data] | None = first
         self._again = again
+        self._begun = start
+        self._late = 0
 
     @property
     def ended(self) -> bool:
@@ -169,6 +179,7 @@ class _Lasting:
                 _, self._body = opened(self._service, self._what, self.at, self._stop)
             except DunlinError as error:
                 raise _Spent(error) from error
+            self._begun = self.at
         try:
             data = take(self._body)
             if not data:
@@ -179,8 +190,15 @@ class _Lasting:
             if error.kind in RETRYABLE:
                 end(self._body)
                 self._body = None
+            if error.kind is ErrorKind.TIMEOUT and self._trickles():
+                raise _Spent(error) from error
             raise
         return data
+
+    def _trickles(self) -> bool:
+        """Whether this time-out is one too many; another one has come without bytes worth a request."""
+        self._late = 1 if self.at - self._begun >= PROGRESS else self._late + 1
+        return self._late >= LATE
 
     def close(self) -> None:
         end(self._body)
@@ -190,24 +208,21 @@ def _verified(
     blocks: Iterable[Data], found: list[Object], start: int, stop: int, what: Version, how: How
 ) -> Iterator[Data]:
     """The blocks, and before the last of them the comparison; `found` holds the object when the first has come."""
-    digest = None
+    proof = None
     left = stop
     for data in blocks:
-        if left == stop and how.verify and found[0].md5 is not None and not start and stop == what.size:
-            digest = hashlib.md5(usedforsecurity=False)
+        if left == stop and _provable(start, stop, what, how):
+            proof = stated.proof(found[0])
         left -= len(data)
-        if digest is not None:
-            digest.update(data)
+        if proof is not None:
+            proof.update(data)
             if not left:
-                check(digest.digest(), found[0], what.where)
+                proof.check(what.where)
         yield data
 
 
-def check(digest: bytes, found: Object, where: str) -> None:
-    """Raise CHECKSUM unless `digest` is the MD5 that the service states, if it states one."""
-    if found.md5 is not None and digest != found.md5:
-        reason = f"the content has the MD5 {digest.hex()}, the service states {found.md5.hex()}"
-        raise DunlinError("read", where, ErrorKind.CHECKSUM, reason)
+def _provable(start: int, stop: int, what: Version, how: How) -> bool:
+    return how.verify and not start and stop == what.size
 
 
 def _ranges(service: Service, what: Version, start: int, stop: int, how: How, into: Buffers) -> Iterator[Data]:
@@ -217,6 +232,9 @@ def _ranges(service: Service, what: Version, start: int, stop: int, how: How, in
     def fetch(at: int, view: memoryview) -> Object:
         found, body = opened(service, what, at, at + len(view))
         fill(service, what, at, view, body, how.again, abandoned)
+        if at == 0 and found.sums is None and _provable(start, stop, what, how) and not abandoned.is_set():
+            told = service.stated(what.key)
+            return told if told.etag == what.etag else found
         return found
 
     ahead: deque[tuple[Future[Object], memoryview]] = deque()

@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.stores.login import Login
 from dunlin.stores.objects import s3_errors, s3_headers, s3_login, s3_sign, s3_xml
-from dunlin.stores.objects.answers import Answer
+from dunlin.stores.objects.answers import FOREIGN, TIMEOUTS, Answer, Timeouts, stranger
 from dunlin.stores.objects.s3_sign import Query, escaped
 from dunlin.stores.objects.service import Data, Limits, Object, Page, Part, Service
 from dunlin.stores.objects.wire import Client, Reply
@@ -61,27 +61,44 @@ class _Route(NamedTuple):
     secure: bool
 
 
-def open_service(bucket: str, login: Login, *, connections: int = 64) -> Service:
+def open_service(
+    bucket: str,
+    login: Login,
+    *,
+    connections: int = 64,
+    on_login: Callable[[str], object] | None = None,
+    timeouts: Timeouts = TIMEOUTS,
+) -> Service:
     """The bucket as a `Service`; nothing is sent to it yet.
 
     Args:
         bucket: its name. login: the S3 values of `stores.login`.
-        connections: how many are kept open.
+        connections: how many are kept open. timeouts: of requests.
+        on_login: told which login answered, where boto3 looked for one.
 
     Raises USAGE for values that cannot be right, AUTH when no credentials were found or a role was refused.
     """
     s3_login.check(bucket, login)
-    return S3Service(bucket, login, s3_login.identity(login, f"s3://{bucket}"), connections)
+    identity = s3_login.identity(login, f"s3://{bucket}", on_login)
+    return S3Service(bucket, login, identity, connections, timeouts)
 
 
 class S3Service:
     """One bucket; see `Service`, and `open_service` for the arguments."""
 
-    def __init__(self, bucket: str, login: Login, identity: s3_login.Identity, connections: int = 64) -> None:
+    def __init__(
+        self,
+        bucket: str,
+        login: Login,
+        identity: s3_login.Identity,
+        connections: int = 64,
+        timeouts: Timeouts = TIMEOUTS,
+    ) -> None:
         self._bucket = bucket
         self._login = login
         self._provider = identity.provider
         self._connections = connections
+        self._timeouts = timeouts
         self._endpoint = login["endpoint"].rstrip("/")
         self._lock = threading.Lock()
         self._clients: list[Client] = []
@@ -101,7 +118,7 @@ class S3Service:
 
     @property
     def ordered(self) -> bool:
-        """All but directory buckets list in order."""
+        """All but directory buckets are said to list in order; whoever relies on it looks (`shards`, `compare`)."""
         return not self._bucket.endswith(_DIRECTORY_BUCKET)
 
     @property
@@ -137,6 +154,10 @@ class S3Service:
             self._stream("look at", key, {"range": "bytes=0-0"})[1].close()
         return self._described(key, self._ask("look at", "HEAD", key).headers)
 
+    def stated(self, key: str) -> Object:
+        """The same with its checksums. Of content under a key of KMS they are told to who may decrypt it only."""
+        return self._described(key, self._ask("look at", "HEAD", key, (), s3_headers.SUMS).headers)
+
     def get(
         self, key: str, start: int = 0, length: int | None = None, etag: str = ""
     ) -> tuple[Object, Iterator[Data]]:
@@ -150,10 +171,16 @@ class S3Service:
         ranged = start > 0 or length is not None
         if ranged:
             headers["range"] = f"bytes={start}-{'' if length is None else start + length - 1}"
+        else:
+            headers |= s3_headers.SUMS
         answer, pieces = self._stream("read", key, headers)
         if answer.status == 416:
             return self._nothing(key, start, etag, end=True)
-        found = self._described(key, answer.headers)
+        try:
+            found = self._described(key, answer.headers)
+        except DunlinError:
+            pieces.close()
+            raise
         # A server that does not know If-Match answers with whatever version there is.
         if etag and found.etag != etag:
             pieces.close()
@@ -179,7 +206,8 @@ class S3Service:
         headers = s3_headers.metadata_headers(metadata, self._where(key))
         if md5 is not None:
             headers["content-md5"] = base64.b64encode(md5).decode()
-        return _etag(self._write(key, (), headers, data, if_absent, "PUT"))
+        answer = self._write(key, (), headers, data, if_absent, "PUT")
+        return s3_headers.etag_of(answer.headers, "write", self._where(key))
 
     def _write(
         self, key: str, query: Query, headers: dict[str, str], data: Data, if_absent: bool, method: str
@@ -237,7 +265,12 @@ class S3Service:
         """Send one part; see `Service`."""
         headers = {"content-md5": base64.b64encode(digest).decode()}
         query = (("partNumber", str(number)), ("uploadId", upload))
-        return Part(number, len(data), _etag(self._ask("write", "PUT", key, query, headers, data)))
+        answer = self._ask("write", "PUT", key, query, headers, data)
+        return Part(number, len(data), s3_headers.etag_of(answer.headers, "write", self._where(key)))
+
+    def part_digest(self, data: Data) -> bytes:
+        """The MD5: the tag that S3 gives a part, which nothing else tells beforehand."""
+        return hashlib.md5(data, usedforsecurity=False).digest()
 
     def part_tag(self, number: int, digest: bytes) -> str:
         """The MD5 in hexadecimal."""
@@ -254,7 +287,7 @@ class S3Service:
     def abort(self, key: str, upload: str) -> None:
         """Throw an unfinished upload away; absence is no error."""
         try:
-            self._ask("give up the upload of", "DELETE", key, (("uploadId", upload),))
+            self._drop("give up the upload of", key, (("uploadId", upload),))
         except DunlinError as error:
             if error.kind is not ErrorKind.NOT_FOUND:
                 raise
@@ -327,7 +360,7 @@ class S3Service:
             if key in named:
                 continue
             try:
-                self._ask("delete", "DELETE", key)
+                self._drop("delete", key)
             except DunlinError as error:
                 if error.kind is not ErrorKind.NOT_FOUND or error.where == self.url:
                     first = first or error
@@ -350,6 +383,12 @@ class S3Service:
                 where = self._where(failure.get("Key", ""))
                 raise s3_errors.error(500, answer.headers, failure, "delete", self.url, where)
         return True
+
+    def _drop(self, operation: str, key: str, query: Query = ()) -> None:
+        """A request that deletes; the answer to it is 204, or at least says nothing."""
+        answer = self._ask(operation, "DELETE", key, query)
+        if answer.status != 204 and answer.body:
+            raise stranger(operation, self._where(key), "an S3 server")
 
     # ---- requests ----
 
@@ -391,7 +430,11 @@ class S3Service:
         )
 
     def _described(self, key: str, headers: Mapping[str, str]) -> Object:
-        return s3_headers.described(key, headers, digests=self.ordered)
+        try:
+            return s3_headers.described(key, headers, digests=self.ordered)
+        except DunlinError as error:
+            error.where = self._where(key)
+            raise
 
     def _result(self, operation: str, key: str, answer: Answer) -> str:
         """The etag in the body of an answer that may hold an error in spite of its status.
@@ -401,6 +444,8 @@ class S3Service:
         fields = s3_xml.fields(answer.body)
         if fields.get("") == "Error":
             raise s3_errors.error(500, answer.headers, fields, operation, self.url, self._where(key))
+        if not fields.get("", "").startswith(_RESULTS):
+            raise stranger(operation, self._where(key), "an S3 server")
         return fields.get("ETag", "").strip('"') or self.head(key).etag
 
     def _refused(self, operation: str, key: str, answer: Answer) -> DunlinError:
@@ -412,7 +457,7 @@ class S3Service:
     def _read(self, read: Callable[[bytes], T], answer: Answer) -> T:
         try:
             return read(answer.body)
-        except s3_xml.Malformed as error:
+        except FOREIGN as error:
             raise self._malformed("list", str(error)) from error
 
     def _malformed(self, operation: str, reason: str) -> DunlinError:
@@ -445,16 +490,14 @@ class S3Service:
             base = f"/{self._bucket}"
         else:
             endpoint = f"https://{self._bucket}.s3.{region}.{domain}"
-        client = Client(endpoint, connections=self._connections)
+        client = Client(endpoint, connections=self._connections, **self._timeouts._asdict())
         self._clients.append(client)
         parts = urlsplit(endpoint)
         return _Route(region, client, parts.netloc, base, parts.scheme == "https")
 
 
-def _etag(answer: Answer) -> str:
-    return answer.headers.get("etag", "").strip('"')
-
-
+_RESULTS = ("CompleteMultipartUpload", "CopyObject")
+"""How the roots of results begin: Amazon's end in Result, those of others in Response or Output."""
 _KEPT_IN_PLACE = (
     "x-amz-storage-class",
     "x-amz-server-side-encryption",

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from dunlin.errors import DunlinError, ErrorKind
+from dunlin.stores.objects.answers import FOREIGN, count, stranger
 from dunlin.stores.objects.s3_xml import ARCHIVED
 from dunlin.stores.objects.service import Object
 
@@ -30,6 +31,16 @@ KEPT = (
 )
 """Headers that a copy with new metadata loses unless they are sent again."""
 
+SUMS = {"x-amz-checksum-mode": "ENABLED"}
+"""Asks for the checksums of an object in the answer to GET or HEAD; not told with a range."""
+
+_SUMS = (
+    ("crc64", "x-amz-checksum-crc64nvme"),
+    ("crc32c", "x-amz-checksum-crc32c"),
+    ("crc32", "x-amz-checksum-crc32"),
+    ("sha1", "x-amz-checksum-sha1"),
+    ("sha256", "x-amz-checksum-sha256"),
+)
 _PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*|")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _WORD = "=?"
@@ -41,19 +52,43 @@ def described(key: str, headers: Mapping[str, str], *, digests: bool = True) -> 
 
     `digests`: the service's etags are MD5s where nothing says otherwise: not those of parts, nor of content
     that is encrypted with a key of the customer.
+
+    Raises NETWORK for an answer without an etag, which is not S3's, or without a size: nobody could tell whether the
+    content is whole.
     """
     metadata = {name[len(META) :]: decoded(value) for name, value in headers.items() if name.startswith(META)}
-    etag = headers.get("etag", "").strip('"')
+    etag = etag_of(headers, "read", key)
     told = digests and _DIGEST.fullmatch(etag) is not None and not _has_own_key(headers)
     return Object(
         key,
-        _size(headers),
+        _size(headers, key),
         _moment(headers.get("last-modified", "")),
         etag,
         metadata,
         bytes.fromhex(etag) if told else None,
         _archived(headers),
+        # An answer without any may be one to a question without `SUMS`.
+        (() if "content-range" in headers else _sums(etag, told, headers)) or None,
     )
+
+
+def _sums(etag: str, told: bool, headers: Mapping[str, str]) -> tuple[tuple[str, bytes], ...]:
+    """The checksums of the whole content. Of an object of parts they may be composed of those of the parts.
+
+    The type says so, and a number of parts behind the value. A server that says no type may only repeat what it was
+    sent (`rclone serve s3` does, unchecked): it is believed where the etag is no MD5 (`told`), and then of objects of
+    one part, and of the one checksum that is never composed.
+    """
+    kind = headers.get("x-amz-checksum-type", "")
+    found = []
+    for name, header in _SUMS:
+        value = headers.get(header, "")
+        if value and (kind == "FULL_OBJECT" or (not kind and not told and (name == "crc64" or "-" not in etag))):
+            try:
+                found.append((name, base64.b64decode(value, validate=True)))
+            except ValueError:
+                continue  # with -N behind it
+    return tuple(found)
 
 
 def _has_own_key(headers: Mapping[str, str]) -> bool:
@@ -70,16 +105,27 @@ def _archived(headers: Mapping[str, str]) -> bool:
     return 'ongoing-request="false"' not in headers.get("x-amz-restore", "")
 
 
-def _size(headers: Mapping[str, str]) -> int:
-    whole = headers.get("content-range", "").rpartition("/")[2]
-    return int(whole if whole.isdigit() else headers.get("content-length") or 0)
+def etag_of(headers: Mapping[str, str], operation: str, where: str) -> str:
+    """The etag in an answer about an object or a part. Raises NETWORK without one: S3 tells it with each of them."""
+    etag = headers.get("etag", "").strip('"')
+    if not etag:
+        raise stranger(operation, where, "an S3 server: it has no etag")
+    return etag
+
+
+def _size(headers: Mapping[str, str], key: str) -> int:
+    whole = count(headers.get("content-range", "").rpartition("/")[2])
+    size = count(headers.get("content-length")) if whole is None else whole
+    if size is None:
+        raise DunlinError("read", key, ErrorKind.NETWORK, "the answer tells no size")
+    return size
 
 
 @lru_cache(maxsize=4096)
 def _moment(text: str) -> int:
     try:
         return int(email.utils.parsedate_to_datetime(text).timestamp()) * 1_000_000_000
-    except ValueError:
+    except FOREIGN:
         return 0
 
 

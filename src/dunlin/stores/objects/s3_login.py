@@ -25,6 +25,11 @@ SESSION_NAME = "dunlin"
 """What the service's log calls a session in which a role was assumed."""
 
 
+PATIENCE = 3.5
+"""Seconds that a login service gets for a connection, and for an answer; it is asked twice."""
+_RETRIES = {"total_max_attempts": 2}
+
+
 class Identity(NamedTuple):
     """Where credentials come from, and the region that came with them, or ""."""
 
@@ -77,8 +82,8 @@ def _check_endpoint(endpoint: str) -> None:
         raise usage("the S3 endpoint is not http://HOST[:PORT] or https://HOST[:PORT]", "--s3-endpoint")
 
 
-def identity(login: Login, url: str) -> Identity:
-    """Credentials as `login` says; `url` is for messages.
+def identity(login: Login, url: str, on_login: Callable[[str], object] | None = None) -> Identity:
+    """Credentials as `login` says; `url` is for messages. `on_login` is told where boto3 found them.
 
     Raises AUTH when nothing was found or the login was refused, NETWORK when nobody answered, USAGE when boto3
     is wanted and missing.
@@ -96,7 +101,32 @@ def identity(login: Login, url: str) -> Identity:
             raise DunlinError("log in to", url, ErrorKind.AUTH, "no S3 credentials were found", hint)
         if login["role_arn"]:
             found = _assumed(session, login)
-    return Identity(_frozen(found, login, url), session.region_name or "")
+    provider = _frozen(found, login, url)
+    if on_login is not None:
+        on_login(_origin(found, login))
+    return Identity(provider, session.region_name or "")
+
+
+_ORIGINS = {
+    "env": "environment",
+    "shared-credentials-file": "credentials file",
+    "config-file": "configuration file",
+    "explicit": "access key",
+    "assume-role": "assumed role",
+    "assume-role-with-web-identity": "web identity",
+    "container-role": "container's role",
+    "iam-role": "instance's role",
+}
+"""What boto3 calls the places where it looks, and what the log does."""
+
+
+def _origin(found: Any, login: Login) -> str:
+    """Where credentials come from, in words."""
+    method = str(getattr(found, "method", ""))
+    words = _ORIGINS.get(method, method)
+    if login["role_arn"]:
+        words = f"role {login['role_arn']}"
+    return f"profile {login['profile']} ({words})" if login["profile"] else words
 
 
 def _session(login: Login) -> Any:
@@ -104,24 +134,28 @@ def _session(login: Login) -> Any:
         import boto3
     except ImportError as error:
         raise usage("S3 profiles, roles and the default chain need boto3", "pip install 'dunlin[cloud]'") from error
+    import botocore.session
+    from botocore.config import Config
+
+    inner = botocore.session.get_session()
+    # Also for the clients by which boto3 itself assumes a role: its own minute, five times, is no time to wait.
+    inner.set_default_client_config(Config(connect_timeout=PATIENCE, read_timeout=PATIENCE, retries=_RETRIES))
     return boto3.session.Session(
         aws_access_key_id=login["access_key_id"] or None,
         aws_secret_access_key=login["secret_access_key"] or None,
         aws_session_token=login["session_token"] or None,
         profile_name=login["profile"] or None,
         region_name=login["region"] or None,
+        botocore_session=inner,
     )
 
 
 def _assumed(session: Any, login: Login) -> Any:
     """Credentials of the role, assumed anew shortly before they expire."""
-    from botocore.config import Config
     from botocore.credentials import RefreshableCredentials
 
-    config = Config(connect_timeout=10, read_timeout=30, retries={"total_max_attempts": 2})
-
     def assume() -> dict[str, str]:
-        client = session.client("sts", region_name=session.region_name or "us-east-1", config=config)
+        client = session.client("sts", region_name=session.region_name or "us-east-1")
         try:
             answer = client.assume_role(RoleArn=login["role_arn"], RoleSessionName=SESSION_NAME)["Credentials"]
         finally:

@@ -304,7 +304,7 @@ def _parse(parser: expat.XMLParserType, body: bytes, text: list[str]) -> None:
     parser.StartDoctypeDeclHandler = _refuse
     try:
         parser.Parse(body, True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: of encodings
         raise Malformed(f"the answer is not XML: {error}") from error
 
 

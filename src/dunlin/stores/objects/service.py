@@ -24,6 +24,8 @@ class Object(NamedTuple):
         metadata: the user's metadata; None where the answer does not tell (an S3 listing), {} for none.
         md5: digest of the content, where the service states one; else None.
         archived: the content must be brought back from an archive tier before it can be read.
+        sums: other checksums of the whole content that the service states, by the names of `hashing.stated`; None
+            where this answer does not tell, and `Service.stated` may.
     """
 
     key: str
@@ -33,6 +35,7 @@ class Object(NamedTuple):
     metadata: Mapping[str, str] | None = None
     md5: bytes | None = None
     archived: bool = False
+    sums: tuple[tuple[str, bytes], ...] | None = ()
 
 
 class Page(NamedTuple):
@@ -58,7 +61,8 @@ class Part(NamedTuple):
 
 class Limits(NamedTuple):
     """Limits of a service: bytes of a single put, bytes per part, parts of an object, keys per page and delete, parts
-    of one object under way at a time."""
+    of one object under way at a time. `marked`: its parts have names of our own, so that no other program's are taken
+    for them."""
 
     put: int
     least_part: int
@@ -67,6 +71,7 @@ class Limits(NamedTuple):
     page: int
     deletes: int
     parallel: int = 64
+    marked: bool = False
 
 
 class Service(Protocol):
@@ -100,7 +105,10 @@ class Service(Protocol):
         """
 
     def head(self, key: str) -> Object:
-        """Everything about one object, metadata included. Raises NOT_FOUND."""
+        """Everything about one object, metadata included; `sums` perhaps not. Raises NOT_FOUND."""
+
+    def stated(self, key: str) -> Object:
+        """As `head`, with all `sums`; DENIED may be raised where the content cannot be read."""
 
     def get(
         self, key: str, start: int = 0, length: int | None = None, etag: str = ""
@@ -132,10 +140,13 @@ class Service(Protocol):
         """The parts that the service has of an unfinished upload."""
 
     def part(self, key: str, upload: str, number: int, data: Data, digest: bytes) -> Part:
-        """Send one part; `digest` is its MD5, which the service checks."""
+        """Send one part with a checksum that the service checks; `digest` is its `part_digest`."""
+
+    def part_digest(self, data: Data) -> bytes:
+        """What tells a part from any other content, by accident at least; as cheap as the service allows."""
 
     def part_tag(self, number: int, digest: bytes) -> str:
-        """The tag that a part with this MD5 has, by which parts that are there already are recognised."""
+        """The tag that a part with this digest has, by which parts that are there already are recognised."""
 
     def complete(
         self, key: str, upload: str, parts: Sequence[Part], metadata: Mapping[str, str], *, if_absent: bool = False

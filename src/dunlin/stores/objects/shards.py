@@ -4,10 +4,19 @@ Theory. A page of a listing names the next one, so a listing is a chain: a milli
 each take a minute, and the service, the line and this machine are idle for most of it. But a service can also begin
 *behind any string*. So the listing is cut into ranges, each of which is a chain of its own.
 
-*Exact for any cut.* A range holds the keys behind `after` and up to `upto`, and `after` is the `upto` of the range
-before it. Every string belongs to one range, whatever is written or deleted meanwhile, so no key is lost or doubled
-wherever the cuts lie; a bad cut costs a request, never a key. What a page has beyond its range is dropped, and the
-range ends.
+*Exact for any cut, in order.* A range holds the keys behind `after` and up to `upto`, and `after` is the `upto` of the
+range before it. Every string belongs to one range, whatever is written or deleted meanwhile, so no key is lost or
+doubled wherever the cuts lie; a bad cut costs a request, never a key. What a page has beyond its range is dropped, and
+the range ends.
+
+*Out of order, too.* All this holds where keys are listed by their bytes, and a server that speaks like S3 may walk
+through directories instead (``d0/x`` before ``d0-x``), and begin behind a name where that would stand on its walk. So
+nothing is taken on trust. A page must ascend in itself and go on behind the one before; and a range must begin with
+just the key that was the first to be dropped at the end of the range before. If that holds at every seam, what is
+handed out is one unbroken piece of the service's own sequence, whatever its order. Where a seam does not hold, and
+something may have been written meanwhile, the range is listed anew, as the continuation of the one before; the second
+time, nothing is cut any more. Where a page does not ascend, the rest of the listing is one chain in the service's own
+order, from what was handed out last; who relies on the order finds out by looking (`compare.listing`).
 
 *Where to cut.* Not once for the whole listing: of a large one the far ranges would fill their share of memory and then
 stand still until the receiver arrives, so only short ranges near the front are of use. And not by asking for names
@@ -42,7 +51,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from operator import attrgetter
+from operator import attrgetter, lt
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.stores.objects.scale import NEAR, Line, Scales
@@ -73,14 +82,14 @@ def pages(
     span: int = SPAN,
     refused: Callable[[], object] = lambda: None,
 ) -> Iterator[Page]:
-    """All pages of a listing in the order of its keys, or those behind a token.
+    """All pages of a listing in the service's order, or those behind a token.
 
     Args:
-        service: whose listings come in order, where `parallel` is more than 1.
+        service: any; one whose listings are not in order is found out, and listed in turn.
         delimiter, most, token: see `Service.page`.
         parallel: requests under way at a time; 1: one page after the other.
         span: pages of a range, and kept for each request under way.
-        refused: called when the service turns out not to begin behind a name.
+        refused: called when the service turns out not to begin behind a name, or not to list in order.
 
     Pages have the token by which the rest of the listing is asked for, "" where there is none: on the last one, and
     where two ranges meet. Raises IO for a service that tells the same token again.
@@ -117,6 +126,8 @@ class _Range:
         asked: the same of the last one. fresh: no page is listed that was asked for by a name.
         left: pages that seem to be left of it; None: nobody knows.
         line: how keys seem to go on behind what is listed.
+        first: the first name behind `after` that was listed, and whether this is known to be where it should be
+            (`joined`). last: the last name listed. beyond: the first one behind `upto`, by which it ended.
     """
 
     after: str
@@ -125,12 +136,20 @@ class _Range:
     start: str = ""
     asked: tuple[str, str] = ("", "")
     fresh: bool = True
-    pages: deque[Page] = field(default_factory=deque)
+    pages: deque[tuple[Page, tuple[str, str]]] = field(default_factory=deque)
     future: Future[Page] | None = None
     error: Exception | None = None
     done: bool = False
     left: float | None = None
     line: Line | None = None
+    first: str = ""
+    joined: bool = False
+    last: str = ""
+    beyond: str = ""
+
+
+class _Unordered(Exception):
+    """A page does not ascend."""
 
 
 class _Shards:
@@ -164,28 +183,71 @@ class _Shards:
         self._used = 1.0
         self._wasted = 0.0
         self._asked = ("", "")
+        self._beyond = ""
+        self._torn = 0
+        self._behind = ("", "", "")
+        """How to go on behind what was handed out: token, or a name, and then the last key of that page."""
 
     def pages(self, first: Page, token: str) -> Iterator[Page]:
         """The pages that follow the first one, which was asked for by `token`."""
         if first.token == token:
             raise _stuck(self._service, self._prefix)
         self._full = max(1, _count(first))
-        whole = _Range("", None, first.token, fresh=False)
+        self._behind = first.token, "", ""
+        if not _ascends(first, ""):
+            yield from self._in_turn()
+            return
+        whole = _Range("", None, first.token, fresh=False, joined=True, last=_last(first))
         self._measure(whole, first)
         self._ranges.append(whole)
         while self._ranges:
             front = self._ranges[0]
             self._gather()
             self._begin()
+            if not front.joined and (front.first or front.done) and self._tears(front):
+                continue
             if front.pages:
                 self._held -= 1
-                yield front.pages.popleft()
+                page, asked = front.pages.popleft()
+                self._behind = (page.token, "", "") if page.token else (*asked, _last(page))
+                yield page
+            elif isinstance(front.error, _Unordered):
+                yield from self._in_turn()
+                return
             elif front.error is not None:
                 raise front.error
             elif front.done:
-                self._asked = self._ranges.popleft().asked
+                self._asked, self._beyond = front.asked, front.beyond
+                self._ranges.popleft()
             elif front is self._ranges[0]:
                 wait([one.future for one in self._ranges if one.future is not None], return_when=FIRST_COMPLETED)
+
+    def _tears(self, front: _Range) -> bool:
+        """Whether the range in front does not begin where the one before it ended; then it is listed anew."""
+        front.joined = front.first == self._beyond
+        if front.joined:
+            return False
+        self._torn += 1
+        if self._torn > 1:
+            self._cuts = False
+            self._refused()
+        self._held -= len(front.pages)
+        if front.future is not None:
+            self._busy -= 1
+            wait([front.future])
+        token, start = self._asked
+        self._ranges[0] = _Range(front.after, front.upto, token, start, fresh=False, joined=True)
+        return True
+
+    def _in_turn(self) -> Iterator[Page]:
+        """All behind what was handed out, as the service has it."""
+        self._refused()
+        token, start, last = self._behind
+        if not (token or start or last):
+            return
+        page = self._ask(token, start, self._most)
+        yield _within(page, last, None)[0] if last else page
+        yield from _chain(self._service, self._prefix, self._delimiter, self._most, page.token)
 
     # ---- requests ----
 
@@ -250,11 +312,17 @@ class _Shards:
                     self._take(one, page)
 
     def _take(self, one: _Range, page: Page) -> None:
-        one.fresh = False
         if page.token and page.token == one.token:
             one.error = _stuck(self._service, self._prefix)
             return
+        if not _ascends(page, one.last):
+            one.error = _Unordered()
+            return
+        one.fresh = False
+        one.first = one.first or _first(page, one.after)
+        one.last = _last(page) or one.last
         kept, ended = _within(page, one.after, one.upto)
+        one.beyond = _first(page, one.upto) if ended and one.upto is not None else ""
         one.done = ended or not page.token
         one.token = "" if one.done else page.token
         listed, used = _count(page), _count(kept)
@@ -264,7 +332,7 @@ class _Shards:
         if not one.done:
             self._measure(one, kept)
         if used:
-            one.pages.append(kept._replace(token=one.token))
+            one.pages.append((kept._replace(token=one.token), one.asked))
             self._held += 1
 
     def _rejoin(self, one: _Range) -> None:
@@ -331,6 +399,23 @@ def _count(page: Page) -> int:
 
 def _last(page: Page) -> str:
     return max(page.objects[-1].key if page.objects else "", page.prefixes[-1] if page.prefixes else "")
+
+
+def _first(page: Page, after: str) -> str:
+    """The first name of a page behind another one; "" where there is none."""
+    at = bisect_right(page.objects, after, key=_key)
+    names = [one.key for one in page.objects[at : at + 1]]
+    at = bisect_right(page.prefixes, after)
+    return min(names + page.prefixes[at : at + 1], default="")
+
+
+def _ascends(page: Page, behind: str) -> bool:
+    """Whether the names of a page are in order, and lie behind that one."""
+    keys = [one.key for one in page.objects]
+    for names in (keys, page.prefixes):
+        if names and ((behind and names[0] <= behind) or not all(map(lt, names, names[1:]))):
+            return False
+    return True
 
 
 def _ignores(page: Page, after: str) -> bool:

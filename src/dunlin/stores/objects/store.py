@@ -18,8 +18,7 @@ Versions. An object's etag pins it: a read continues and a copy copies the versi
 from __future__ import annotations
 
 import builtins
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import itemgetter
 from typing import Any
@@ -30,7 +29,8 @@ from dunlin.pace.retry import retry as patient
 from dunlin.report import Report
 from dunlin.stores.base import Body, Caps, Data, Listing, Meta, Order
 from dunlin.stores.buffers import Buffers
-from dunlin.stores.objects import reading, writing
+from dunlin.stores.objects import reading, stated, writing
+from dunlin.stores.objects.answers import stranger
 from dunlin.stores.objects.keys import EMPTY, key_of, name_of, path_of
 from dunlin.stores.objects.metadata import DIRECTORY, facts, facts_of, metadata_of, time_text
 from dunlin.stores.objects.persist import RetryingService
@@ -52,13 +52,13 @@ class ObjectStore:
         root: what all keys begin with and no path shows: "" or a prefix that ends in "/".
         begin: only keys that begin with this are seen or written; a plain string, default `root`.
         markers: directory markers are listed, as files with the escaped empty name.
-        verify: whole reads are compared with the MD5 that the service states.
+        verify: whole reads are compared with a checksum that the service states.
         part_size: bytes; buffers of at least this size are each filled by a range of its own.
         write_part: bytes; more than that is written in parts.
         parallel: most ranges, parts or deletes under way at a time, for each call.
         page: most keys asked for in one request of a listing; 0: as many as the service gives.
-        list_parallel: most requests under way for one listing, where it is long and in order (`shards`); 1: its
-            pages are asked for one after the other.
+        list_parallel: most requests under way for one listing, where it is long and found to be in order
+            (`shards`); 1: its pages are asked for one after the other.
         retry: how to go on after a body broke off; None: as the service retries, or by the usual policy.
     """
 
@@ -173,7 +173,7 @@ class ObjectStore:
     ) -> Iterator[Data]:
         """The content of that version of `entry`; see `Reads` and `reading`.
 
-        Whole objects are compared with the MD5 that the service states (CHECKSUM). An object in an archive
+        Whole objects are compared with a checksum that the service states (CHECKSUM). An object in an archive
         tier raises DENIED, with a hint what to do.
         """
         size = int(entry.facts[SIZE])
@@ -188,17 +188,19 @@ class ObjectStore:
         what = reading.Version(key, str(entry.facts[IDENT] or ""), size, self._where(entry.path))
         yield from reading.read(self.service, what, start, stop, self._how, into)
 
-    def stated_md5(self, entry: Entry) -> bytes | None:
-        """The MD5 that the service states of that version; see `StatesDigests`."""
-        found = self._head(entry.path) if self._how.verify else None
-        if found is None and self._how.verify:
+    def stated_digest(self, entry: Entry) -> tuple[str, bytes] | None:
+        """The checksum that the service states of that version; see `StatesDigests`."""
+        if not self._how.verify:
+            return None
+        found = self._head(entry.path, self.service.stated)
+        if found is None:
             raise self._error("read", entry.path, ErrorKind.VANISHED)
-        if found is not None and found.etag != entry.facts[IDENT]:
+        if found.etag != entry.facts[IDENT]:
             raise self._error("read", entry.path, ErrorKind.CHANGED)
-        return found.md5 if found is not None else None
+        return stated.cheapest(found)
 
     def fetch(self, path: str, most: int) -> tuple[Entry, bytes] | None:
-        """A small object and its facts in one request; see `Fetches`."""
+        """A small object and its facts in one request; see `Fetches`. Raises NETWORK for one without an etag."""
         key = self._key(path, "read")
         if not key.startswith(self._begin):
             raise self._error("read", path, ErrorKind.NOT_FOUND)
@@ -209,10 +211,14 @@ class ObjectStore:
         if self._hidden(found):
             reading.end(body)
             raise self._error("read", path, ErrorKind.NOT_FOUND)
+        if not found.etag:
+            reading.end(body)
+            raise stranger("read", self._where(path))
         what = reading.Version(key, found.etag, found.size, self._where(path))
         data = b"".join(reading.pieces(self.service, what, 0, found.size, body, self._how.again))
-        if self._how.verify and found.md5 is not None:
-            reading.check(hashlib.md5(data, usedforsecurity=False).digest(), found, what.where)
+        if self._how.verify and (proof := stated.proof(found)) is not None:
+            proof.update(data)
+            proof.check(what.where)
         return Entry(path, facts_of(found)), data
 
     def write(self, path: str, body: Body, *, meta: Meta, if_absent: bool = False) -> Entry:
@@ -233,8 +239,10 @@ class ObjectStore:
     def delete(self, paths: Sequence[str]) -> builtins.list[bool]:
         """Delete the objects of these paths, as many with each request as the service takes; see `Deletes`.
 
-        No service tells of a key whether it was there, and asking would cost a request for each: every path
-        counts as having been there. Directories are not deleted: they are gone with their last object.
+        Every path counts as having been there, and so does a key that somebody else has deleted since it was
+        listed: S3 does not tell of the keys of one request which were there, and where a service tells it of each,
+        a request made again after a lost answer cannot tell whose work the absence is. Directories are not
+        deleted: they are gone with their last object.
         """
         self._delete_keys(builtins.list(dict.fromkeys(self._own_key(path, "delete") for path in paths)))
         return [True] * len(paths)
@@ -351,7 +359,10 @@ class ObjectStore:
         return self._begin if self._begin.startswith(below) else None
 
     def _pages(self, prefix: str, delimiter: str, token: str = "") -> Iterator[Page]:
-        """The pages of a listing, some of them asked for at the same time when it turns out to be long."""
+        """The pages of a listing, some of them asked for at the same time when it turns out to be long.
+
+        A service that is found not to begin behind names, or to list in another order, is asked in turn from then on.
+        """
 
         def refused() -> None:
             self._list_parallel = 1
@@ -373,13 +384,13 @@ class ObjectStore:
             raise self._error(operation, path, ErrorKind.NAME, f"its key does not begin with {self._begin}")
         return key
 
-    def _head(self, path: str) -> Object | None:
+    def _head(self, path: str, ask: Callable[[str], Object] | None = None) -> Object | None:
         key = self._root + key_of(path)
         # The first component of "/lead" is a directory whose own key would be empty: that no object has.
         if not key or not key.startswith(self._begin):
             return None
         try:
-            found = self.service.head(key)
+            found = (ask or self.service.head)(key)
         except DunlinError as error:
             if error.kind is ErrorKind.NOT_FOUND:
                 return None

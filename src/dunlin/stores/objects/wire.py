@@ -13,29 +13,46 @@ A connection goes back to the pool when its answer was read to the end, and the 
 that the others can time out. A connection on which something can be read although nothing was asked has been ended
 by the server and is dropped. It may also be ended while a request is on its way: that is NETWORK, and the retry
 policy asks again. Nothing is asked twice here, no redirect is followed and no proxy of the environment is used.
+
+Two times end the waiting for a server. One is for silence: no byte was sent or received for so long. The other is
+for a server that sends a byte now and then, and so is never silent: it is what a request may take altogether, from
+the first byte of its head to the last of its answer, in proportion to its bytes where these are many. They are
+known when it is sent (its body), when the head of the answer has come (Content-Length), or else as they arrive. Only
+the time within calls of the socket counts: who reads slowly, because a disk is slow or a bandwidth is limited, must
+not find that the server was. The price is two looks at the clock for a receive; the time-out of the socket, which
+costs a system call, is set anew only when less than the time for silence is left of the whole.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
+import re
 import select
 import socket
 import ssl
+import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from dunlin.errors import DunlinError, ErrorKind, translate
-from dunlin.stores.objects.answers import CHUNK, CONNECT, IDLE, Answer
+from dunlin.stores.objects.answers import CHUNK, CONNECT, IDLE, SHARE, TOTAL, Answer, count
 
 Body = bytes | memoryview
+_What = TypeVar("_What")
+_Done = TypeVar("_Done")
 
 LONGEST_HEAD = 256 * 1024
 MOST = 64 << 20
 """Bytes of an answer that is read whole: the longest pages of listings are some MB."""
+LONGEST_WAIT = 2e6
+"""Seconds; the system counts the milliseconds of a time-out in 32 bits."""
 JOINED = 64 * 1024
 """Bodies up to this many bytes are sent together with their head."""
 
+_HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _UNTIL_END = -1
 _CHUNKED = -2
 
@@ -46,19 +63,32 @@ class Client:
     Args:
         endpoint: ``https://host[:port]``, without a path.
         connections: how many are kept open while nobody uses them.
-        idle: seconds without a byte before a request is given up.
+        idle: seconds without a byte before a request is given up; 0: never.
+        total: seconds of waiting before a request is given up that carries or asks for up to `SHARE` bytes, in
+            proportion for more; 0: never.
         connect: seconds for a connection to be made.
+        clock: seconds that never go back.
     """
 
-    def __init__(self, endpoint: str, *, connections: int = 64, idle: float = IDLE, connect: float = CONNECT) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        connections: int = 64,
+        idle: float = IDLE,
+        total: float = TOTAL,
+        connect: float = CONNECT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         parts = urlsplit(endpoint)
         self.endpoint = endpoint
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._name = parts.netloc
         self._context = ssl.create_default_context() if parts.scheme == "https" else None
-        self._idle = idle
+        self._waits = idle or math.inf, total or math.inf
         self._patience = connect
+        self._clock = clock
         self._resting: deque[_Connection] = deque()
         self._kept = connections
 
@@ -132,7 +162,7 @@ class Client:
             try:
                 connection = self._resting.pop()
             except IndexError:
-                return _Connection(self._connect())
+                return _Connection(self._connect(), *self._waits, self._clock)
             if connection.rests():
                 return connection
             connection.close()
@@ -145,12 +175,10 @@ class Client:
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             context = self._context
-            made = plain if context is None else context.wrap_socket(plain, server_hostname=self._host)
-            made.settimeout(self._idle)
+            return plain if context is None else context.wrap_socket(plain, server_hostname=self._host)
         except BaseException:
             plain.close()
             raise
-        return made
 
     def give_back(self, connection: _Connection) -> None:
         """Take a connection whose answer has been read to its end."""
@@ -240,13 +268,23 @@ class Reply:
 
 
 class _Connection:
-    """One socket, and what was received beyond what was wanted."""
+    """One socket, what was received beyond what was wanted, and how long the server has been waited for.
 
-    __slots__ = ("_rest", "_socket")
+    Args:
+        idle, total, clock: see `Client`; infinite: for ever.
+    """
 
-    def __init__(self, connected: socket.socket) -> None:
+    __slots__ = ("_bytes", "_clock", "_idle", "_most", "_rest", "_set", "_socket", "_spent", "_total")
+
+    def __init__(self, connected: socket.socket, idle: float, total: float, clock: Callable[[], float]) -> None:
         self._socket = connected
         self._rest = b""
+        self._idle = idle
+        self._total = self._most = total
+        self._clock = clock
+        self._bytes = 0
+        self._spent = 0.0
+        self._set = 0.0
 
     def close(self) -> None:
         self._socket.close()
@@ -256,13 +294,47 @@ class _Connection:
         return not self._rest and not _readable(self._socket)
 
     def send(self, head: bytes, body: Body) -> None:
+        """Send a request; its time begins here."""
+        self._bytes, self._spent, self._most = 0, 0.0, self._total
         if len(body) <= JOINED:
-            self._socket.sendall(head + body if body else head)
+            self._send(head + body if body else head)
             return
-        self._socket.sendall(head)
+        self._more(len(body))
+        self._send(head)
         # Who refuses a large body may answer and close before it has read it: the answer tells more.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._socket.sendall(body)
+            self._send(body)
+
+    def _send(self, data: Body) -> None:
+        # `sendall` allows the time for silence to all of it together.
+        sent = self._within(self._socket.send, data)
+        while sent < len(data):
+            sent += self._within(self._socket.send, memoryview(data)[sent:])
+
+    def _more(self, size: int) -> None:
+        """The request carries, or is answered with, so many further bytes."""
+        self._bytes += size
+        if self._bytes > SHARE:
+            self._most = self._total * (self._bytes / SHARE)
+
+    def _within(self, call: Callable[[_What], _Done], what: _What) -> _Done:
+        """Make one call of the socket within what is left of the time. Raises _Late."""
+        left = self._most - self._spent
+        if left <= 0:
+            raise _Late.total(self._most)
+        wait = self._idle if self._idle < left else left
+        if wait != self._set:
+            self._socket.settimeout(wait if wait < LONGEST_WAIT else None)
+            self._set = wait
+        began = self._clock()
+        try:
+            done = call(what)
+        except TimeoutError as error:
+            if error.errno is not None:
+                raise  # ETIMEDOUT: the system, not we, has given up
+            raise (_Late.total(self._most) if wait < self._idle else _Late.idle(wait)) from error
+        self._spent += self._clock() - began
+        return done
 
     def head(self, method: str) -> tuple[int, dict[str, str], int, bool]:
         """Status, headers (lower-case names), length of the body, and whether the connection lasts."""
@@ -270,9 +342,9 @@ class _Connection:
             text = self._until(b"\r\n\r\n", LONGEST_HEAD).decode("latin-1")
             first, *lines = text.split("\r\n")
             version, _, rest = first.partition(" ")
-            if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
+            status = count(rest[:3])
+            if not version.startswith("HTTP/1.") or status is None:
                 raise _Broken("the answer is not HTTP/1.1")
-            status = int(rest[:3])
             if status >= 200:
                 break
         found: dict[str, str] = {}
@@ -284,6 +356,8 @@ class _Connection:
             value = value.strip()
             found[name] = f"{found[name]}, {value}" if name in found else value
         length = _length(method, status, found)
+        if length > 0:
+            self._more(length)
         lasts = length != _UNTIL_END and version != "HTTP/1.0" and found.get("connection", "").lower() != "close"
         return status, found, length, lasts
 
@@ -304,18 +378,20 @@ class _Connection:
 
     def _until_end(self) -> Iterator[bytes]:
         while piece := self._receive(CHUNK):
+            self._more(len(piece))
             yield piece
 
     def _chunks(self) -> Iterator[bytes]:
         while True:
             size = self._until(b"\r\n", 4096).partition(b";")[0].strip()
-            try:
-                length = int(size, 16)
-            except ValueError:
-                raise _Broken("a chunk of the answer has no length") from None
+            if not _HEX.fullmatch(size):
+                raise _Broken("a chunk of the answer has no length")
+            length = int(size, 16)
             if length == 0:
                 break
-            yield from self._counted(length)
+            for piece in self._counted(length):
+                self._more(len(piece))
+                yield piece
             if self._until(b"\r\n", 4096):
                 raise _Broken("a chunk of the answer is longer than it says")
         while self._until(b"\r\n", LONGEST_HEAD):
@@ -326,7 +402,7 @@ class _Connection:
         if self._rest:
             piece, self._rest = self._rest[:most], self._rest[most:]
             return piece
-        return self._socket.recv(most)
+        return self._within(self._socket.recv, most)
 
     def receive_into(self, view: memoryview) -> int:
         """Receive up to as many bytes as `view` holds; 0 at the end."""
@@ -334,7 +410,7 @@ class _Connection:
             came = min(len(self._rest), len(view))
             view[:came], self._rest = self._rest[:came], self._rest[came:]
             return came
-        return self._socket.recv_into(view)
+        return self._within(self._socket.recv_into, view)
 
     def _until(self, end: bytes, most: int) -> bytes:
         """What comes before `end`, which is taken as well."""
@@ -342,7 +418,7 @@ class _Connection:
         while (at := data.find(end)) < 0:
             if len(data) > most:
                 raise _Broken("the head of the answer does not end")
-            piece = self._socket.recv(65_536)
+            piece = self._within(self._socket.recv, 65_536)
             if not piece:
                 raise _Broken("the answer broke off" if data else "the server ended the connection without an answer")
             data += piece
@@ -367,18 +443,32 @@ def _length(method: str, status: int, headers: Mapping[str, str]) -> int:
     length = headers.get("content-length")
     if length is None:
         return _UNTIL_END
-    if not length.isdigit():
+    if (size := count(length)) is None:
         raise _Broken("the answer has no proper length")
-    return int(length)
+    return size
 
 
 class _Broken(Exception):
     """The server does not speak HTTP/1.1, or stopped in the middle of it."""
 
 
+class _Late(TimeoutError):
+    """The server was waited for long enough: why, and what allows it longer."""
+
+    @classmethod
+    def idle(cls, seconds: float) -> _Late:
+        return cls(f"no byte for {round(seconds, 1):g} s", "--timeout allows more")
+
+    @classmethod
+    def total(cls, seconds: float) -> _Late:
+        return cls(f"no end after {round(seconds, 1):g} s", "--request-timeout allows more")
+
+
 def _translated(error: OSError | _Broken, where: str) -> DunlinError:
     if isinstance(error, _Broken):
         return DunlinError("reach", where, ErrorKind.NETWORK, str(error))
+    if isinstance(error, _Late):
+        return DunlinError("reach", where, ErrorKind.TIMEOUT, *error.args)
     if isinstance(error, TimeoutError):
         return DunlinError("reach", where, ErrorKind.TIMEOUT, "no answer in time")
     if isinstance(error, ssl.SSLEOFError):

@@ -11,12 +11,18 @@ that is there with the size and the tag that this one would have is not sent aga
 content: another version of the file has other digests, and its parts replace those that differ. No state is needed,
 but the parts must be cut alike: their size follows from that of the body alone.
 
+Other programs. S3 tells of an upload who began it and when, but not by which program, and takes no mark that its
+listing would show. So an upload is continued only if it has our first part: one that another program began with other
+content, or cut otherwise, or that is still empty, is left to that program and a new one is begun. What was found is
+never aborted, since it may be somebody else's even so. Azure's blocks have names of our own, and no others are seen
+(`marked`).
+
 The metadata of an upload is set when it begins, at S3. One that is continued may have begun with the mtime of another
 version, so the object is looked at after it is complete and its metadata is replaced where it differs.
 
 An upload stays with the service when the error is one after which it makes sense to go on: INTERRUPTED, NETWORK,
-TIMEOUT, BUSY. After any other it is aborted, because its parts are paid for. A process that is killed leaves one;
-the next write of the key continues it, and a bucket's life-cycle rule removes what nobody continues.
+TIMEOUT, BUSY. After any other it is aborted, if it began here, because its parts are paid for. A process that is
+killed leaves one; the next write of the key continues it, and a bucket's life-cycle rule removes what nobody continues.
 """
 
 from __future__ import annotations
@@ -186,7 +192,7 @@ def _other_size(where: str, announced: int, found: str) -> DunlinError:
 def _write_parts(service: Service, target: Target, first: Piece, rest: Cut, parallel: int) -> Written:
     if target.if_absent:
         _refuse_existing(service, target)
-    upload, have = _unfinished(service, target.key)
+    upload, have = _unfinished(service, target.key, first)
     continued = bool(upload)
     if not upload:
         upload = service.begin(target.key, target.metadata)
@@ -194,7 +200,8 @@ def _write_parts(service: Service, target: Target, first: Piece, rest: Cut, para
         parts = _send(service, target, upload, have, first, rest, parallel)
         etag = service.complete(target.key, upload, parts, target.metadata, if_absent=target.if_absent)
     except BaseException as error:
-        if error.kind not in CONTINUED if isinstance(error, DunlinError) else isinstance(error, Exception):
+        final = error.kind not in CONTINUED if isinstance(error, DunlinError) else isinstance(error, Exception)
+        if final and not continued:
             with contextlib.suppress(DunlinError):
                 service.abort(target.key, upload)
         raise
@@ -213,11 +220,15 @@ def _refuse_existing(service: Service, target: Target) -> None:
     raise DunlinError("write", target.where, ErrorKind.EXISTS, "something stands there already")
 
 
-def _unfinished(service: Service, key: str) -> tuple[str, frozenset[Part]]:
+def _unfinished(service: Service, key: str, first: Piece) -> tuple[str, frozenset[Part]]:
+    """The upload to go on with and its parts; "" where there is none that can be told from another program's."""
     upload = service.unfinished(key)
     if upload:
         try:
-            return upload, frozenset(service.parts(key, upload))
+            parts = frozenset(service.parts(key, upload))
+            data = memoryview(first.data)
+            begun = Part(1, len(data), service.part_tag(1, service.part_digest(data)))
+            return (upload, parts) if service.limits.marked or begun in parts else ("", frozenset())
         except DunlinError as error:
             # Somebody has completed or aborted it meanwhile.
             if error.kind is not ErrorKind.NOT_FOUND:
@@ -233,7 +244,7 @@ def _send(
     def send(number: int, piece: Piece) -> Part:
         data = memoryview(piece.data)
         try:
-            digest = hashlib.md5(data, usedforsecurity=False).digest()
+            digest = service.part_digest(data)
             there = Part(number, len(data), service.part_tag(number, digest))
             return there if there in have else service.part(target.key, upload, number, data, digest)
         finally:

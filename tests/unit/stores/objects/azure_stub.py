@@ -29,12 +29,17 @@ class Asked(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What is answered. `length`: the Content-Length that is claimed, where it is not the body's."""
+    """What is answered.
+
+    `length`: the Content-Length that is claimed, where it is not the body's. `own`: it comes from the service, which
+    numbers its answers; else from whoever stands in between.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = {}
     length: int | None = None
+    own: bool = True
 
 
 class Stub:
@@ -69,6 +74,12 @@ def stub(answer: Callable[[Asked], Reply], tls: ssl.SSLContext | None = None) ->
             self.send_response(said.status)
             for name, value in said.headers.items():
                 self.send_header(name, value)
+            if said.own:
+                self.send_header("x-ms-request-id", "1")
+            if said.headers.get("Transfer-Encoding") == "chunked":
+                self.end_headers()
+                self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(said.body), said.body) if said.body else b"0\r\n\r\n")
+                return
             if "Content-Length" not in said.headers:
                 self.send_header("Content-Length", str(len(said.body) if said.length is None else said.length))
             self.end_headers()

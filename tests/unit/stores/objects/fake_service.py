@@ -178,6 +178,12 @@ class FakeService:
             self._find(key)
             return self._said(key)
 
+    def stated(self, key: str) -> Object:
+        with self._lock:
+            self._request("stated", key)
+            self._find(key)
+            return self._said(key)
+
     # ---- content ----
 
     def get(
@@ -249,6 +255,9 @@ class FakeService:
             made = Part(number, len(data), self.part_tag(number, digest))
             self._upload(key, upload).parts[number] = (bytes(data), made.tag)
             return made
+
+    def part_digest(self, data: Data) -> bytes:
+        return hashlib.md5(data).digest()
 
     def part_tag(self, number: int, digest: bytes) -> str:
         return digest.hex()

@@ -8,17 +8,25 @@ from collections.abc import Callable
 import pytest
 
 from dunlin.errors import DunlinError, ErrorKind
+from dunlin.stores.base import Order
 from dunlin.stores.login import Login
 from dunlin.stores.objects.azure import UPLOAD, AzureService, open_service, parse_url
 from dunlin.stores.objects.azure_login import Access
 from dunlin.stores.objects.azure_sign import shared_access
+from dunlin.stores.objects.persist import RetryingService
 from dunlin.stores.objects.service import Object, Part
+from dunlin.stores.objects.store import ObjectStore
 from tests.unit.stores.objects.azure_stub import Asked, Reply, Stub, stub
 
 DATE = "Wed, 09 Sep 2009 09:20:02 GMT"
 FACTS = {"Last-Modified": DATE, "Etag": '"0x1"'}
 MD5 = bytes(range(16))
 MD5_TEXT = base64.b64encode(MD5).decode()
+
+
+def written(asked: Asked) -> Reply:
+    """A write is done."""
+    return Reply(200 if "comp=metadata" in asked.target else 201, b"", FACTS)
 
 
 def service(server: Stub, sleeps: list[float] | None = None) -> AzureService:
@@ -191,9 +199,24 @@ def test_a_hierarchical_namespace_has_no_order(headers: dict[str, str], ordered:
         assert [asked.query["restype"] for asked in server.asked] == ["account"]
 
 
-def test_without_an_answer_there_is_no_order() -> None:
-    with stub(refusing(403, "AuthorizationPermissionMismatch")) as server:
-        assert service(server).ordered is False
+@pytest.mark.parametrize(
+    ("status", "code", "ordered"),
+    [(403, "AuthorizationPermissionMismatch", True), (401, "InvalidAuthenticationInfo", True), (400, "Odd", False)],
+)
+def test_who_may_not_ask_has_a_flat_namespace_until_a_listing_says_otherwise(
+    status: int, code: str, ordered: bool
+) -> None:
+    with stub(refusing(status, code)) as server:
+        assert service(server).ordered is ordered
+
+
+def test_the_question_about_the_namespace_is_asked_again_until_there_is_an_answer() -> None:
+    answers = iter([Reply(503), Reply(200, own=False), Reply(200, b"", {"x-ms-is-hns-enabled": "false"})])
+    with stub(lambda asked: next(answers)) as server:
+        it = RetryingService(service(server), sleep=lambda seconds: None)
+        assert ObjectStore(it).caps.order is Order.PROVEN
+        assert it.ordered
+        assert len(server.asked) == 3
 
 
 @pytest.mark.parametrize("key", ["a\\b", "\\"])
@@ -208,7 +231,7 @@ def test_a_backslash_would_be_another_key(key: str) -> None:
 
 
 def test_control_characters_are_read_but_not_written() -> None:
-    with stub(lambda asked: Reply(200, b"", FACTS)) as server:
+    with stub(lambda asked: written(asked) if asked.method == "PUT" else Reply(200, b"", FACTS)) as server:
         it = service(server)
         assert it.head("a\x01").key == "a\x01"
         with pytest.raises(DunlinError, match="control characters"):
@@ -222,13 +245,13 @@ def test_control_characters_are_read_but_not_written() -> None:
      ("é ?#+", "%C3%A9%20%3F%23%2B")],
 )  # fmt: skip
 def test_keys_are_one_segment(key: str, path: str) -> None:
-    with stub(lambda asked: Reply(200, b"", FACTS)) as server:
+    with stub(written) as server:
         service(server).put(key, b"", {})
     assert server.asked[0].target == f"/acc/c-1/{path}?sig=s3cret"
 
 
 def test_metadata_is_escaped_where_it_must_be() -> None:
-    with stub(lambda asked: Reply(200, b"", FACTS)) as server:
+    with stub(written) as server:
         service(server).put("k", b"", {"mtime": "1.5", "Content-Owner": "Zoë"})
     sent = server.asked[0].headers
     assert sent["x-ms-meta-mtime"] == "1.5"
@@ -317,6 +340,18 @@ def test_blocks_of_others_are_left_out() -> None:
         assert it.unfinished("k") == UPLOAD
 
 
+def test_a_block_goes_with_its_crc64_and_no_md5() -> None:
+    with stub(lambda asked: Reply(201)) as server:
+        it = service(server)
+        digest = it.part_digest(b"123456789")
+        sent = it.part("k", UPLOAD, 3, b"123456789", digest)
+    headers = server.asked[0].headers
+    assert base64.b64decode(headers["x-ms-content-crc64"]).hex() == "8898790a86148bae"
+    assert "content-md5" not in headers
+    assert sent == Part(3, 9, it.part_tag(3, digest))
+    assert digest != it.part_digest(b"123456780")
+
+
 def test_tags_tell_number_and_content_and_have_one_length() -> None:
     with stub(empty_page) as server:
         it = service(server)
@@ -335,7 +370,7 @@ def test_beginning_and_giving_up_ask_nothing() -> None:
 def copying(*states: str) -> Callable[[Asked], Reply]:
     left = iter(states)
     return lambda asked: Reply(
-        202 if asked.method == "PUT" else 200, b"",
+        202 if asked.method == "PUT" and not asked.query.get("comp") else 200, b"",
         {**FACTS, "x-ms-copy-id": "1", "x-ms-copy-status": next(left),
          "Content-Length": "0" if asked.method == "PUT" else "5"},
     )  # fmt: skip
@@ -375,3 +410,63 @@ def test_a_copy_without_metadata_does_not_take_over_the_sources() -> None:
         it.copy(it, ORIGIN._replace(metadata={"a": "1"}), "to", {})
     assert [asked.query.get("comp", "") for asked in server.asked] == ["", "metadata"]
     assert server.asked[1].headers["if-match"] == '"0x1"'
+
+
+# ---- answers that are not the service's ----
+
+PAGE = b"<html><body>Log in to this network</body></html>"
+ORIGINAL = Object("from", 5, 0, "0x9", {})
+
+
+@pytest.mark.parametrize("status", [200, 201, 202])
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda it: it.page(""),
+        lambda it: it.head("k"),
+        lambda it: it.get("k"),
+        lambda it: it.put("k", b"x", {}),
+        lambda it: it.part("k", UPLOAD, 1, b"x", MD5),
+        lambda it: it.complete("k", UPLOAD, [], {}),
+        lambda it: it.parts("k", UPLOAD),
+        lambda it: it.copy(it, ORIGINAL, "k", {}),
+        lambda it: it.set_metadata("k", {}),
+        lambda it: it.delete(["k"]),
+    ],
+)
+def test_a_login_page_is_no_answer(status: int, act: Callable[[AzureService], object]) -> None:
+    page = Reply(status, PAGE, {**FACTS, "Content-Type": "text/html"}, own=False)
+    error = refused(lambda asked: page, act)
+    assert (error.kind, "does not come from" in error.reason) == (ErrorKind.NETWORK, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "act"),
+    [
+        (200, lambda it: it.put("k", b"x", {})),
+        (200, lambda it: it.part("k", UPLOAD, 1, b"x", MD5)),
+        (200, lambda it: it.complete("k", UPLOAD, [], {})),
+        (200, lambda it: it.copy(it, ORIGINAL, "k", {})),
+        (200, lambda it: it.delete(["k"])),
+        (201, lambda it: it.set_metadata("k", {})),
+    ],
+)
+def test_what_was_done_has_its_own_status(status: int, act: Callable[[AzureService], object]) -> None:
+    assert refused(lambda asked: Reply(status, b"", FACTS), act).kind is ErrorKind.NETWORK
+
+
+@pytest.mark.parametrize("missing", ["Last-Modified", "Etag", "Content-Length"])
+def test_an_answer_that_leaves_out_what_it_must_say_is_asked_for_again(missing: str) -> None:
+    def answer(asked: Asked) -> Reply:
+        told = {name: value for name, value in FACTS.items() if name != missing}
+        chunked = {"Transfer-Encoding": "chunked"} if missing == "Content-Length" else {}
+        return Reply(200, b"content of 26 characters..", {**told, **chunked})
+
+    assert refused(answer, lambda it: it.get("k")).kind is ErrorKind.NETWORK
+
+
+@pytest.mark.parametrize("name", ["Last-Modified", "Content-Length"])
+@pytest.mark.parametrize("value", ["\u00b2", "-1", "9" * 30, "", "\u00b2" * 29])
+def test_an_odd_header_is_no_fault_of_ours(name: str, value: str) -> None:
+    error = refused(lambda asked: Reply(200, b"", {**FACTS, name: value}), lambda it: it.head("k"))
+    assert error.kind is ErrorKind.NETWORK

@@ -112,7 +112,7 @@ def test_a_blob_that_stands_for_a_directory_is_a_marker(metadata: str, propertie
 def test_what_is_no_listing_is_an_error(body: bytes) -> None:
     with pytest.raises(DunlinError, match="not what Azure Blob sends") as caught:
         xml.listing(body, "https://a/c")
-    assert (caught.value.kind, caught.value.where) == (ErrorKind.IO, "https://a/c")
+    assert (caught.value.kind, caught.value.where) == (ErrorKind.NETWORK, "https://a/c")
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"), min_size=1))
@@ -360,3 +360,27 @@ def test_only_what_is_odd_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Object("n\u00e9", 1, when, "0x8D", {"mode": "600", "mtime": "\u00e9"}, MD5, True)
     assert page.objects == [found, found, found, Object("&", 100, when, "0x8CBFF45D8A29A19", {}, None, False), found]
     assert [body.count(b"<Blob>") for body in seen] == [1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html><body>Log in</body></html>",
+        "<Blobs />",
+        "<EnumerationResults />",
+        "<EnumerationResults><NextMarker /></EnumerationResults>",
+        "<html><EnumerationResults><Blobs /><NextMarker /></EnumerationResults></html>",
+        "<?xml version='1.0'?><EnumerationResults><Containers /><NextMarker /></EnumerationResults>",
+        "<a/>",
+    ],
+)
+def test_another_document_is_no_empty_container(body: str) -> None:
+    with pytest.raises(DunlinError, match="not what Azure Blob sends") as caught:
+        xml.listing(body.encode(), "https://a/c")
+    assert caught.value.kind is ErrorKind.NETWORK
+
+
+def test_another_document_is_no_empty_list_of_blocks() -> None:
+    with pytest.raises(DunlinError, match="html came") as caught:
+        xml.blocks(b"<html><BlockList/></html>", "https://a/c/k")
+    assert caught.value.kind is ErrorKind.NETWORK

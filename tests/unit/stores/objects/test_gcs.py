@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from dunlin import hashing
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.stores.login import Login
 from dunlin.stores.objects.gcs import GRAIN, GcsService, open_service
@@ -22,6 +22,7 @@ from tests.unit.stores.objects.scripted import HANG_UP, Asked, Scripted, answer,
 MD5 = bytes(range(16))
 MD5_TEXT = base64.b64encode(MD5).decode()
 ABOUT = {"name": "k", "size": "9", "timeCreated": "2023-11-14T22:13:20.5Z", "generation": "7"}
+LISTED = {"kind": "storage#objects"}
 ORIGIN = Object("from", 5, 0, "9", {"a": "1"})
 
 
@@ -132,7 +133,7 @@ PAYS = no(400, "Bucket is a requester pays bucket but no user project provided."
 
 
 def test_the_project_is_named_to_a_bucket_that_asks_for_it_and_to_no_other() -> None:
-    with serving(js(ABOUT), PAYS, js({}), js(ABOUT), project="p-1") as (server, it):
+    with serving(js(ABOUT), PAYS, js(LISTED), js(ABOUT), project="p-1") as (server, it):
         it.head("k")
         it.page("")
         it.head("k")
@@ -140,7 +141,7 @@ def test_the_project_is_named_to_a_bucket_that_asks_for_it_and_to_no_other() -> 
 
 
 def test_content_is_paid_for_too() -> None:
-    with serving(PAYS, answer(200, b"content"), project="p-1") as (server, it):
+    with serving(PAYS, answer(200, b"content", x_goog_generation="7"), project="p-1") as (server, it):
         assert b"".join(it.get("k", etag="7")[1]) == b"content"
     assert server.asked[1].headers["x-goog-user-project"] == "p-1"
 
@@ -158,19 +159,20 @@ def test_a_project_that_does_not_help_is_named_once() -> None:
 
 
 def test_what_a_listing_asks_for() -> None:
-    with serving(js({"items": [ABOUT], "prefixes": ["a/"], "nextPageToken": "t"}), js({})) as (server, it):
+    listed = js({**LISTED, "items": [ABOUT], "prefixes": ["a/"], "nextPageToken": "t"})
+    with serving(listed, js(LISTED)) as (server, it):
         page = it.page("a b/&", delimiter="/", token="2!x=", most=7)
         assert ([one.key for one in page.objects], page.prefixes, page.token) == (["k"], ["a/"], "t")
         assert it.page("").objects == []
     assert query(server.asked[0]) == {
-        "fields": "items(name,size,timeCreated,generation,md5Hash,metadata),prefixes,nextPageToken",
+        "fields": "kind,items(name,size,timeCreated,generation,md5Hash,metadata),prefixes,nextPageToken",
         "maxResults": "7", "prefix": "a b/&", "delimiter": "/", "pageToken": "2!x=",
     }  # fmt: skip
     assert query(server.asked[1]).keys() == {"fields", "maxResults"}
 
 
 def test_a_listing_that_begins_behind_a_key_leaves_that_key_out() -> None:
-    with serving(js({"items": [{**ABOUT, "name": "k"}, {**ABOUT, "name": "k\0"}]})) as (server, it):
+    with serving(js({**LISTED, "items": [{**ABOUT, "name": "k"}, {**ABOUT, "name": "k\0"}]})) as (server, it):
         assert [one.key for one in it.page("", after="k").objects] == ["k\0"]
     assert query(server.asked[0])["startOffset"] == "k"
 
@@ -182,7 +184,7 @@ def test_a_pinned_read_is_one_request() -> None:
     headers = {"x_goog_generation": "7", "x_goog_hash": f"crc32c=AAAAAA==,md5={MD5_TEXT}"}
     with serving(answer(206, b"cde", content_range="bytes 2-4/9", **headers)) as (server, it):
         found, body = it.get("k", 2, 3, "7")
-        assert (b"".join(body), found) == (b"cde", Object("k", 9, 0, "7", None, MD5))
+        assert (b"".join(body), found) == (b"cde", Object("k", 9, 0, "7", None, MD5, sums=(("crc32c", bytes(4)),)))
     asked = server.asked[0]
     assert query(asked) == {"alt": "media", "ifGenerationMatch": "7"}
     assert (asked.headers["range"], asked.headers["accept-encoding"]) == ("bytes=2-4", "gzip")
@@ -230,7 +232,11 @@ def test_content_that_was_compressed_on_the_way_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [answer(200, b"123456789"), answer(206, b"3456789", content_range="bytes 0-8/9")]
+    "wrong",
+    [
+        answer(200, b"123456789", x_goog_generation="7"),
+        answer(206, b"3456789", content_range="bytes 0-8/9", x_goog_generation="7"),
+    ],
 )
 def test_another_range_than_the_one_asked_for_is_refused(wrong: bytes) -> None:
     assert "range" in refused(lambda it: it.get("k", 2, None, "7"), wrong).reason
@@ -324,8 +330,9 @@ def has(count: int) -> bytes:
 
 
 def made(data: bytes = WHOLE) -> bytes:
-    digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-    return js({"generation": "8", "md5Hash": digest})
+    crc = hashing.stated("crc32c")
+    crc.update(data)
+    return js({"generation": "8", "crc32c": base64.b64encode(crc.digest()).decode()})
 
 
 def test_parts_are_sent_in_multiples_and_the_rest_at_the_end() -> None:
@@ -454,7 +461,7 @@ def test_an_object_that_is_not_what_was_sent_is_deleted() -> None:
         assert (last.method, query(last)) == ("DELETE", {"ifGenerationMatch": "8"})
 
 
-def test_an_object_without_a_stated_md5_is_taken_as_it_is() -> None:
+def test_an_object_without_a_stated_checksum_is_taken_as_it_is() -> None:
     with uploading(js({"generation": "8"})) as it:
         it.part(b"tail")
         assert it.complete() == "8"
@@ -551,3 +558,57 @@ def test_metadata_of_another_generation_is_left_alone() -> None:
     assert error.kind is ErrorKind.CHANGED
     error = refused(lambda it: it.set_metadata("k", {}), js({"generation": "7"}), no(412, "", "conditionNotMet"))
     assert error.kind is ErrorKind.CHANGED
+
+
+# ---- answers that are not the service's ----
+
+PORTAL = answer(200, "<html>Log in to this network</html>", content_type="text/html")
+
+
+@pytest.mark.parametrize("strange", [PORTAL, js({}), js([]), js("x"), answer(200, "[" * 100_000)])
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda it: it.page(""),
+        lambda it: it.head("k"),
+        lambda it: it.put("k", b"x", {}),
+        lambda it: it.begin("k", {}),
+        lambda it: it.copy(it, ORIGIN, "k", {"a": "1"}),
+        lambda it: it.set_metadata("k", {}),
+        lambda it: it.get("k", etag="7"),
+        lambda it: it.delete(["k"]),
+    ],
+)
+def test_an_answer_of_somebody_else_is_none(strange: bytes, act: Callable[[GcsService], object]) -> None:
+    assert refused(act, strange).kind is ErrorKind.NETWORK
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"name": "other"},
+        {"generation": None},
+        {"size": "\u00b2"},
+        {"size": -1},
+        {"size": "9" * 40},
+        {"timeCreated": "yesterday"},
+        {"md5Hash": "?"},
+        {"metadata": "x"},
+    ],
+)
+def test_an_odd_description_is_no_fault_of_ours(told: dict[str, Any]) -> None:
+    odd = {name: value for name, value in {**ABOUT, **told}.items() if value is not None}
+    assert refused(lambda it: it.head("k"), js(odd)).kind is ErrorKind.NETWORK
+    if "name" not in told:
+        assert refused(lambda it: it.page(""), js({**LISTED, "items": [odd]})).kind is ErrorKind.NETWORK
+
+
+@pytest.mark.parametrize("page", [{"items": ["x"]}, {"items": 5}, {"prefixes": [5]}, {"nextPageToken": 5}])
+def test_an_odd_page_is_no_fault_of_ours(page: dict[str, Any]) -> None:
+    assert refused(lambda it: it.page(""), js({**LISTED, **page})).kind is ErrorKind.NETWORK
+
+
+def test_content_without_a_size_is_not_read() -> None:
+    chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nx-goog-generation: 7\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    error = refused(lambda it: it.get("k", etag="7"), chunked)
+    assert (error.kind, error.reason) == (ErrorKind.NETWORK, "the answer tells no size")

@@ -34,6 +34,7 @@ def test_an_object() -> None:
 def test_a_composed_object_has_no_md5(md5: dict[str, str | None]) -> None:
     found = object_of({"name": "a", "size": "5", "generation": "1", "crc32c": "AAAAAA==", **md5})
     assert (found.md5, found.metadata, found.modified) == (None, {}, 0)
+    assert found.sums == (("crc32c", bytes(4)),)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,8 @@ def test_content_without_any_size_is_refused() -> None:
     [(f"crc32c=AAAAAA==,md5={MD5_TEXT}", MD5), (f"md5={MD5_TEXT}, crc32c=AAAAAA==", MD5), ("crc32c=AAAAAA==", None)],
 )
 def test_the_md5_of_content(header: str, md5: bytes | None) -> None:
-    assert described("k", "5", {"content-length": "1", "x-goog-hash": header}).md5 == md5
+    found = described("k", "5", {"content-length": "1", "x-goog-hash": header})
+    assert (found.md5, found.sums) == (md5, (("crc32c", bytes(4)),))
 
 
 @pytest.mark.parametrize(

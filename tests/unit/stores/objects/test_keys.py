@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.stores.objects.keys import EMPTY, ESCAPE, component_of, key_of, name_of, path_of
 
-ODD = st.text(alphabet=f"a.2e0_{ESCAPE}\0", max_size=8)
+ODD = st.text(alphabet=f"a.2e0_{ESCAPE}\0", max_size=8) | st.from_regex(
+    rf"(\.|{ESCAPE}2e)dunlin-[0a{ESCAPE}\0\n]{{0,3}}\.(tmp|part|x)", fullmatch=True
+)
 COMPONENTS = ODD | st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), max_size=12)
 KEYS = st.lists(COMPONENTS, min_size=1, max_size=5).map("/".join).filter(bool)
 
@@ -60,6 +62,10 @@ def test_ordinary_keys_are_their_own_paths(key: str) -> None:
         ("...", "..."),
         ("nul\0", f"nul{ESCAPE}00"),
         (EMPTY, f"{ESCAPE}{ESCAPE}_"),
+        ("d/.dunlin-1-2.tmp", f"d/{ESCAPE}2edunlin-1-2.tmp"),
+        (".dunlin-1-2.part/x", f"{ESCAPE}2edunlin-1-2.part/x"),
+        (f"{ESCAPE}2edunlin-1-2.tmp", f"{ESCAPE}{ESCAPE}2edunlin-1-2.tmp"),
+        (".dunlin-notes.txt", ".dunlin-notes.txt"),
         (f"it{ESCAPE}s", f"it{ESCAPE}s"),
     ],
 )
@@ -68,7 +74,9 @@ def test_the_table_of_escapes(key: str, path: str) -> None:
     assert key_of(path) == key
 
 
-@pytest.mark.parametrize("path", ["..", "a/../b", "/lead", "a/", "nul\0", "\udcff", f"{ESCAPE}41", f"{ESCAPE}{ESCAPE}"])
+@pytest.mark.parametrize(
+    "path", ["..", "a/../b", "/lead", "a/", "nul\0", ".dunlin-1.tmp", "\udcff", f"{ESCAPE}41", f"{ESCAPE}{ESCAPE}"]
+)
 def test_paths_without_a_key(path: str) -> None:
     with pytest.raises(DunlinError) as error:
         key_of(path)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+from dataclasses import replace
 
 import pytest
 
 import dunlin.stores.objects
 from dunlin.errors import DunlinError, ErrorKind
+from dunlin.pace.retry import REQUEST
 from dunlin.stores.login import Login
-from dunlin.stores.objects.place import open_service, place_of
+from dunlin.stores.objects.answers import Timeouts
+from dunlin.stores.objects.persist import RetryingService
+from dunlin.stores.objects.place import open_place, open_service, place_of
+from dunlin.stores.objects.store import ObjectStore
 
 PLACE = place_of("gs://b-1", Login({"service_account": '{"type": "authorized_user"}'}))
 
@@ -42,6 +48,36 @@ def test_a_broken_import_of_our_own_is_no_missing_package(monkeypatch: pytest.Mo
     without(monkeypatch, "dunlin.stores.objects.gcs_login")
     with pytest.raises(ImportError, match="gcs_login"):
         open_service(PLACE, 1)
+
+
+# ---- how long is waited ----
+
+ENTRIES = {"s3": ("s3://b-1", {"anonymous": "true"}), "gs": ("gs://b-1", {"anonymous": "true"}),
+           "az": ("az://con-1", {"account_name": "acct", "account_key": "a2V5"})}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ENTRIES)
+@pytest.mark.parametrize(("idle", "total", "reason"), [(0.1, 300.0, "no byte for 0.1 s"),
+                                                       (30.0, 0.2, "no end after 0.2 s")])  # fmt: skip
+def test_every_service_waits_as_long_as_it_is_told(kind: str, idle: float, total: float, reason: str) -> None:
+    url, login = ENTRIES[kind]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        given = {**login, "endpoint": f"{endpoint}/acct" if kind == "az" else endpoint}
+        service = open_service(place_of(url, Login(given)), 1, timeouts=Timeouts(idle, total))
+        with pytest.raises(DunlinError) as caught:
+            service.head("k")
+        service.close()
+    assert (caught.value.kind, caught.value.reason) == (ErrorKind.TIMEOUT, reason)
+
+
+@pytest.mark.parametrize(("total", "deadline"), [(300.0, 600.0), (0.0, 300.0)])
+def test_a_request_that_took_all_its_time_is_made_again(total: float, deadline: float) -> None:
+    store = open_place(place_of("s3://b-1", Login({"anonymous": "true"})), timeouts=Timeouts(total=total))
+    assert isinstance(store, ObjectStore)
+    assert isinstance(store.service, RetryingService)
+    assert store.service._policy == replace(REQUEST, deadline=deadline)
+    store.close()
 
 
 # ---- what is sent where ----

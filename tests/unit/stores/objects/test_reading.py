@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dunlin import hashing
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import IDENT, Entry
 from dunlin.pace.retry import REQUEST, retry
@@ -20,6 +21,7 @@ from dunlin.stores.objects import reading
 from dunlin.stores.objects.keys import path_of
 from dunlin.stores.objects.metadata import DIRECTORY
 from dunlin.stores.objects.persist import RetryingService
+from dunlin.stores.objects.service import Object
 from dunlin.stores.objects.store import ObjectStore
 from tests.contract.support import content, refused
 from tests.unit.stores.objects.fake_service import LIMITS, FakeService, network
@@ -228,12 +230,81 @@ def test_a_range_that_fails_gives_all_buffers_back() -> None:
 
 def test_the_stated_digest_is_that_of_the_listed_version() -> None:
     service, entry, store = stored()
-    assert store.stated_md5(entry) == hashlib.md5(DATA).digest()
-    assert ObjectStore(service, verify=False).stated_md5(entry) is None
+    assert store.stated_digest(entry) == ("md5", hashlib.md5(DATA).digest())
+    assert ObjectStore(service, verify=False).stated_digest(entry) is None
     service.fill("k", data=b"other")
-    refused(ErrorKind.CHANGED, lambda: store.stated_md5(entry))
+    refused(ErrorKind.CHANGED, lambda: store.stated_digest(entry))
     service.delete(["k"])
-    refused(ErrorKind.VANISHED, lambda: store.stated_md5(entry))
+    refused(ErrorKind.VANISHED, lambda: store.stated_digest(entry))
+
+
+class Apart(FakeService):
+    """States a CRC-64 as S3 does: with the whole object, and to whoever asks for it, but not with a range."""
+
+    crc: bytes | None = None
+
+    def _crc(self, data: bytes) -> bytes:
+        hasher = hashing.stated("crc64")
+        hasher.update(data)
+        return hasher.digest() if self.crc is None else self.crc
+
+    def get(self, key: str, start: int = 0, length: int | None = None, etag: str = "") -> Any:
+        found, body = super().get(key, start, length, etag)
+        sums = (("crc64", self._crc(self.objects[key].data)),) if start == 0 and length is None else None
+        return found._replace(sums=sums), body
+
+    def stated(self, key: str) -> Object:
+        return super().stated(key)._replace(sums=(("crc64", self._crc(self.objects[key].data)),))
+
+
+def apart(**options: Any) -> tuple[Apart, Entry, ObjectStore]:
+    service = Apart(chunk=50_000, states_md5=False)
+    service.fill("k", data=DATA * 50)
+    store = ObjectStore(service, retry=patient, **options)
+    entry = store.stat("k")
+    service.requests.clear()
+    return service, entry, store
+
+
+def received(store: ObjectStore, entry: Entry, start: int = 0) -> bytes:
+    pool = Buffers(10_000, 3)
+    got = bytearray()
+    for block in store.read(entry, start, None, pool):
+        got += block
+        pool.give(block)
+    return bytes(got)
+
+
+def test_a_checksum_that_no_range_tells_is_asked_for_once() -> None:
+    service, entry, store = apart(part_size=10_000)
+    assert received(store, entry) == DATA * 50
+    assert service.requests == {"get": 11, "stated": 1}
+    assert received(store, entry, 5) == (DATA * 50)[5:]
+    unwilling = ObjectStore(service, verify=False, part_size=10_000)
+    assert received(unwilling, entry) == DATA * 50
+    assert service.requests["stated"] == 1
+
+
+@pytest.mark.parametrize("part", [10_000, 1 << 20])
+def test_a_wrong_checksum_is_seen_however_the_object_is_read(part: int) -> None:
+    service, entry, store = apart(part_size=part)
+    service.crc = bytes(8)
+    with pytest.raises(DunlinError, match="CRC64") as caught:
+        received(store, entry)
+    assert caught.value.kind is ErrorKind.CHECKSUM
+    refused(ErrorKind.CHECKSUM, lambda: store.fetch("k", 1 << 20))
+    assert store.stated_digest(entry) == ("crc64", bytes(8))
+
+
+def test_a_checksum_of_another_version_is_not_compared() -> None:
+    class Replaced(Apart):
+        def stated(self, key: str) -> Object:
+            return super().stated(key)._replace(etag="other", sums=(("crc64", bytes(8)),))
+
+    service = Replaced(chunk=50_000, states_md5=False)
+    service.fill("k", data=DATA * 50)
+    store = ObjectStore(service, retry=patient, part_size=10_000)
+    assert received(store, store.stat("k")) == DATA * 50
 
 
 def test_without_an_etag_nothing_is_put_together_from_two_requests() -> None:
@@ -364,3 +435,23 @@ def test_a_service_that_sends_too_much_is_not_believed() -> None:
     service.fill("k", data=DATA)
     store = ObjectStore(service)
     refused(ErrorKind.IO, lambda: list(store.read(store.stat("k"), 0, 10)))
+
+
+def test_a_service_that_only_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = DunlinError("reach", "fake", ErrorKind.TIMEOUT, "no byte for 30 s")
+    monkeypatch.setattr("tests.unit.stores.objects.fake_service.network", lambda reason: late)
+    service, entry, store = stored(chunk=1)
+    service.breaks = [1] * 500
+    refused(ErrorKind.TIMEOUT, lambda: content(store, entry))
+    assert service.requests["get"] == reading.LATE
+    assert service.open_bodies == 0
+
+
+def test_bytes_worth_a_request_earn_the_patience_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = DunlinError("reach", "fake", ErrorKind.TIMEOUT, "no end after 300 s")
+    monkeypatch.setattr("tests.unit.stores.objects.fake_service.network", lambda reason: late)
+    monkeypatch.setattr(reading, "PROGRESS", 100)
+    service, entry, store = stored(chunk=10)
+    service.breaks = [100] * 30
+    assert content(store, entry) == DATA
+    assert service.requests["get"] == 21

@@ -59,6 +59,24 @@ def test_a_page_is_one_request_with_everything_in_its_query() -> None:
     ]
 
 
+def test_checksums_are_asked_for_with_the_whole_and_by_who_compares() -> None:
+    whole = answer(200, b"ab", etag='"v"', last_modified=LAST, x_amz_checksum_crc64nvme="rosUhgp5mIg=")
+    piece = answer(206, b"b", etag='"v"', last_modified=LAST, content_range="bytes 1-1/2")
+    told = head(2, x_amz_checksum_crc64nvme="rosUhgp5mIg=", x_amz_checksum_type="FULL_OBJECT")
+    sums = (("crc64", bytes.fromhex("ae8b14860a799888")),)
+    with scripted(whole, piece, head(2), told) as server:
+        s3 = service(server)
+        for at, expected in ((0, sums), (1, None)):
+            found, pieces = s3.get("k", at)
+            assert (b"".join(pieces), found.sums) == (b"ab"[at:], expected)
+        assert (s3.head("k").sums, s3.stated("k").sums) == (None, sums)
+        s3.close()
+    asked = [(one.method, one.headers.get("x-amz-checksum-mode")) for one in server.asked]
+    # A plain look does not ask: of encrypted content the answer needs the right to decrypt.
+    assert asked == [("GET", "ENABLED"), ("GET", None), ("HEAD", None), ("HEAD", "ENABLED")]
+    assert "x-amz-checksum-mode" in server.asked[0].headers["authorization"]
+
+
 def test_another_region_is_followed_once_and_kept() -> None:
     moved = failure(400, "AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>")
     with scripted(moved, answer(200, LISTED), head(1)) as server:
@@ -364,3 +382,52 @@ def test_busy_passes_on_how_long_to_wait() -> None:
         error = refused(lambda: s3.put("k", b"x", {}))
         s3.close()
     assert (error.kind, error.retry_after) == (ErrorKind.BUSY, 3.0)
+
+
+PORTAL = answer(200, "<html>Log in to this network</html>", content_type="text/html")
+ORIGIN = Object("a", 5, 0, "v", {})
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda it: it.page(""),
+        lambda it: it.head("k"),
+        lambda it: it.get("k"),
+        lambda it: it.put("k", b"x", {}),
+        lambda it: it.begin("k", {}),
+        lambda it: it.part("k", "u", 1, b"x", bytes(16)),
+        lambda it: it.complete("k", "u", [Part(1, 5, "t")], {}),
+        lambda it: it.copy(it, ORIGIN, "k", {}),
+        lambda it: it.delete(["k"]),
+        lambda it: it.delete(["k", "l"]),
+        lambda it: it.abort("k", "u"),
+    ],
+)
+def test_a_login_page_is_no_answer(act: Callable[[S3Service], object]) -> None:
+    # Another answer would make a success of it: nothing more is asked.
+    with scripted(PORTAL.split(b"<html>")[0] if "head" in act.__code__.co_names else PORTAL, head(5)) as server:
+        s3 = service(server)
+        error = refused(lambda: act(s3))
+        s3.close()
+    assert error.kind is ErrorKind.NETWORK
+    assert len(server.asked) == 1
+
+
+def test_content_without_a_size_is_not_read() -> None:
+    chunked = b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\netag: "v"\r\n\r\n3\r\nabc\r\n0\r\n\r\n'
+    with scripted(chunked) as server:
+        s3 = service(server)
+        error = refused(lambda: s3.get("k", etag="v"))
+        s3.close()
+    assert (error.kind, error.reason, error.where) == (ErrorKind.NETWORK, "the answer tells no size", "s3://bucket/k")
+
+
+@pytest.mark.parametrize("encoding", ["utf-99", "big5"])
+def test_an_odd_encoding_is_no_fault_of_ours(encoding: str) -> None:
+    body = f"<?xml version='1.0' encoding='{encoding}'?><a/>"
+    with scripted(answer(200, body), answer(500, body)) as server:
+        s3 = service(server)
+        assert refused(lambda: s3.page("")).kind is ErrorKind.NETWORK
+        assert refused(lambda: s3.page("")).kind is ErrorKind.NETWORK
+        s3.close()

@@ -40,6 +40,39 @@ def test_an_etag_that_is_no_md5(more: dict[str, str]) -> None:
     assert described("k", {**PLAIN, **more}).md5 is None
 
 
+CRC = "rosUhgp5mIg="
+"""Of the digits 1 to 9, as the catalogue of CRCs has it."""
+
+
+def test_checksums_of_the_whole_content() -> None:
+    more = {"x-amz-checksum-crc64nvme": CRC, "x-amz-checksum-sha1": "2jmj7l5rSw0yVb/vlWAYkK/YBwk="}
+    for told in ({"etag": '"other"'}, {"x-amz-checksum-type": "FULL_OBJECT"}):
+        found = described("k", {**PLAIN, **more, **told}).sums
+        assert found is not None
+        assert dict(found)["crc64"].hex() == "ae8b14860a799888"
+        assert dict(found)["sha1"].hex() == "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"x-amz-checksum-type": "COMPOSITE", "x-amz-checksum-crc32c": "AAAAAA==-2"},
+        {"x-amz-checksum-type": "COMPOSITE", "x-amz-checksum-crc32c": "AAAAAA=="},
+        {"etag": f'"{MD5}-2"', "x-amz-checksum-crc32": "AAAAAA=="},
+        {"etag": '"other"', "x-amz-checksum-sha1": "AAAAAA==-2"},
+        {"x-amz-checksum-crc64nvme": CRC},
+        {"content-range": "bytes 0-4/12345", "x-amz-checksum-type": "FULL_OBJECT", "x-amz-checksum-crc64nvme": CRC},
+    ],
+)
+def test_what_is_no_checksum_of_the_whole_content(more: dict[str, str]) -> None:
+    assert described("k", {**PLAIN, **more}).sums is None
+
+
+def test_a_crc64_of_an_object_of_parts_is_never_composed() -> None:
+    assert described("k", {**PLAIN, "etag": f'"{MD5}-2"', "x-amz-checksum-crc64nvme": CRC}).sums is not None
+
+
 def test_etags_of_directory_buckets_are_no_md5() -> None:
     assert described("k", PLAIN, digests=False).md5 is None
     assert described("k", {**PLAIN, "x-amz-server-side-encryption": "AES256"}).md5 == bytes.fromhex(MD5)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dunlin.errors import DunlinError, ErrorKind
@@ -315,6 +317,120 @@ def test_such_a_service_is_asked_once_in_a_stores_life() -> None:
         assert [name for batch in store.list("") for name, _ in batch] == [f"{n:04}" for n in range(100)]
     assert len(service.names) == 1
     assert service.requests["page"] <= 2 * 20 + 1
+
+
+# ---- services with an order of their own ----
+
+
+class Elsewhere(Listed):
+    """Lists in some other order, and begins behind a name where that would stand in it."""
+
+    def __init__(self, keys: list[str], page: int, order: Callable[[str], Any]) -> None:
+        super().__init__(keys, page)
+        self.order = order
+        self._keys.sort(key=order)
+
+    def page(self, prefix: str, *, delimiter: str = "", token: str = "", after: str = "", most: int = 0) -> Page:
+        with self._lock:
+            self.names += [after] if after else []
+            self._request("page", prefix, delimiter, token)
+            place = int(token) if token else bisect.bisect_right(self._keys, self.order(after), key=self.order)
+            place = place if token or after else 0
+            page = Page([], [], "")
+            while place < len(self._keys):
+                key = self._keys[place]
+                end = key.find(delimiter, len(prefix)) if delimiter else -1
+                folded = end >= 0 and key.startswith(prefix)
+                if folded and page.prefixes[-1:] == [key[: end + 1]]:
+                    place += 1
+                    continue
+                if len(page.objects) + len(page.prefixes) == min(most or self.limits.page, self.limits.page):
+                    # A directory that the page has begun is on no other one.
+                    return page._replace(token=str(place))
+                if folded:
+                    page.prefixes.append(key[: end + 1])
+                elif key.startswith(prefix):
+                    page.objects.append(self._said(key, True))
+                place += 1
+            return page
+
+
+def walked(key: str) -> list[str]:
+    """As one goes through directories: the names in each in order."""
+    return key.split("/")
+
+
+ORDERS: dict[str, Callable[[str], Any]] = {
+    "directories": walked,
+    "without case": lambda key: (key.lower(), key),
+    "UTF-16": lambda key: key.encode("utf-16-be"),
+    "backwards": lambda key: [-ord(letter) for letter in key] + [0],
+    "by hash": lambda key: hashlib.md5(key.encode()).digest(),
+    "slash last": lambda key: key.replace("/", "\U0010ffff"),
+}
+MIXED = st.lists(st.text("aAb/-.0\uffee\U0001f426", min_size=1, max_size=4), unique=True, max_size=150)
+
+
+@pytest.mark.parametrize("kind", ORDERS)
+@settings(max_examples=40)
+@given(
+    keys=COUNTED | HASHED | KEYS | MIXED, size=st.integers(1, 5), parallel=st.integers(1, 5), span=st.integers(1, 5)
+)
+def test_in_whatever_order_a_service_lists_every_key_comes_once(
+    kind: str, keys: list[str], size: int, parallel: int, span: int
+) -> None:
+    service = Elsewhere(keys, size, ORDERS[kind])
+    listed = [one.key for page in pages(service, "", parallel=parallel, span=span) for one in page.objects]
+    assert listed == service._keys
+
+
+@given(keys=COUNTED | KEYS | MIXED, size=st.integers(1, 5), parallel=st.integers(2, 5))
+def test_nor_does_a_directory_get_lost(keys: list[str], size: int, parallel: int) -> None:
+    service = Elsewhere(keys, size, walked)
+    found = {name for page in pages(service, "", "/", parallel=parallel) for name in in_order(page)}
+    assert found == {key.partition("/")[0] + "/" if "/" in key else key for key in keys}
+
+
+@pytest.mark.parametrize("page", [100, 1000])
+@pytest.mark.parametrize("kind", ORDERS)
+def test_a_store_over_such_a_service_shows_all_of_it(kind: str, page: int) -> None:
+    # Names between d00- and d00/, where a cut may fall: a walk comes to d00/ before them, the bytes after them.
+    keys = [f"d{n // 90:02}{'/' if n % 90 < 60 else '-'}{n % 90:04}" for n in range(9000)]
+    service = Elsewhere(keys, page, ORDERS[kind])
+    store = ObjectStore(service)
+    for _ in range(2):
+        assert [path for batch in store.walk("") for path, _ in batch] == service._keys
+    assert {name for batch in store.list("") for name, _ in batch} == {key.partition("/")[0] for key in keys}
+
+
+def test_what_is_in_disorder_is_listed_in_turn_from_then_on() -> None:
+    keys = [f"d{n // 90:02}{'/' if n % 90 < 60 else '-'}{n % 90:04}" for n in range(9000)]
+    service = Elsewhere(keys, 100, walked)
+    store = ObjectStore(service)
+    list(store.walk(""))
+    service.requests.clear()
+    service.names.clear()
+    list(store.walk(""))
+    assert service.requests["page"] == 90
+    assert service.names == []
+
+
+def test_what_is_written_at_a_seam_meanwhile_does_not_end_the_cutting() -> None:
+    service = Listed([f"{n:06}" for n in range(20_000)], 100)
+    torn: list[str] = []
+
+    def write(number: int) -> None:
+        with service._lock:
+            if service.names and not torn:
+                torn.append(service.names[0] + "!")
+                service.fill(torn[0])
+
+    service.before = write
+    told: list[int] = []
+    seen = keys_of(pages(service, "", parallel=4, refused=lambda: told.append(1)))
+    assert [key for key in seen if key not in torn] == [f"{n:06}" for n in range(20_000)]
+    assert not told
+    assert len(service.names) > 10
 
 
 # ---- the switch ----

@@ -330,3 +330,11 @@ def test_pages_are_as_large_as_was_asked_for() -> None:
     service.fill("a", "b", "c", "d", "e")
     assert names(ObjectStore(service, page=2)) == ["a", "b", "c", "d", "e"]
     assert service.requests == {"page": 3}
+
+
+def test_an_object_without_an_etag_is_not_taken_for_one() -> None:
+    service = FakeService()
+    service.fill("k", data=b"<html>Log in</html>")
+    service.objects["k"].etag = ""
+    refused(ErrorKind.NETWORK, lambda: ObjectStore(service).fetch("k", 100))
+    assert service.open_bodies == 0

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import ipaddress
+import itertools
 import socket
 import ssl
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -184,6 +190,11 @@ def test_no_more_connections_are_kept_than_were_asked_for() -> None:
         b"HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabcde\r\n",
         b"HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\nnot a number\r\n",
         b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: \xb2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 2\xb20 OK\r\nconnection: close\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n-5\r\nabcde\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n0_5\r\nabcde\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nconnection: close\r\nno colon here\r\n\r\n",
         b"SSH-2.0-OpenSSH_9\r\n\r\nconnection: close",
     ],
@@ -201,10 +212,166 @@ def test_a_name_that_is_not_known_is_a_network_error() -> None:
     assert kind_of(Client("http://no-such-host.invalid")) is ErrorKind.NETWORK
 
 
+def late(client: Client, body: bytes = b"") -> str:
+    """The reason and hint of a request that takes too long."""
+    with pytest.raises(DunlinError) as caught:
+        client.ask("PUT", "/x", {}, body)
+    assert caught.value.kind is ErrorKind.TIMEOUT
+    assert not client._resting
+    return f"{caught.value.reason}; {caught.value.hint}"
+
+
+@contextmanager
+def trickling(head: bytes, drop: bytes = b"x", every: float = 0.01, drains: float = 0.0) -> Iterator[str]:
+    """A server that answers `head`, and then `drop` after `drop`, until nobody wants more.
+
+    Where it `drains`, it takes a request bit by bit, after so many seconds each, and says nothing before.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    ended = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            while drains and connection.recv(100_000, socket.MSG_WAITALL).endswith(b"a"):
+                ended.wait(drains)
+            connection.sendall(head)
+            while not ended.wait(every):
+                connection.sendall(drop)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with listener:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        ended.set()
+        thread.join(5)
+
+
 def test_silence_is_a_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}", idle=0.05)
-        assert kind_of(client) is ErrorKind.TIMEOUT
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert late(Client(url, idle=0.1)) == "no byte for 0.1 s; --timeout allows more"
+        assert late(Client(url, idle=30, total=0.1)) == "no end after 0.1 s; --request-timeout allows more"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nx-slow: ",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n",
+        CHUNKED + b"fffff\r\n",
+    ],
+    ids=["head", "counted", "until the end", "chunked"],
+)
+@pytest.mark.parametrize("idle", [0.0, 30.0])
+def test_an_answer_that_only_trickles_has_an_end(head: bytes, idle: float) -> None:
+    with trickling(head) as url:
+        assert late(Client(url, idle=idle, total=0.2)) == "no end after 0.2 s; --request-timeout allows more"
+
+
+def test_content_that_only_trickles_into_a_buffer_has_an_end() -> None:
+    with trickling(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n") as url:
+        _, reply = Client(url, total=0.2).stream("GET", "/x", {})
+        view = memoryview(bytearray(1_000_000))
+        with pytest.raises(DunlinError, match=r"no end after 0\.2 s") as caught:
+            list(iter(lambda: reply.readinto(view), 0))
+        assert caught.value.kind is ErrorKind.TIMEOUT
+        assert reply.readinto(view) == 0
+
+
+def test_interim_answers_without_end_have_one() -> None:
+    interim = b"HTTP/1.1 102 Processing\r\n\r\n"
+    with trickling(interim, interim) as url:
+        assert "no end after 0.2 s" in late(Client(url, total=0.2))
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "seconds"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n", b"", "0.2"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n", b"", "0.6"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n", b"a" * 200_000, "0.6"),
+        (b"HTTP/1.1 200 OK\r\nx-slow: ", b"a" * 200_000, "0.4"),
+    ],
+)
+def test_many_bytes_have_time_in_proportion(
+    monkeypatch: pytest.MonkeyPatch, head: bytes, body: bytes, seconds: str
+) -> None:
+    monkeypatch.setattr(wire, "SHARE", 100_000)
+    with trickling(head) as url:
+        assert f"no end after {seconds} s" in late(Client(url, total=0.2), body)
+
+
+def test_bytes_that_nobody_announced_earn_time_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "SHARE", 100_000)
+    with trickling(CHUNKED + b"3d090\r\n" + b"x" * 200_000) as url:
+        assert "no end after 0.4 s" in late(Client(url, total=0.2))
+
+
+def test_a_slow_line_may_take_longer_for_a_body_than_silence_may_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    def narrow() -> socket.socket:
+        made = connect()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)  # else megabytes are sent that are only buffered
+        return made
+
+    with trickling(answer(200, b"done", connection="close"), drains=0.01) as url:
+        client = Client(url, idle=0.3)
+        connect = client._connect
+        monkeypatch.setattr(client, "_connect", narrow)
+        began = time.monotonic()
+        assert client.ask("PUT", "/x", {}, b"a" * 7_000_000 + b"z" * 100_000).body == b"done"
+        assert time.monotonic() - began > 2 * 0.3
+
+
+def test_a_body_that_nobody_takes_in_time_has_an_end() -> None:
+    with trickling(b"", drains=0.05) as url:
+        assert "no end after 0.2 s" in late(Client(url, total=0.2), b"a" * 20_000_000)
+
+
+def test_only_the_server_is_waited_for() -> None:
+    now = 0.0
+    with scripted(answer(200, b"x" * 600_000), answer(200)) as server:
+        client = Client(server.url, total=5.0, clock=lambda: now)
+        _, pieces = client.stream("GET", "/1", {})
+        for _ in pieces:
+            now += 100.0  # the reader's own time
+        client.ask("GET", "/2", {})
+        client.close()
+    assert [asked.connection for asked in server.asked] == [1, 1]
+
+
+def test_every_request_has_time_of_its_own() -> None:
+    ticks = itertools.count()
+    with scripted(*[answer(200)] * 4) as server:
+        client = Client(server.url, total=3.0, clock=lambda: next(ticks))
+        for _ in range(4):  # a send and a receive: two seconds each
+            client.ask("GET", "/x", {})
+        client.close()
+    assert [asked.connection for asked in server.asked] == [1] * 4
+    assert next(ticks) == 16
+
+
+def test_a_line_that_the_system_gives_up_is_not_called_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dead(socket.socket):
+        def send(self, data: object, flags: int = 0) -> int:
+            raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+
+    client = Client("http://127.0.0.1:9", idle=0, total=0)
+    monkeypatch.setattr(client, "_connect", Dead)
+    assert late(client) == "no answer in time; "
+
+
+def test_no_time_is_short_without_limits() -> None:
+    now = itertools.count(0, 1e9)
+    with scripted(answer(200, b"x" * 600_000)) as server:
+        client = Client(server.url, idle=0, total=0, clock=lambda: next(now))
+        assert len(client.ask("GET", "/x", {}).body) == 600_000
+        assert client._resting[0]._socket.gettimeout() is None
+        client.close()
 
 
 @pytest.fixture

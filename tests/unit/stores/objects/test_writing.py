@@ -81,11 +81,12 @@ def test_requests_of_a_large_write() -> None:
     change=st.none() | st.integers(0, 999),
     tail=st.binary(max_size=150),
     parallel=st.integers(1, 3),
+    marked=st.booleans(),
 )
 def test_an_interrupted_upload_goes_on_with_the_parts_that_are_right(
-    data: bytes, sent: int, change: int | None, tail: bytes, parallel: int
+    data: bytes, sent: int, change: int | None, tail: bytes, parallel: int, marked: bool
 ) -> None:
-    service, store = made(parallel)
+    service, store = made(parallel, SMALL._replace(marked=marked))
     service.faults["part"] = [*[None] * sent, *[error(ErrorKind.INTERRUPTED)] * 20]
     parts = -(-len(data) // 100)
     if sent < parts:
@@ -102,10 +103,39 @@ def test_an_interrupted_upload_goes_on_with_the_parts_that_are_right(
     assert service.objects["k"].data == after
     assert service.objects["k"].metadata == OURS
     assert entry.mtime == 5
-    assert service.uploads == {}
     cut = [bytes(after[at : at + 100]) for at in range(0, len(after), 100)]
-    wanted = {Part(n, len(piece), hashlib.md5(piece).hexdigest()) for n, piece in enumerate(cut, 1)}
-    assert service.requests["part"] == len(wanted - have)
+    wanted = [Part(n, len(piece), hashlib.md5(piece).hexdigest()) for n, piece in enumerate(cut, 1)]
+    # Where a service does not tell whose an upload is, it shows by the first part.
+    ours = marked or wanted[0] in have or sent >= parts
+    assert len(service.uploads) == (not ours)
+    assert service.requests["part"] == len(set(wanted) - (have if ours else set()))
+    assert service.requests["abort"] == 0
+
+
+@pytest.mark.parametrize("theirs", [b"", b"x" * 100, DATA[:50], DATA[:200]])
+def test_an_upload_that_another_program_began_is_left_alone(theirs: bytes) -> None:
+    service, store = made()
+    upload = service.begin("k", {"own": "theirs"})
+    if theirs:
+        service.part("k", upload, 1, theirs, hashlib.md5(theirs).digest())
+    before = service.parts("k", upload)
+    service.faults["part"] = [None, None, error(ErrorKind.DENIED)]
+    refused(ErrorKind.DENIED, lambda: store.write("k", body(DATA), meta=META))
+    assert list(service.uploads) == [upload]
+    store.write("k", body(DATA), meta=META)
+    assert service.parts("k", upload) == before
+    assert get(store, "k") == DATA
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_what_was_there_before_is_never_aborted(marked: bool) -> None:
+    service, store = made(limits=SMALL._replace(marked=marked))
+    upload = service.begin("k", {})
+    service.part("k", upload, 1, DATA[:100], hashlib.md5(DATA[:100]).digest())
+    service.faults["part"] = [None, error(ErrorKind.DENIED)]
+    refused(ErrorKind.DENIED, lambda: store.write("k", body(DATA), meta=META))
+    assert service.requests["abort"] == 0
+    assert list(service.uploads) == [upload]
 
 
 def test_nothing_of_the_body_is_sent_twice() -> None:
@@ -196,7 +226,7 @@ def test_if_absent_holds_when_the_upload_is_completed() -> None:
 
 def test_a_continued_object_too_large_to_be_dressed_tells_what_it_has() -> None:
     service, store = made()
-    service.faults["part"] = [network()]
+    service.faults["part"] = [None, network()]
     refused(ErrorKind.NETWORK, lambda: store.write("k", body(DATA), meta=Meta(mtime=4)))
     service.faults["set_metadata"] = [error(ErrorKind.UNSUPPORTED)]
     entry = store.write("k", body(DATA), meta=META)

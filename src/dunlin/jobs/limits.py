@@ -1,0 +1,45 @@
+"""Which limits a run holds to: what was asked for, and for the rest what the class of the machine says.
+
+The values of a class (`pace.machine`) are caps on what is automatic. Those on processors and memory hold only where the
+run minds the machine's load at all (`--auto-throttle`, or a class of which that is the default): on a server that
+does nothing else, a limit that nobody asked for would only be slow.
+"""
+
+from __future__ import annotations
+
+from dunlin.jobs.budget import FAR_LEAST, LEAST, PROCESS
+from dunlin.jobs.options import SyncOptions
+from dunlin.pace.machine import Machine, class_of
+from dunlin.stores.open import is_far
+from dunlin.workers.governor import Enforced
+
+SMALLEST = 64 << 20
+"""Bytes: the least limit on memory that can be asked for, so none that is automatic lies below it."""
+
+
+def enforced(options: SyncOptions, machine: Machine) -> Enforced | None:
+    """What a run with these options holds to on a machine; None: to nothing, so nothing need be watched."""
+    limits, row = options.limits, class_of(machine)
+    auto = row.auto_throttle if limits.auto_throttle is None else limits.auto_throttle
+    cpu = limits.cpu_percent or (row.cpu_percent if auto else 0)
+    memory = limits.memory_bytes
+    if auto and not memory:
+        memory = max(SMALLEST, min(row.memory_bytes, machine.memory_bytes // 2 or row.memory_bytes))
+    cpu = cpu if cpu < 100 else 0
+    if not (auto or cpu or memory):
+        return None
+    return Enforced(machine.cores, cpu, memory, limits.throttle_threshold if auto else 0.0, limits.link_bytes)
+
+
+def capped(options: SyncOptions, machine: Machine) -> SyncOptions:
+    """The options with what is automatic cut down to what the machine and its class bear."""
+    held, row, crew = enforced(options, machine), class_of(machine), options.crew
+    if row.workers and not (crew.workers or crew.movers or crew.threads):
+        crew = crew._replace(workers=row.workers)
+    memory = held.memory_bytes if held is not None else 0
+    if memory:
+        # Each process takes something before it does anything: where there is little, there are fewer of them.
+        far = is_far(options.source) or is_far(options.destination)
+        fitting = max(1, (memory - PROCESS) // (PROCESS + (FAR_LEAST if far else LEAST)))
+        crew = crew._replace(movers=min(crew.movers or min(machine.whole_cores, 8), fitting))
+    return options._replace(crew=crew, limits=options.limits._replace(memory_bytes=memory))
