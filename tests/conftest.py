@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.servers.fixtures import azurite, gcs, moto_s3, rclone_s3  # noqa: F401 - fixtures for whoever asks for one
+from tests.servers.fixtures import azfiles, azurite, gcs, moto_s3, rclone_s3  # noqa: F401 - fixtures for whoever asks for one
 
 # Two noisy cores: a slow example says nothing. The same examples every time, so that a red run can be repeated;
 # HYPOTHESIS_PROFILE=search looks for new ones.
@@ -19,9 +19,11 @@ settings.register_profile(
 settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
-# Under nohup a hang-up is ignored, also by every program that a test starts.
-if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# Under nohup a hang-up is ignored, and in the background of a script an interrupt, also by every program that a test
+# starts.
+for ignored, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        signal.signal(ignored, usual)
 
 HERE = Path(__file__).parent
 ORDER = {"unit": 0, "packaging": 1}

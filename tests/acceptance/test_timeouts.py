@@ -69,9 +69,8 @@ def test_a_service_that_is_silent_is_asked_again_and_given_up(
         places, env = words(there, pair.target)
         began = time.monotonic()
         done = dunlin("sync", "--timeout", "1", *places, cwd=pair.cwd, env=env, expect=1)
-        assert 2 <= time.monotonic() - began < 15
-        # Of Azure's requests the first, after what the account is, may fail without ending the run.
-        assert proxy.count() == proxy.count(fault="stalled") == (3 if kind == "az" else 2)
+        assert 2 <= time.monotonic() - began < 20
+        assert proxy.count() == proxy.count(fault="stalled") == 4
         origin = proxy.origin
     told = [line for line in done.stderr.splitlines() if "no byte" in line]
     assert told == [done.stderr.splitlines()[-1]]
@@ -97,7 +96,7 @@ def test_a_service_that_only_trickles_is_given_up(pair: Pair, trickle: Trickle) 
     done = dunlin("sync", *options, "s3://bucket", pair.target, cwd=pair.cwd, env=env, expect=1)
     last = done.stderr.splitlines()[-1]
     assert f"cannot reach {trickle.url}: no end after 1 s; --request-timeout allows more" in last
-    assert trickle.connections == 2
+    assert trickle.connections == 4
 
 
 @pytest.mark.parametrize("flag", ["--timeout", "--request-timeout"])

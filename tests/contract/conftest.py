@@ -15,6 +15,7 @@ from dunlin.stores.memory import MemoryStore
 from dunlin.stores.objects.service import Service
 from dunlin.stores.objects.store import ObjectStore
 from dunlin.stores.wrap import Counted, Paced, Retrying
+from tests.contract import azfiles as _azfiles
 from tests.contract import azure as _azure  # noqa: F401 - registers its service
 from tests.contract import gcs as _gcs  # noqa: F401 - registers its service
 from tests.contract import s3 as _s3  # noqa: F401 - registers its service
@@ -60,11 +61,16 @@ def object_stores(request: pytest.FixtureRequest) -> Iterator[Callable[[str], St
         one.close()
 
 
-@pytest.fixture(params=[*sorted(FACTORIES), *sorted(SERVICES), *sorted(WRAPPED)])
+@pytest.fixture(params=[*sorted(FACTORIES), *sorted(SERVICES), *sorted(WRAPPED), *sorted(_azfiles.STORES)])
 def store(
     request: pytest.FixtureRequest, tmp_path: Path, object_stores: Callable[[str], Store]
 ) -> Iterator[Store]:
     """An empty store of each kind."""
+    if request.param in _azfiles.STORES:
+        share = _azfiles.STORES[request.param](request.getfixturevalue)
+        yield share
+        share.close()
+        return
     if request.param not in FACTORIES:
         yield object_stores(request.param)
         return

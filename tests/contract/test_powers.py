@@ -13,6 +13,7 @@ from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import CTIME, GID, IDENT, MODE, NLINK, UID, Kind, sort_key
 from dunlin.report import NullReport, RecordingReport
 from dunlin.stores import base
+from dunlin.stores.azfiles.place import open_place, place_of
 from dunlin.stores.base import (
     Copies,
     CopiesBatch,
@@ -35,10 +36,11 @@ from dunlin.stores.base import (
     power,
 )
 from dunlin.stores.local import LocalStore
+from dunlin.stores.login import Login
 from dunlin.stores.memory import MemoryStore
 from dunlin.stores.objects.store import ObjectStore
 from dunlin.stores.wrap import POWERS, Counted, Paced, ReadOnly, Retrying
-from tests.contract.support import FreeBucket, get, names, once, put, refused
+from tests.contract.support import FreeBucket, get, make_directory, names, once, put, refused
 from tests.unit.stores.objects.fake_service import FakeService
 
 P = TypeVar("P")
@@ -204,12 +206,13 @@ def test_extended_attributes_are_exact_within_their_space(store: Store) -> None:
         assert setter.get_xattrs("f", ("user.",)) == {}
         return
     put(store, "f", xattrs={"user.a.one": b"1", "user.a.two": b"\0\xff"}, xattr_space=space)
+    both = ("user.a.", "user.b")  # a share has others besides, of its own
     setter.set_meta("f", Meta(xattrs={"user.b": b"b"}, xattr_space=("user.b",)))
-    assert setter.get_xattrs("f", ("user.",)) == {"user.a.one": b"1", "user.a.two": b"\0\xff", "user.b": b"b"}
+    assert setter.get_xattrs("f", both) == {"user.a.one": b"1", "user.a.two": b"\0\xff", "user.b": b"b"}
     setter.set_meta("f", Meta(xattrs={"user.a.two": b"2"}, xattr_space=space))
-    assert setter.get_xattrs("f", ("user.",)) == {"user.a.two": b"2", "user.b": b"b"}
+    assert setter.get_xattrs("f", both) == {"user.a.two": b"2", "user.b": b"b"}
     setter.set_meta("f", Meta(mtime=1))
-    assert setter.get_xattrs("f", ("user.",)) == {"user.a.two": b"2", "user.b": b"b"}
+    assert setter.get_xattrs("f", both) == {"user.a.two": b"2", "user.b": b"b"}
     setter.set_meta("", Meta(xattrs={"user.a.root": b""}, xattr_space=space))
     assert setter.get_xattrs("", space) == {"user.a.root": b""}
 
@@ -302,6 +305,8 @@ def test_copying_by_the_service(store: Store, tmp_path: Path) -> None:
         pytest.skip("copies by the kernel: test_copying_by_the_kernel")
     data = bytes(range(256)) * 1000
     entry = put(store, "f", data, mtime=11, uid=5, gid=6, mode=0o640)
+    if store.caps.directories:
+        having(store, MakesDirs).make_directory("d")
     made = copies.copy_into(entry, store, "d/g", meta=Meta(mtime=12), report=NullReport())
     assert get(store, "d/g") == data
     found = store.stat("d/g")
@@ -332,7 +337,7 @@ def test_fetching(store: Store) -> None:
     nothing = fetches.fetch("empty", 0)
     assert nothing is not None
     assert nothing[1] == b""
-    put(store, "d/in")
+    make_directory(store, "d")
     for path in ("absent", "d"):
         refused(ErrorKind.NOT_FOUND, lambda path=path: fetches.fetch(path, 100))
     refused(ErrorKind.NAME, lambda: fetches.fetch("../f", 100))
@@ -359,7 +364,7 @@ def test_the_wrappers_know_every_power_there_is() -> None:
 
 @pytest.mark.parametrize("wanted", sorted(POWERS, key=lambda one: one.__name__))
 @pytest.mark.parametrize("wrapper", sorted(WRAPPERS))
-@pytest.mark.parametrize("kind", ["local", "memory", "objects", "none"])
+@pytest.mark.parametrize("kind", ["local", "memory", "objects", "share", "none"])
 def test_a_wrapper_forwards_what_its_store_has_and_no_more(
     wrapper: str, wanted: type, kind: str, tmp_path: Path
 ) -> None:
@@ -368,6 +373,7 @@ def test_a_wrapper_forwards_what_its_store_has_and_no_more(
         "local": lambda: LocalStore(str(tmp_path)),
         "memory": MemoryStore,
         "objects": lambda: ObjectStore(FakeService()),
+        "share": lambda: open_place(place_of("azfiles://share", LOGIN)),
         "none": Bare,
     }
     inner = made[kind]()
@@ -376,12 +382,16 @@ def test_a_wrapper_forwards_what_its_store_has_and_no_more(
         "local": {DropsMarkers, Walks, WalksPages, Fetches, StatesDigests},
         "memory": {DropsMarkers, WalksPages, Fetches, StatesDigests, Copies, CopiesBatch, KnowsBirths},
         "objects": {RemovesDirs, MakesLinks, HasSpace, Syncs, KnowsBirths, CopiesBatch},
+        "share": {DropsMarkers, MakesLinks, Syncs, KnowsBirths, CopiesBatch, Walks, WalksPages, StatesDigests},
         "none": set(POWERS),
     }
     assert has is (wanted not in lacks[kind])
     wrapped = wrap(inner)
     assert (power(wrapped, wanted) is not None) is (has and wanted not in withheld)
     assert (power(wrap(wrapped), wanted) is not None) is (has and wanted not in withheld)
+
+
+LOGIN = Login({"account_name": "account", "account_key": "a2V5"})
 
 
 class Bare:

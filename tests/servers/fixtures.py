@@ -2,7 +2,8 @@
 
 One per worker, not one per session: a start costs 0.1 s (rclone) to 1.2 s (Azurite) once, less than what it would
 take to agree between workers on who starts and who ends a shared one. Tests share a server and keep apart by taking
-a bucket or container of their own: `azurite.container()`, `moto_s3.bucket()`, `rclone_s3.bucket()`, `gcs.bucket()`.
+a bucket, container or share of their own: `azurite.container()`, `azfiles.share()`, `moto_s3.bucket()`,
+`rclone_s3.bucket()`, `gcs.bucket()`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers import azure_files as _azure_files
 from tests.servers import azurite as _azurite
 from tests.servers import gcs as _gcs
 from tests.servers import moto as _moto
@@ -22,6 +24,13 @@ from tests.servers.s3 import S3
 def azurite() -> Iterator[_azurite.Azurite]:
     """Azure Blob Storage."""
     with _azurite.azurite() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azfiles() -> Iterator[_azure_files.Files]:
+    """Azure Files."""
+    with _azure_files.azure_files_process() as server:
         yield server
 
 

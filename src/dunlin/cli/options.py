@@ -243,6 +243,7 @@ def sync_options(
         batch_size=values.get("batch_size") or 0,
         watch=Watch(values.get("watch_interval") or Watch().interval) if values.get("watch") else None,
         verify=_first(values.get("verify_checksums"), True),
+        share_snapshot=bool(values.get("share_snapshot")),
         limits=_limits(values),
         **{name: values[name] for name in ("timeout", "request_timeout") if values.get(name) is not None},
     )

@@ -29,7 +29,7 @@ OUTPUT = "Output"
 CONTAINERS = "Azure containers, in place of SOURCE and DESTINATION"
 _FORMS = "each also as --source-... and --dest-...; a secret may be @FILE"
 LOGINS = {
-    "azure": f"Login to Azure Blob ({_FORMS})",
+    "azure": f"Login to Azure Blob and Azure Files ({_FORMS})",
     "s3": f"Login to S3 ({_FORMS})",
     "gcs": f"Login to Google Cloud Storage ({_FORMS})",
 }
@@ -124,6 +124,11 @@ def metadata_options() -> list[Option]:
         _switch("-H --hard-links", "Names of one file stay names of one file, which `check` compares, too.", WHAT),
         _switch("-X --xattrs", "Keep extended attributes.", WHAT),
         _switch("-A --acls", "Keep access control lists; implies -p.", WHAT),
+        _switch(
+            "--share-snapshot",
+            "Read SOURCE, a share of Azure Files, from a share snapshot that is made for the run and deleted after it.",
+            WHAT,
+        ),
     ]
 
 
@@ -381,7 +386,7 @@ _CREDENTIAL_HELP = {
     "--client-secret": ("The secret of a service principal.", "SECRET"),
     "--use-workload-identity": ("Log in by the token that Kubernetes gives this pod.", ""),
     "--use-azure-cli": ("Log in as whoever used `az login`.", ""),
-    "--azure-endpoint": ("The blob service's URL, for other clouds and emulators.", "URL"),
+    "--azure-endpoint": ("The blob or file service's URL, for other clouds and emulators.", "URL"),
     "--s3-endpoint": ("The URL of a server that speaks S3. Default: AWS.", "URL"),
     "--s3-region": ("The region.", "NAME"),
     "--s3-profile": ("A profile of the AWS configuration files.", "NAME"),

@@ -13,9 +13,10 @@ HELP = """
 Make DESTINATION equal to SOURCE: the contents of SOURCE go into DESTINATION, and a slash at the end changes nothing.
 
 Each is a local or mounted directory (a path or file:// URL), az://CONTAINER/PREFIX or the https:// URL of a container,
-s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, or loc://NAME/PATH from the configuration. Files are in sync when kind, size and
-modification time agree. A run that is interrupted is continued by the next one. Nothing is deleted without
---delete-extras. Pairs may also stand in the configuration file: `dunlin sync` alone syncs them all.
+s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, azfiles://SHARE/PATH or the https:// URL of a share, or loc://NAME/PATH from
+the configuration. Files are in sync when kind, size and modification time agree. A run that is interrupted is continued
+by the next one. Nothing is deleted without --delete-extras. Pairs may also stand in the configuration file: `dunlin
+sync` alone syncs them all.
 """
 
 EXAMPLE = """

@@ -252,7 +252,10 @@ class _Reader:
         return Location(name, url.value, values, self._origin(node))
 
 
-_STORES = {"az": "azure", "azure": "azure", "https": "azure", "http": "azure", "s3": "s3", "gs": "gcs", "gcs": "gcs"}
+_STORES = {
+    **dict.fromkeys(("az", "azure", "azfiles", "https", "http"), "azure"),
+    "s3": "s3", "gs": "gcs", "gcs": "gcs",
+}  # fmt: skip
 
 
 def store_of(url: str) -> str:

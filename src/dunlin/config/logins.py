@@ -173,14 +173,14 @@ def _bare(url: str) -> tuple[str, str]:
         )
     bare, _, query = url.partition("?")
     # In s3:// and gs:// a question mark is a character like any other, and so it is in az:// but before a SAS.
-    if scheme.lower() in ("http", "https") or (scheme.lower() in ("az", "azure") and "sig=" in query):
+    if scheme.lower() in ("http", "https") or (scheme.lower() in ("az", "azure", "azfiles") and "sig=" in query):
         return bare, query
     return url, ""
 
 
 def _of_url(url: str, query: str) -> Layer:
     said = {"sas_token": Said(query, "the URL")} if query else {}
-    host = re.match(r"https?://([a-z0-9]+)\.blob\.", url)
+    host = re.match(r"https?://([a-z0-9]+)\.(?:blob|file)\.", url)
     return said | ({"account_name": Said(host[1], "the URL")} if host else {})
 
 

@@ -185,7 +185,7 @@ def _credentials() -> Iterator[Key]:
 _SWITCHES = (
     "archive links perms owner group devices specials hard_links xattrs acls sparse numeric_ids times recursive "
     "size_only update trust_state ctime_skip force_resync ignore_case delete_extras delete_excluded accept_source "
-    "scan_first in_place rescan dry_run verbose quiet json"
+    "scan_first in_place rescan dry_run verbose quiet json share_snapshot"
 )
 _AUTOMATIC = "automatic"
 _OTHERS: tuple[tuple[str, Kind, str], ...] = (

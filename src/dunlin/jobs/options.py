@@ -109,6 +109,7 @@ class SyncOptions(NamedTuple):
         timeout, request_timeout: seconds without a byte, and altogether, that a request waits for an object store;
             0: for ever.
         make_parents: directories above the destination are made as well, like the destination itself.
+        share_snapshot: the source, a share of Azure Files, is read from a snapshot that is made for the run.
     """
 
     source: str
@@ -143,6 +144,7 @@ class SyncOptions(NamedTuple):
     timeout: float = 30.0
     request_timeout: float = 300.0
     make_parents: bool = False
+    share_snapshot: bool = False
 
 
 SEVERITY = (1, 2, 130, 25, 23, 3, 24, 0)

@@ -15,7 +15,17 @@ from dunlin.plan import Policy
 from dunlin.report import Event, Level, Report
 from dunlin.stores.base import Caps, MakesDirs, Store, power
 from dunlin.stores.local.writing import WriteOptions
-from dunlin.stores.open import Far, beginning, canonical_url, is_far, local_path, open_store, shown_place
+from dunlin.stores.open import (
+    Far,
+    beginning,
+    canonical_url,
+    drop_snapshot,
+    is_far,
+    local_path,
+    open_store,
+    shown_place,
+    take_snapshot,
+)
 from dunlin.stores.probe import probe_case
 from dunlin.workers.leftover import sweep
 
@@ -72,10 +82,16 @@ def open_pair(
     source_far, target_far = _told(options)
     source_place = options.source if source_far else source_url
     target_place = options.destination if target_far else target_url
-    source = open_store(source_place, far=_beginning(source_far, source_url, report, stop))
-    far = _beginning(target_far, target_url, report, stop)
-    target = open_store(target_place, options=WriteOptions(run_id=token), far=far)
+    if options.share_snapshot:
+        taken = take_snapshot(source_place, _beginning(source_far, source_url, report, stop) or Far())
+        source_far = (source_far or Far())._replace(snapshot=taken)
+    opened: list[Store] = []
     try:
+        source = open_store(source_place, far=_beginning(source_far, source_url, report, stop))
+        opened.append(source)
+        far = _beginning(target_far, target_url, report, stop)
+        target = open_store(target_place, options=WriteOptions(run_id=token), far=far)
+        opened.append(target)
         _check_source(source, shown_place(options.source))
         exists = _check_target(target, options)
         pair = PairOfStores(source_url, target_url, source, target, target.caps, exists)
@@ -87,9 +103,22 @@ def open_pair(
             _backup(pair, options.backup_dir, make=options.mode == "sync")
         return pair
     except DunlinError:
-        source.close()
-        target.close()
+        for store in opened:
+            store.close()
+        forget_snapshot(source_place, source_far, report)
         raise
+
+
+def forget_snapshot(place: str, far: Far | None, report: Report | None) -> None:
+    """Delete the share snapshot that was made for a run; where that fails it is said, and the run is none the worse."""
+    if far is None or not far.snapshot:
+        return
+    try:
+        drop_snapshot(place, far)
+    except DunlinError as error:
+        if report is not None:
+            message = f"the share snapshot {far.snapshot} stays: {error.reason}"
+            report.event(Event(Level.WARN, "snapshot.kept", message, {"snapshot": far.snapshot}))
 
 
 def _beginning(far: Far | None, url: str, report: Report | None, stop: Stop | None) -> Far | None:
@@ -213,7 +242,9 @@ def _check_target(target: Store, options: SyncOptions) -> bool:
         target.stat("")
         return True
     except DunlinError as error:
-        if target.caps.far:
+        # A bucket or a share is never made; a directory in a share is.
+        lacking = error.kind is ErrorKind.NOT_FOUND and not error.reason.startswith("Share")
+        if target.caps.far and not (target.caps.directories and lacking):
             raise _let_in(error) from error
         if error.kind is not ErrorKind.NOT_FOUND:
             raise

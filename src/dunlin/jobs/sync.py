@@ -18,6 +18,7 @@ from dunlin.jobs.others import claimed
 from dunlin.jobs.own import own_below, own_files_of
 from dunlin.jobs.pair import (
     PairOfStores,
+    forget_snapshot,
     is_empty,
     open_pair,
     probe_target,
@@ -89,6 +90,7 @@ def run(options: SyncOptions, stop: Stop, report: Report) -> Result:
             lock.release()
         pair.source_store.close()
         pair.target_store.close()
+        forget_snapshot(pair.source_place, pair.source_far, report)
 
 
 def _nap(seconds: float, stop: Stop) -> None:

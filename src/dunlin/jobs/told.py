@@ -23,7 +23,7 @@ from dunlin.jobs.options import Result, SyncOptions
 from dunlin.model import Stats
 from dunlin.pace.sizes import format_duration, format_size
 from dunlin.report import Event, Level
-from dunlin.stores.open import is_far, shown_place
+from dunlin.stores.open import is_far, is_share, shown_place
 
 _NOUNS = {"az": "blob", "s3": "object", "gs": "object"}
 _TITLES = {"sync": "Sync", "plan": "Dry run", "check": "Check"}
@@ -55,6 +55,11 @@ def words_of(options: SyncOptions) -> Words:
         verb = "copy" if source == target else "download" if source else "upload"
         if not source:
             return Words("file", verb, title, plain, options.begin)
+        if is_share(options.source):
+            from dunlin.stores.azfiles.place import place_of as share_of
+
+            there = share_of(options.source, options.login_source)
+            return Words("file", verb, title, ("share", there.share), options.begin)
         from dunlin.stores.objects.place import place_of
 
         place = place_of(options.source, options.login_source)

@@ -57,8 +57,8 @@ class Retry:
 CORRUPTION = frozenset({ErrorKind.CHECKSUM, ErrorKind.CHANGED})
 REQUEST = Retry(kinds=RETRYABLE - CORRUPTION)
 """Around one request: up to 7 retries."""
-REACH = Retry(attempts=2, deadline=5.0, kinds=frozenset({ErrorKind.NETWORK, ErrorKind.TIMEOUT}))
-"""Around the first requests of a run: a wrong address is said within seconds, one lost packet ends nothing."""
+REACH = Retry(attempts=4, deadline=5.0, kinds=frozenset({ErrorKind.NETWORK, ErrorKind.TIMEOUT}))
+"""Around the first requests of a run: a wrong address is said within seconds, a few lost packets end nothing."""
 PATIENCE = Retry(kinds=REQUEST.kinds - REACH.kinds)
 """Around `REACH`: who answers "later" is there, and is given the time that it asks for."""
 FILE = Retry(attempts=3, deadline=None, kinds=CORRUPTION)

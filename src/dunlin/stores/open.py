@@ -4,6 +4,7 @@
     file:///path                      the same as a URL; %-escapes are decoded
     memory://NAME                     a tree in this process, for tests and trials
     s3://  gs://  az://  https://     object stores: see `stores.objects.place`
+    azfiles://  https://….file.…      shares of Azure Files: see `stores.azfiles.place`
 """
 
 from __future__ import annotations
@@ -27,20 +28,21 @@ if TYPE_CHECKING:
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _DRIVE = re.compile(r"[A-Za-z]:(?:[\\/]|$)")
-_FAR = frozenset({"s3", "gs", "gcs", "az", "azure", "http", "https"})
+_FAR = frozenset({"s3", "gs", "gcs", "az", "azure", "azfiles", "http", "https"})
+_SHARES = re.compile(r"azfiles://|https?://[a-z0-9-]+\.(?:z[0-9]+\.)?file\.[^/]", re.IGNORECASE)
 _HOST = re.compile(r"[^/\\:]+:(?!//)")
 _LOGIN = re.compile(r"^(?![A-Za-z]:\\)([^/\\:@]*:)[^/]*(?=@)")
 """The name before the password of ``name:password@host``, with or without a path behind it, and the password."""
-_MISTYPED = re.compile(r"(https?|azure|az|s3|gcs|gs):?/+[^/]", re.IGNORECASE)
+_MISTYPED = re.compile(r"(https?|azure|azfiles|az|s3|gcs|gs):?/+[^/]", re.IGNORECASE)
 _SIGNED = re.compile(r"[?&]sig(?:=|%3d)", re.IGNORECASE)
 _CONNECTION = re.compile(r"(?:^|;)\s*(?:AccountKey|SharedAccessSignature)\s*=", re.IGNORECASE)
 _SECRET = re.compile(r"\b((?:AccountKey|SharedAccessSignature)\s*=)[^;]*|\b(sig(?:=|%3d))[^&;\s]*", re.IGNORECASE)
 
-WORKS = "local paths, file:///path, s3://, gs://, az:// and memory://NAME work"
+WORKS = "local paths, file:///path, s3://, gs://, az://, azfiles:// and memory://NAME work"
 
 
 class Far(NamedTuple):
-    """What only object stores are told.
+    """What only stores far away are told: object stores and shares.
 
     Attributes:
         login: what lets us in; None: nothing was given.
@@ -53,6 +55,7 @@ class Far(NamedTuple):
         start: a run begins with it: what cannot be reached is said within seconds.
         on_login: told which login of a chain answered. Not for other processes.
         idle, total: seconds without a byte, and altogether, that a request waits for the service; 0: for ever.
+        snapshot: the share snapshot from which everything is read; "" for the share as it is.
     """
 
     login: Login | None = None
@@ -66,6 +69,7 @@ class Far(NamedTuple):
     on_login: Callable[[str], object] | None = None
     idle: float = 30.0
     total: float = 300.0
+    snapshot: str = ""
 
 
 def open_store(
@@ -129,6 +133,8 @@ def _made(
         from dunlin.stores.memory import shared
 
         return shared(path)
+    if scheme != "file" and is_share(url):
+        return _share(url, options.run_id, far)
     if scheme != "file":
         from dunlin.stores.objects.answers import Timeouts
         from dunlin.stores.objects.place import open_place, place_of
@@ -146,6 +152,23 @@ def _made(
             timeouts=Timeouts(far.idle, far.total),
         )
     return _local(path, options, probe, caps, on_refused)
+
+
+def _share(url: str, run: str, far: Far) -> Store:
+    from dunlin.stores.azfiles.place import open_place, place_of
+    from dunlin.stores.objects.answers import Timeouts
+
+    return open_place(
+        place_of(url, far.login),
+        run=run,
+        page=far.page,
+        snapshot=far.snapshot,
+        connections=far.connections,
+        gate=far.gate,
+        start=far.start,
+        on_login=far.on_login,
+        timeouts=Timeouts(far.idle, far.total),
+    )
 
 
 def _local(
@@ -178,6 +201,10 @@ def canonical_url(url: str, login: Login | None = None) -> str:
         return file_url(path)
     if scheme == "memory":
         return f"memory://{path}"
+    if is_share(url):
+        from dunlin.stores.azfiles.place import place_of as share_of
+
+        return share_of(url, login).url
     from dunlin.stores.objects.place import place_of
 
     return place_of(url, login).url
@@ -204,7 +231,7 @@ def _masked(text: str) -> str:
 
 def beginning(url: str, login: Login | None = None) -> str:
     """What all keys below a place begin with; "" for a whole bucket and for what has no keys. Raises USAGE."""
-    if not is_far(url):
+    if not is_far(url) or is_share(url):
         return ""
     from dunlin.stores.objects.place import place_of
 
@@ -212,8 +239,43 @@ def beginning(url: str, login: Login | None = None) -> str:
 
 
 def is_far(url: str) -> bool:
-    """Whether each request to the place takes a round trip: it is an object store."""
+    """Whether each request to the place takes a round trip: it is an object store, or a share of Azure Files."""
     return _parsed(url)[0] not in ("file", "memory")
+
+
+def take_snapshot(url: str, far: Far) -> str:
+    """Make a share snapshot of the share that `url` means, and return its id. Raises USAGE where it is no share."""
+    if not is_share(url):
+        hint = "azfiles://SHARE/PATH is one; leave --share-snapshot out for any other place"
+        raise usage(f"--share-snapshot: {shown_place(url)} is no share of Azure Files", hint)
+    from dunlin.stores.azfiles.place import open_place, place_of
+    from dunlin.stores.objects.answers import Timeouts
+
+    store = open_place(
+        place_of(url, far.login), gate=far.gate, start=far.start, on_login=far.on_login,
+        timeouts=Timeouts(far.idle, far.total),
+    )  # fmt: skip
+    try:
+        return store.share.take_snapshot()
+    finally:
+        store.close()
+
+
+def drop_snapshot(url: str, far: Far) -> None:
+    """Delete the share snapshot that `far` names. It is made again for seconds only: the run is over."""
+    from dunlin.stores.azfiles.place import open_place, place_of
+    from dunlin.stores.objects.answers import Timeouts
+
+    store = open_place(place_of(url, far.login), start=True, timeouts=Timeouts(far.idle, far.total))
+    try:
+        store.share.drop_snapshot(far.snapshot)
+    finally:
+        store.close()
+
+
+def is_share(url: str) -> bool:
+    """Whether the place is a share of Azure Files."""
+    return _SHARES.match(url) is not None
 
 
 def local_path(url: str) -> str | None:

@@ -102,7 +102,7 @@ def _bring(site: Site, path: str, listed: Facts | None) -> Brought:
     if site.options.in_place:
         _make_way(site, path)
     one_shot = hashing.one_shot(site.options.checksum)
-    meta = site.options.meta(entry.facts)
+    meta = site.options.meta(entry.facts, xattrs_of(site, path))
     written = site.target.write(path, Body(len(data), lambda start: iter((data[start:],))), meta=meta)
     return entry, written, one_shot(data) if one_shot else None
 

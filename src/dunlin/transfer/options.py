@@ -60,7 +60,12 @@ class Options(NamedTuple):
     def meta(self, facts: Facts, xattrs: dict[str, bytes] | None = None) -> Meta:
         """The metadata to apply for a source entry with these facts. An owner of None: it has no POSIX attributes."""
         if facts[UID] is None:
-            return Meta(mtime=facts[MTIME], atime=facts[ATIME] if facts[ATIME] is not None else facts[MTIME])
+            return Meta(
+                mtime=facts[MTIME],
+                atime=facts[ATIME] if facts[ATIME] is not None else facts[MTIME],
+                xattrs=xattrs,
+                xattr_space=self.xattr_space if xattrs is not None else (),
+            )
         give_group = self.group and (self.groups is None or facts[GID] in self.groups)
         return Meta(
             mode=facts[MODE] & PERMISSION_BITS if self.perms and facts[MODE] is not None else None,

@@ -35,11 +35,11 @@ def remove(store: Removable, path: str, what: Facts) -> None:
 def sweep(store: Removable, directory: str, dead: Callable[[str, str], bool]) -> list[DunlinError]:
     """Remove what the dead left in a directory; returns the errors of what would not go.
 
-    `dead` is asked with the two parts of each token: the run, and the mover. Far from here there is nothing to
-    remove: objects appear whole, so what has such a name is somebody's file.
+    `dead` is asked with the two parts of each token: the run, and the mover. Among objects there is nothing to
+    remove: they appear whole, so what has such a name is somebody's file.
     """
     errors: list[DunlinError] = []
-    if store.caps.far:
+    if not store.caps.directories:
         return errors
     try:
         for batch in store.list(directory):

@@ -16,10 +16,10 @@ import marshal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from operator import itemgetter
 
 from dunlin import plan
 from dunlin.compare import RUN, Side, merge
+from dunlin.compare.fingerprint import fingerprint
 from dunlin.compare.listing import Named, OrderError
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.hashing import blake2b
@@ -241,7 +241,7 @@ class _Scan:
         keeps_own, namesakes = self.context.keeps_own(self.directory), []
         unseen = self._unseen() if is_source else None
         # Somebody's objects may have such names: ours are files.
-        ours = not (self.site.source if is_source else self.site.target).caps.far
+        ours = (self.site.source if is_source else self.site.target).caps.directories
         try:
             for batch in self._listed(store, is_source):
                 names = batch
@@ -357,7 +357,7 @@ class _Scan:
             if begun is not None and not is_source and self.context.now() - named[1][CTIME] > FORGOTTEN:
                 self.begun.append((begun[1], named))
             return begun is not None
-        if not is_source and self.rules.mode == "sync" and not self.site.target.caps.far:
+        if not is_source and self.rules.mode == "sync" and self.site.target.caps.directories:
             token = match[1] + match[2]
             dead = match[1] in self.rules.dead or token in self.task.sweep
             if dead or self.context.now() - named[1][CTIME] > STALE:
@@ -545,7 +545,7 @@ class _Scan:
         if self.rules.mode != "sync" or source is None or outcome.fatal is not None:
             return
         for version, named in self.begun:
-            if version not in self.wanted and not self.site.target.caps.far:
+            if version not in self.wanted and self.site.target.caps.directories:
                 self._remove(named)
         partly = self.left_alone or self.incomplete or self.huge or self.task.bookmark is not None
         outcome.complete = not (partly or outcome.recorded)
@@ -591,14 +591,3 @@ def finish(context: Context, directory: str, source: Facts, outcome: Outcome) ->
         dress_directory(context.site, directory, source, target, outcome)
     except DunlinError as error:
         outcome.fail("", error, count="failed_directories")
-
-
-def fingerprint(names: list[Named], version: Callable[[Facts], object]) -> bytes:
-    """Bytes that differ when any name, kind, or version of a file in the listing differs.
-
-    `version`: the facts of a file that count.
-    """
-    known = [(name, what[:1] if what[MODE] & TYPE_BITS == DIRECTORY_BITS else version(what)) for name, what in names]
-    # A file and a directory of one name, as object stores hold them, stay in the order of the store.
-    known.sort(key=itemgetter(0))
-    return marshal.dumps(known, 2)

@@ -122,6 +122,7 @@ VALUES = [
     (["--ignore-existing"], "policy.skip_existing", True),
     (["--trust-state"], "trust_state", True),
     (["--ctime-skip"], "ctime_skip", True),
+    (["--share-snapshot"], "share_snapshot", True),
     (["--ctime-margin", "2m"], "ctime_margin", 120.0),
     (["--force-resync"], "force_resync", True),
     (["--force-resync"], "policy.force", True),

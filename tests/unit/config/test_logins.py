@@ -188,6 +188,11 @@ def test_a_sas_in_the_url_is_taken_out_of_it() -> None:
     found = find("https://acct.blob.core.windows.net/c/p?sv=1&sig=MadeUp", flags={"account_key": "k"})
     assert found.url == "https://acct.blob.core.windows.net/c/p"
     assert (found.login["sas_token"], found.login["account_name"], found.exposed) == ("sv=1&sig=MadeUp", "acct", True)
+    found = find("https://acct.file.core.windows.net/s/p?sv=1&sig=MadeUp", flags={"account_key": "k"})
+    assert found.url == "https://acct.file.core.windows.net/s/p"
+    assert (found.login["sas_token"], found.login["account_name"], found.exposed) == ("sv=1&sig=MadeUp", "acct", True)
+    found = find("azfiles://s/p?sv=1&sig=MadeUp", flags={"account_name": "a"})
+    assert (found.url, found.login["sas_token"]) == ("azfiles://s/p", "sv=1&sig=MadeUp")
     found = find("az://c/p?sv=1&sig=MadeUp", flags={"account_name": "a"})
     assert (found.url, found.login["sas_token"], found.login["account_name"]) == ("az://c/p", "sv=1&sig=MadeUp", "a")
     assert find("s3://b/what?").url == "s3://b/what?", "a question mark is a character of a key"

@@ -19,6 +19,8 @@ AZURE = Login({"account_name": "acct", "account_key": "a2V5"})
         ("az://photos/2024", "./data", "blob", "download", ("container", "photos")),
         ("s3://bucket", "./data", "object", "download", ("bucket", "bucket")),
         ("./data", "gs://bucket", "file", "upload", ("source", "./data")),
+        ("azfiles://team/a/b", "./data", "file", "download", ("share", "team")),
+        ("https://acct.file.core.windows.net/team", "s3://b", "file", "copy", ("share", "team")),
         ("s3://aaa", "gs://bbb", "object", "copy", ("bucket", "aaa")),
         ("a", "b", "file", "copy", ("source", "a")),
         ("ftp://host/x", "b", "file", "copy", ("source", "ftp://host/x")),

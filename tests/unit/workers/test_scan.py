@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from dunlin.compare.fingerprint import fingerprint
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.filters import read
 from dunlin.filters.selection import Selection
@@ -25,7 +26,6 @@ from dunlin.stores.objects.store import ObjectStore
 from dunlin.transfer.outcome import Outcome, Presence
 from dunlin.workers import scan as scanning
 from dunlin.workers.context import BEGUN, FORGOTTEN, STALE, Context
-from dunlin.workers.scan import fingerprint
 from dunlin.workers.tasks import Scan
 from tests.unit.stores.objects.fake_service import FakeService
 from tests.unit.transfer.trees import AT, put, tree

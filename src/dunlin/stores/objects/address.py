@@ -11,7 +11,7 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 _SERVICE = re.compile(
-    r"[a-z0-9-]+\.(?:z[0-9]+\.)?blob\."
+    r"[a-z0-9-]+\.(?:z[0-9]+\.)?(?:blob|file)\."
     r"(?:core\.(?:windows\.net|chinacloudapi\.cn|usgovcloudapi\.net|cloudapi\.de)|storage\.azure\.net)"
 )
 _LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1")
@@ -45,6 +45,6 @@ def is_private(url: str) -> bool:
 
 
 def is_azure(url: str) -> bool:
-    """Whether Azure's own blob service answers there, over TLS."""
+    """Whether Azure's own blob or file service answers there, over TLS."""
     parts = http_address(url)
     return parts is not None and parts.scheme == "https" and _SERVICE.fullmatch(parts.hostname or "") is not None

@@ -44,7 +44,8 @@ from dunlin.errors import DunlinError, ErrorKind, usage
 from dunlin.stores.login import Login
 from dunlin.stores.objects import azure_xml as xml
 from dunlin.stores.objects.address import http_address
-from dunlin.stores.objects.answers import FOREIGN, TIMEOUTS, Answer, Timeouts, count, refusal, stranger
+from dunlin.stores.objects.answers import FOREIGN, TIMEOUTS, Answer, Timeouts, count, stranger
+from dunlin.stores.objects.azure_errors import refused
 from dunlin.stores.objects.azure_login import Access, access, checked_sas, endpoint_of, is_path_style
 from dunlin.stores.objects.azure_sign import Unsigned
 from dunlin.stores.objects.service import Data, Limits, Object, Page, Part, Service
@@ -205,7 +206,7 @@ class AzureService:
         if answer.status == 412:
             # Said of a blob that is gone, too; a look at it tells, by raising NOT_FOUND.
             self.head(key)
-        raise _refused(answer, "read", self._where(key), self.url)
+        raise refused(answer, "read", self._where(key), self.url)
 
     def _nothing(self, key: str, start: int, etag: str) -> tuple[Object, Iterator[Data]]:
         """The answer to a range without bytes, which the service calls an error."""
@@ -429,7 +430,7 @@ class AzureService:
         target, signed = self._found.sign(Unsigned(method, path, query, headers or {}, len(data)))
         answer = self._client.ask(method, target, signed, data)
         if answer.status >= 300:
-            raise _refused(answer, operation, where, self.url)
+            raise refused(answer, operation, where, self.url)
         if answer.status != expects or "x-ms-request-id" not in answer.headers:
             raise stranger(operation, where, "Azure Blob")
         return answer
@@ -464,72 +465,3 @@ def _number(tag: str) -> int:
     except ValueError:
         return 0
     return int(raw[6:11]) if len(raw) == 27 and raw[:6] == b"dunlin" and raw[6:11].isdigit() else 0
-
-
-# ---- errors ----
-
-_REHYDRATE = "bring it back first: az storage blob set-tier --tier Hot (it takes hours)"
-_ROLE = "the login needs a role such as Storage Blob Data Contributor (or Reader, to read)"
-_KINDS: dict[str, tuple[ErrorKind, str]] = {
-    "AuthenticationFailed": (ErrorKind.AUTH, "check the account's key or SAS, its end, and this machine's clock"),
-    "InvalidAuthenticationInfo": (ErrorKind.AUTH, "check the login: the token may have expired"),
-    "NoAuthenticationInformation": (ErrorKind.AUTH, "give a login"),
-    "KeyBasedAuthenticationNotPermitted": (ErrorKind.AUTH, "the account allows no keys: log in with a token"),
-    "PublicAccessNotPermitted": (ErrorKind.AUTH, "give a login"),
-    "AccountIsDisabled": (ErrorKind.AUTH, ""),
-    "AuthorizationFailure": (ErrorKind.DENIED, "check the key, the rights of the SAS, and the account's firewall"),
-    "AuthorizationPermissionMismatch": (ErrorKind.DENIED, _ROLE),
-    "AuthorizationProtocolMismatch": (ErrorKind.DENIED, "the SAS wants https"),
-    "AuthorizationSourceIPMismatch": (ErrorKind.DENIED, "the SAS is for another address"),
-    "AuthorizationResourceTypeMismatch": (ErrorKind.DENIED, "the SAS is for another kind of thing"),
-    "AuthorizationServiceMismatch": (ErrorKind.DENIED, "the SAS is for another service"),
-    "InsufficientAccountPermissions": (ErrorKind.DENIED, _ROLE),
-    "BlobArchived": (ErrorKind.DENIED, _REHYDRATE),
-    "BlobBeingRehydrated": (ErrorKind.DENIED, "it is being brought back from the archive: try again in some hours"),
-    "BlobImmutableDueToPolicy": (ErrorKind.DENIED, ""),
-    "LeaseIdMissing": (ErrorKind.DENIED, "somebody holds a lease on it"),
-    "SnapshotsPresent": (ErrorKind.DENIED, "it has snapshots: delete them first"),
-    "ContainerNotFound": (ErrorKind.NOT_FOUND, ""),
-    "ContainerBeingDeleted": (ErrorKind.NOT_FOUND, "try again in a minute"),
-    "BlobNotFound": (ErrorKind.NOT_FOUND, ""),
-    "ResourceNotFound": (ErrorKind.NOT_FOUND, ""),
-    "ServerBusy": (ErrorKind.BUSY, ""),
-    "PendingCopyOperation": (ErrorKind.BUSY, "it is being copied to"),
-    "OperationTimedOut": (ErrorKind.TIMEOUT, ""),
-    "InternalError": (ErrorKind.NETWORK, ""),
-    "Md5Mismatch": (ErrorKind.CHECKSUM, ""),
-    "Crc64Mismatch": (ErrorKind.CHECKSUM, ""),
-    "ConditionNotMet": (ErrorKind.CHANGED, ""),
-    "TargetConditionNotMet": (ErrorKind.CHANGED, ""),
-    "SourceConditionNotMet": (ErrorKind.CHANGED, ""),
-    # Somebody else has put the blob together, or thrown the blocks away, in between.
-    "InvalidBlockList": (ErrorKind.CHANGED, ""),
-    # The ids of all blocks of a blob have one length.
-    "InvalidBlobOrBlock": (
-        ErrorKind.EXISTS,
-        "another program is uploading it: delete it, or wait a week",
-    ),
-    "BlobAlreadyExists": (ErrorKind.EXISTS, ""),
-    "InvalidBlobType": (ErrorKind.EXISTS, "it is a page or append blob: delete it first"),
-    "InvalidResourceName": (ErrorKind.NAME, ""),
-    "InvalidUri": (ErrorKind.NAME, ""),
-    "MetadataTooLarge": (ErrorKind.UNSUPPORTED, "metadata holds up to 8 KiB"),
-    "RequestBodyTooLarge": (ErrorKind.UNSUPPORTED, ""),
-    "BlobTypeNotSupported": (ErrorKind.UNSUPPORTED, ""),
-}
-
-
-def _refused(answer: Answer, operation: str, where: str, container: str) -> DunlinError:
-    """The error for an answer that is none: kind by the service's code, else by status."""
-    code, message = xml.error(answer.body) if answer.body else ("", "")
-    code = answer.headers.get("x-ms-error-code") or code
-    reason = f"{code}: {message}" if code and message else code
-    if code == "ContainerNotFound":
-        where = container
-    error = refusal(answer.status, answer.headers, operation, where, reason)
-    if code not in _KINDS:
-        return error
-    kind, hint = _KINDS[code]
-    known = DunlinError(operation, where, kind, error.reason, hint)
-    known.retry_after = error.retry_after
-    return known

@@ -1,4 +1,4 @@
-"""Who we are to Azure Blob: from a `Login` to an endpoint, an account's name and a signer.
+"""Who we are to Azure Blob and Azure Files: from a `Login` to an endpoint, an account's name and a signer.
 
 The first of these that the login holds is used:
 
@@ -56,6 +56,7 @@ _PIPELINE: dict[str, Any] = {
 
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _SIGNED = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*")
+_HOST = re.compile(r"(?<=//)([a-z0-9-]+\.(?:z[0-9]+\.)?)(?:blob|file)\.", re.IGNORECASE)
 _HINT = "see docs/stores/azure-blob.md for the ways to log in"
 
 
@@ -68,12 +69,15 @@ class Access(NamedTuple):
     close: Callable[[], object]
 
 
-def access(login: Login, on_login: Callable[[str], object] | None = None) -> Access:
-    """Everything that requests need. Nothing is sent yet. Raises USAGE for what cannot be right."""
+def access(login: Login, on_login: Callable[[str], object] | None = None, service: str = "blob") -> Access:
+    """Everything that requests need. Nothing is sent yet. Raises USAGE for what cannot be right.
+
+    `service`: "blob" or "file", as in the names of hosts.
+    """
     words = _connection(login)
-    endpoint, account = _endpoint(login, words), _account(login, words)
+    endpoint, account = _endpoint(login, words, service), _account(login, words, service)
     sas = "" if login["sas_token"] else words.get("sharedaccesssignature", "")
-    if sas and login["endpoint"] and origin(endpoint) != origin(_own_endpoint(words)):
+    if sas and login["endpoint"] and origin(endpoint) != origin(_own_endpoint(words, service)):
         _check_private(endpoint, "the SAS of the connection string")
     if login["sas_token"] or sas:
         return Access(endpoint, account, shared_access(checked_sas(login["sas_token"] or sas)), _nothing)
@@ -89,12 +93,12 @@ def access(login: Login, on_login: Callable[[str], object] | None = None) -> Acc
     return Access(endpoint, account, bearer(token), token.close)
 
 
-def endpoint_of(login: Login) -> str:
-    """The URL of the blob service that a login means, without a slash at its end. Raises USAGE."""
-    return _endpoint(login, _connection(login))
+def endpoint_of(login: Login, service: str = "blob") -> str:
+    """The URL of the blob (or file) service that a login means, without a slash at its end. Raises USAGE."""
+    return _endpoint(login, _connection(login), service)
 
 
-def check_host(endpoint: str, login: Login) -> None:
+def check_host(endpoint: str, login: Login, service: str = "blob") -> None:
     """Whether a host that only a URL names may see what `login` would send as it is.
 
     A token, or the SAS of a connection string, goes to Azure's own hosts, and to the one that the login names itself.
@@ -108,7 +112,7 @@ def check_host(endpoint: str, login: Login) -> None:
     words = _connection(login)
     if login["sas_token"] or words.get("accountkey") or (login["account_key"] and not words):
         return
-    named = {origin(login["endpoint"]), origin(_own_endpoint(words)) if words else ""} - {""}
+    named = {origin(login["endpoint"]), origin(_own_endpoint(words, service)) if words else ""} - {""}
     if is_azure(endpoint) or origin(endpoint) in named:
         return
     what = "the SAS of the connection string" if words else "a token"
@@ -143,8 +147,9 @@ def connection_words(text: str) -> dict[str, str]:
         host = words.get("developmentstorageproxyuri", "http://127.0.0.1").rstrip("/")
         made = {"accountname": EMULATOR, "accountkey": DEVSTORE_ACCOUNT_KEY, "blobendpoint": f"{host}:10000/{EMULATOR}"}
         return {**made, **words}
-    if not words.get("accountname") and not words.get("blobendpoint"):
-        raise usage("the connection string has neither AccountName nor BlobEndpoint", "copy it whole, and quote it")
+    if not any(words.get(name) for name in ("accountname", "blobendpoint", "fileendpoint")):
+        reason = "the connection string has neither AccountName nor BlobEndpoint nor FileEndpoint"
+        raise usage(reason, "copy it whole, and quote it")
     return words
 
 
@@ -152,28 +157,30 @@ def _connection(login: Login) -> Mapping[str, str]:
     return connection_words(login["connection_string"]) if login["connection_string"] else {}
 
 
-def _account(login: Login, words: Mapping[str, str]) -> str:
+def _account(login: Login, words: Mapping[str, str], service: str = "blob") -> str:
     account = words.get("accountname") or login["account_name"]
     if not account:
-        account = account_in(_endpoint(login, words))
+        account = account_in(_endpoint(login, words, service))
     if account and not _ACCOUNT.fullmatch(account):
         raise usage(f"{account!r} is no name of a storage account", "it has 3 to 24 lower-case letters and digits")
     return account
 
 
-def _own_endpoint(words: Mapping[str, str]) -> str:
+def _own_endpoint(words: Mapping[str, str], service: str = "blob") -> str:
     """The endpoint that a connection string names by itself."""
-    return _endpoint(Login(), words)
+    return _endpoint(Login(), words, service)
 
 
-def _endpoint(login: Login, words: Mapping[str, str]) -> str:
-    given = login["endpoint"] or words.get("blobendpoint", "")
+def _endpoint(login: Login, words: Mapping[str, str], service: str = "blob") -> str:
+    # The endpoint of an account's other service differs in one word of the host's name.
+    given = _HOST.sub(rf"\1{service}.", login["endpoint"]) or words.get(f"{service}endpoint", "")
     account = words.get("accountname") or login["account_name"]
     if given:
         parts = http_address(given)
         if parts is None or parts.query or parts.username:
             raise usage(
-                "the endpoint of the blob service is no http or https URL", "https://ACCOUNT.blob.core.windows.net"
+                f"the endpoint of the {service} service is no http or https URL",
+                f"https://ACCOUNT.{service}.core.windows.net",
             )
         named = account_in(given)
         if login["endpoint"] and named and words.get("accountname", named) != named:
@@ -186,7 +193,7 @@ def _endpoint(login: Login, words: Mapping[str, str]) -> str:
     protocol = words.get("defaultendpointsprotocol", "https").lower()
     if protocol not in ("http", "https"):
         raise usage("the connection string's DefaultEndpointsProtocol is neither http nor https")
-    return f"{protocol}://{account}.blob.{words.get('endpointsuffix') or SUFFIX}"
+    return f"{protocol}://{account}.{service}.{words.get('endpointsuffix') or SUFFIX}"
 
 
 def _account_checked(account: str) -> None:
@@ -195,8 +202,8 @@ def _account_checked(account: str) -> None:
 
 
 def is_path_style(host: str) -> bool:
-    """Whether the account stands in the path: emulators, and whatever is not ACCOUNT.blob.SUFFIX."""
-    return re.fullmatch(r"[a-z0-9-]+\.(?:z[0-9]+\.)?blob\..+", host, re.IGNORECASE) is None
+    """Whether the account stands in the path: emulators, and whatever is not ACCOUNT.blob.SUFFIX (or file)."""
+    return re.fullmatch(r"[a-z0-9-]+\.(?:z[0-9]+\.)?(?:blob|file)\..+", host, re.IGNORECASE) is None
 
 
 def account_in(endpoint: str) -> str:

@@ -34,7 +34,8 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 VERSION = "2023-11-03"
-"""x-ms-version. Not the newest: emulators refuse versions that are younger than they are, and we need nothing newer."""
+"""x-ms-version, where the request names none. Not the newest: emulators refuse versions that are younger than they
+are, and blobs need nothing newer."""
 
 _SIGNED = (
     "content-encoding",
@@ -130,7 +131,7 @@ def _collation(name: str) -> str:
 
 
 def _dated(headers: Mapping[str, str], now: float) -> dict[str, str]:
-    return {**headers, "x-ms-date": _date(int(now)), "x-ms-version": VERSION}
+    return {"x-ms-version": VERSION, **headers, "x-ms-date": _date(int(now))}
 
 
 @functools.lru_cache(2)

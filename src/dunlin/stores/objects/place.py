@@ -148,7 +148,7 @@ def open_service(
         raise DunlinError("open", place.url, ErrorKind.USAGE, reason, hint) from error
 
 
-def _policy(timeouts: Timeouts) -> Retry:
+def policy_of(timeouts: Timeouts) -> Retry:
     """`REQUEST`, with a deadline that a request which took all its time does not pass: it is worth another attempt."""
     return replace(REQUEST, deadline=(REQUEST.deadline or 0.0) + timeouts.total)
 
@@ -186,7 +186,7 @@ def open_place(
     if start:
         service = RetryingService(RetryingService(inner, REACH, note, sleep=sleep), PATIENCE, note, sleep=sleep)
     else:
-        service = RetryingService(inner, _policy(timeouts), note, sleep=sleep)
+        service = RetryingService(inner, policy_of(timeouts), note, sleep=sleep)
     root = place.prefix
     return ObjectStore(
         service, root, begin and root + begin, markers, verify, page=page, retry=service.again

@@ -30,7 +30,7 @@ from dunlin.pace.retry import REQUEST
 from dunlin.stores.base import Data
 from dunlin.stores.buffers import Buffers
 from dunlin.stores.objects import stated
-from dunlin.stores.objects.service import Object, Service
+from dunlin.stores.objects.service import Gets, Object
 from dunlin.stores.wrap import Retry
 
 PROGRESS = 1 << 20
@@ -68,7 +68,7 @@ class _Spent(Exception):
         self.error = error
 
 
-def read(service: Service, what: Version, start: int, stop: int, how: How, into: Buffers | None = None) -> Pieces:
+def read(service: Gets, what: Version, start: int, stop: int, how: How, into: Buffers | None = None) -> Pieces:
     """The bytes of `what` from `start` to `stop`; in buffers of `into`, if there is such.
 
     Raises VANISHED when the object is gone, CHANGED when it is another version, CHECKSUM when the bytes are not
@@ -88,7 +88,7 @@ def read(service: Service, what: Version, start: int, stop: int, how: How, into:
         raise
 
 
-def opened(service: Service, what: Version, start: int, stop: int) -> tuple[Object, Iterator[Data]]:
+def opened(service: Gets, what: Version, start: int, stop: int) -> tuple[Object, Iterator[Data]]:
     """Begin to read; the object must be of the announced size."""
     whole = start == 0 and stop == what.size
     found, body = service.get(what.key, start, None if whole else stop - start, what.etag)
@@ -98,7 +98,7 @@ def opened(service: Service, what: Version, start: int, stop: int) -> tuple[Obje
     return found, body
 
 
-def pieces(service: Service, what: Version, start: int, stop: int, first: Iterator[Data], again: Retry) -> Pieces:
+def pieces(service: Gets, what: Version, start: int, stop: int, first: Iterator[Data], again: Retry) -> Pieces:
     """The bytes from `start` to `stop`, beginning with the body `first`, going on with others where it breaks off."""
     body = _Lasting(service, what, start, stop, first, again)
     try:
@@ -111,7 +111,7 @@ def pieces(service: Service, what: Version, start: int, stop: int, first: Iterat
 
 
 def fill(
-    service: Service,
+    service: Gets,
     what: Version,
     start: int,
     view: memoryview,
@@ -145,7 +145,7 @@ class _Lasting:
     """A body from `at` to `stop` that goes on with another where it breaks off."""
 
     def __init__(
-        self, service: Service, what: Version, start: int, stop: int, first: Iterator[Data], again: Retry
+        self, service: Gets, what: Version, start: int, stop: int, first: Iterator[Data], again: Retry
     ) -> None:
         self.at = start
         self._start = start
@@ -225,7 +225,7 @@ def _provable(start: int, stop: int, what: Version, how: How) -> bool:
     return how.verify and not start and stop == what.size
 
 
-def _ranges(service: Service, what: Version, start: int, stop: int, how: How, into: Buffers) -> Iterator[Data]:
+def _ranges(service: Gets, what: Version, start: int, stop: int, how: How, into: Buffers) -> Iterator[Data]:
     """The bytes from `start` to `stop`, each buffer filled by a range of its own, some fetched ahead."""
     abandoned = threading.Event()
 

@@ -74,6 +74,16 @@ class Limits(NamedTuple):
     marked: bool = False
 
 
+class Gets(Protocol):
+    """What reading needs of a service; see `Service`."""
+
+    def get(
+        self, key: str, start: int = 0, length: int | None = None, etag: str = ""
+    ) -> tuple[Object, Iterator[Data]]: ...
+
+    def stated(self, key: str) -> Object: ...
+
+
 class Service(Protocol):
     """One bucket or container. Safe to use from many threads."""
 

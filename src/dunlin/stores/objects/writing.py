@@ -92,7 +92,7 @@ def write(service: Service, target: Target, body: Body, *, part: int, parallel: 
     for what is larger than the service holds.
     """
     size = part_size(body.size, part, service.limits, target.where)
-    with contextlib.closing(_cut(body, size, target.where)) as cut:
+    with contextlib.closing(cut_up(body, size, target.where)) as cut:
         first = next(cut)
         if not first.last:
             return _write_parts(service, target, first, cut, min(parallel, service.limits.parallel))
@@ -120,7 +120,7 @@ def _too_large(where: str) -> DunlinError:
     return DunlinError("write", where, ErrorKind.UNSUPPORTED, "it is larger than the service can store")
 
 
-def _cut(body: Body, size: int, where: str) -> Cut:
+def cut_up(body: Body, size: int, where: str) -> Cut:
     """The body in parts of `size` bytes, the last marked (and perhaps smaller, or empty)."""
     pieces = _pieces(body, size, where)
     try:

@@ -1,0 +1,1 @@
+"""Azure Files: a share as a store of directories, over its REST interface."""
