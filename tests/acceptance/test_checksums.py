@@ -200,7 +200,7 @@ def test_a_pending_file_has_its_fields_and_no_hash(tmp_path: Path) -> None:
     make(tmp_path / "destination", {"there": b""})  # an empty one would be scanned anew
     process = start("sync", "--scan-first", "--bwlimit=1M", "source", "destination", cwd=tmp_path)
     deadline = time.monotonic() + 20
-    while not list((tmp_path / "destination").glob(".dunlin-*-*.tmp")):
+    while not list((tmp_path / "destination").glob(".dunlin-*-[0-9w]*.tmp")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
@@ -296,7 +296,7 @@ def test_status_while_a_run_is_going_on_and_after_it_was_killed(tmp_path: Path) 
     process = start("sync", "--bwlimit=1M", "source", "destination", cwd=tmp_path)
     try:
         deadline = time.monotonic() + 20
-        while not list((tmp_path / "destination").glob(".dunlin-*-*.tmp")):
+        while not list((tmp_path / "destination").glob(".dunlin-*-[0-9w]*.tmp")):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         text = dunlin("status", cwd=tmp_path, expect=0).stdout

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.trees import Pair, same, temporaries
+from tests.acceptance.trees import Pair, being_written, same, temporaries
 from tests.acceptance.trouble import (
     ask,
     begin,
@@ -131,7 +131,7 @@ def test_three_deaths_over_one_unit_are_a_failure_and_no_hang(tmp_path: Path) ->
     process = begin(pair, "-a", "--bwlimit=4M", "--movers=1")
     for _ in range(3):
         before: list[int] = []
-        until(lambda: temporaries(pair.target) and movers(process), process)
+        until(lambda: being_written(pair.target) and movers(process), process)
         before = movers(process)
         for name in temporaries(pair.target):
             os.unlink(name)
@@ -164,5 +164,3 @@ def test_a_kill_while_the_state_is_written(pair: Pair) -> None:
         assert ask(pair, "PRAGMA integrity_check") == [("ok",)]
     complete(pair, "-a", ignore=("group",))
     check_state(pair)
-
-

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.program import command, dunlin, environment, start
-from tests.acceptance.trees import Pair, same, temporaries
+from tests.acceptance.trees import Pair, being_written, same, temporaries
 from tests.acceptance.trouble import (
     ask,
     begin,
@@ -236,7 +236,7 @@ def test_orders_reach_a_run_of_few_files(pair: Pair) -> None:
     """Also before there are movers: what is done in the parent must not keep orders waiting."""
     small(pair, 3, 1 << 20)
     process = begin(pair, "-a", "--bwlimit=300K")
-    until(lambda: temporaries(pair.target), process)
+    until(lambda: being_written(pair.target), process)
     begun = time.monotonic()
     control(pair, "stop")
     assert time.monotonic() - begun < 3

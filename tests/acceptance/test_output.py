@@ -77,7 +77,7 @@ def test_json_tells_failures_from_the_start_too(tmp_path: Path) -> None:
 def test_json_of_an_interrupted_run(tmp_path: Path) -> None:
     source = make(tmp_path / "source", {"large": bytes(12 << 20)})
     process = start("sync", "--json", "--bwlimit=1M", source, tmp_path / "d", cwd=tmp_path)
-    wait_for(lambda: list((tmp_path / "d").glob(".dunlin-*-*.tmp")) if (tmp_path / "d").exists() else [])
+    wait_for(lambda: list((tmp_path / "d").glob(".dunlin-*-[0-9w]*.tmp")) if (tmp_path / "d").exists() else [])
     process.send_signal(signal.SIGTERM)
     out, log = process.communicate(timeout=10)
     assert process.returncode == 130, log
@@ -298,7 +298,7 @@ def test_24_when_files_only_vanished(tmp_path: Path, size: int, code: int) -> No
 def test_24_when_a_file_is_gone_before_its_turn(tmp_path: Path) -> None:
     source = make(tmp_path / "source", {"large": bytes(9 << 20), "zz/later": bytes(9 << 20)})
     process = start("sync", "--bwlimit=9M", "--scan-first", "--movers=1", source, tmp_path / "d", cwd=tmp_path)
-    wait_for(lambda: list((tmp_path / "d").rglob(".dunlin-*-*.tmp")) if (tmp_path / "d").exists() else [])
+    wait_for(lambda: list((tmp_path / "d").rglob(".dunlin-*-[0-9w]*.tmp")) if (tmp_path / "d").exists() else [])
     begun = "zz/later" if list((tmp_path / "d").glob("zz/.dunlin-*")) else "large"
     other = "large" if begun == "zz/later" else "zz/later"
     (source / other).unlink()
@@ -340,7 +340,7 @@ def test_the_second_run_on_a_destination_names_the_first(tmp_path: Path) -> None
     source = make(tmp_path / "source", {"large": bytes(9 << 20)})
     process = start("sync", "--bwlimit=1M", source, tmp_path / "d", cwd=tmp_path)
     try:
-        wait_for(lambda: list((tmp_path / "d").glob(".dunlin-*-*.tmp")) if (tmp_path / "d").exists() else [])
+        wait_for(lambda: list((tmp_path / "d").glob(".dunlin-*-[0-9w]*.tmp")) if (tmp_path / "d").exists() else [])
         done = dunlin("sync", "--lock-wait=0", source, tmp_path / "d", cwd=tmp_path, expect=1)
         assert f"process {process.pid}" in done.stderr
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.program import dunlin
-from tests.acceptance.trees import Pair, same, temporaries
+from tests.acceptance.trees import Pair, being_written, same, temporaries
 from tests.acceptance.trouble import (
     ask,
     begin,
@@ -178,7 +178,7 @@ def test_in_the_middle_of_a_large_file(tmp_path: Path, checksum: str) -> None:
 def test_in_a_long_sleep_of_the_limit(pair: Pair) -> None:
     small(pair, 4, 4 << 20)
     process = begin(pair, "-a", "--bwlimit=100K")
-    until(lambda: temporaries(pair.target), process)
+    until(lambda: being_written(pair.target), process)
     took, _ = stopped(pair, process, signal.SIGINT)
     assert took < 1.5
     assert not temporaries(pair.target)
@@ -208,7 +208,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     (tmp_path / "backing").mkdir()
     with mounted(tmp_path / "backing", pair.target, write_rate=300e3):
         process = begin(pair, "-a")
-        until(lambda: temporaries(pair.target) and movers(process), process)
+        until(lambda: being_written(pair.target) and movers(process), process)
         crew = movers(process)
         process.send_signal(signal.SIGINT)
         time.sleep(0.2)

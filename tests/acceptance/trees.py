@@ -185,6 +185,11 @@ def temporaries(root: Path) -> list[str]:
     return [str(path) for path in root.rglob(".dunlin-*")]
 
 
+def being_written(root: Path) -> list[str]:
+    """Files that are being written, not the name with which a run tries out how the destination treats names."""
+    return [str(path) for path in root.rglob(".dunlin-*-[0-9w]*")]
+
+
 # ---- making ----
 
 

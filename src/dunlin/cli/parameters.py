@@ -29,7 +29,7 @@ OUTPUT = "Output"
 CONTAINERS = "Azure containers, in place of SOURCE and DESTINATION"
 _FORMS = "each also as --source-... and --dest-...; a secret may be @FILE"
 LOGINS = {
-    "azure": f"Login to Azure Blob and Azure Files ({_FORMS})",
+    "azure": f"Login to Azure ({_FORMS})",
     "s3": f"Login to S3 ({_FORMS})",
     "gcs": f"Login to Google Cloud Storage ({_FORMS})",
 }
