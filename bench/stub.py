@@ -173,7 +173,9 @@ class Stub:
 
 
 def _answered(status: int, body: bytes, *headers: str, bare: bool = False) -> bytes:
+    # Azure names every request, and an answer without that is taken for a stranger's.
     lines = [f"HTTP/1.1 {status} {'OK' if status < 300 else 'No'}", f"Content-Length: {len(body)}", *headers]
+    lines.append("x-ms-request-id: 00000000-0000-0000-0000-000000000000")
     return "\r\n".join([*lines, "", ""]).encode() + (b"" if bare else body)
 
 
