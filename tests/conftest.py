@@ -44,6 +44,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("packaging"))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is not there fails by name; who cannot be root leaves those tests out knowingly."""
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        reason = 'needs root, for mounts and owners: run as root, or leave these out with -m "not root"'
+        pytest.fail(reason, pytrace=False)
+
+
 @pytest.fixture(autouse=True)
 def nobody_elses_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No configuration file or variable of the person who runs the tests takes part in them."""

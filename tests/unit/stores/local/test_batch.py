@@ -24,7 +24,7 @@ from dunlin.stores.local.store import facts_of
 PLAIN = BatchOptions(token="0000000000")
 PERMS = replace(PLAIN, perms=True)
 ROOT = os.geteuid() == 0
-as_root = pytest.mark.skipif(not ROOT, reason="only root gives files away and mounts")
+as_root = pytest.mark.root
 
 
 class Pair:

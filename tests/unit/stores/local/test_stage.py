@@ -21,7 +21,7 @@ from dunlin.stores.local.store import LocalStore, facts_of
 OLD = 1_222_222_222_222_222_223
 COUNT = stage.LEAST + 4
 PERMS = {"token": "0badc0de01", "perms": True}
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+as_root = pytest.mark.root
 
 
 class Pair:
