@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from bench.measure import Measured, remove, run
+from bench.measure import Failed, Measured, remove, run
 from bench.results import Row
 from bench.trees import Tree, build
 
@@ -58,9 +60,25 @@ class Context:
         state = str(self.work / "state.db")
         return [*shlex.split(self.dunlin), "sync", str(source), str(destination), "--state-db", state, *options]
 
-    def run(self, command: Sequence[str], login: Mapping[str, str] | None = None) -> Measured:
-        """One command in the checkout; `login` is added to its environment."""
-        return run(command, cwd=CHECKOUT, env={**environment(), **(login or {})}, output=self.work / "output.txt")
+    def run(
+        self,
+        command: Sequence[str],
+        login: Mapping[str, str] | None = None,
+        *,
+        expect: int = 0,
+        watch: Callable[[int], None] | None = None,
+    ) -> Measured:
+        """One command in the checkout; `login` is added to its environment. `expect`, `watch`: see `measure.run`."""
+        kept = {**environment(), **(login or {})}
+        return run(command, cwd=CHECKOUT, env=kept, output=self.work / "output.txt", expect=expect, watch=watch)
+
+    def told(self) -> dict[str, Any]:
+        """What the last command that was run told with ``--json``: its last line that is an object. Raises Failed."""
+        for line in reversed((self.work / "output.txt").read_text(errors="replace").splitlines()):
+            # Two streams go to one file, so a line of the log may stand before the object or behind it.
+            if (at := line.find('{"')) >= 0:
+                return dict(json.JSONDecoder().raw_decode(line[at:])[0])
+        raise Failed("the command was to print an object, and did not")
 
 
 def environment() -> dict[str, str]:

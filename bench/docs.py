@@ -54,12 +54,33 @@ Rendered by `python -m bench --write-docs` from `bench/results/*.json`; every si
 * `faults`: the proxy of the tests stands between `dunlin` and `rclone serve s3`: 5 % of the requests are reset, 5 % are
   answered 503 with `Retry-After: 1`, 1 % of the answers are cut, all come 10 ms late. Every byte is compared.
 
+### Scale
+
+* `scale-again`: empty files, so that only names and times are looked at. The run that made the copy began more than a
+  minute after the last change at the source, which is what `--ctime-skip` asks for with its default margin; each run
+  is checked to have skipped all directories, or none.
+* `scale-generated`, and `scale-onedir` where it says *computed*: no disk here holds so many files, so both sides are
+  `bench/made.py`. It is the real program from the command line to the state file, with forked movers; only the local
+  store is exchanged for one that computes names and facts as they are listed, which is part of the time. Both sides
+  are equal, so nothing is copied, but every pair is compared, and recorded by the first run. The state lies on a disk.
+* `scale-onedir`: both sides list in no order, each in another one. Of 1,000 names one is only at the source, one only
+  at the destination, one has another time there; the names that were copied and deleted are compared with those that
+  had to be, one by one.
+* `scale-failing`: of the directories that fail, one half cannot be listed at the source and the other not at the
+  destination. The program runs without the capabilities by which root reads everything. Counts must be exact, all
+  others copied, and nothing written into those that fail; a run after it, with everything readable, copies the rest.
+* `scale-caps`: processes are looked at from outside every 50 ms for a minute, then the run is ended (it would go on for
+  long). *CPU* is the kernel's clock of each process, as a share of all cores; *mean* is over the minute, *busiest* the
+  window with the most. *Resident* is the sum over all processes, which counts shared pages once for each.
+
 ## How to repeat it
 
     make bench                             # all rows, at least five pairs each
     make bench ARGS="small again"          # some rows
     make bench ARGS="azure10k s3small s3big --pairs 5"                     # about 20 minutes
     make bench ARGS="list100k again100k list1m faults --pairs 3"           # about 15 minutes
+    make bench ARGS="scale-again scale-failing --pairs 5"                  # about 5 minutes, 3 GB of memory
+    make bench ARGS="scale-generated scale-onedir scale-caps"              # about 25 minutes, 5 GB of memory
     make bench ARGS="--quick"              # does it work at all? the figures mean nothing
     make bench ARGS="--write-docs"         # only render this page from the stored results
 """

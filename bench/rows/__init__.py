@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bench.context import Context
 from bench.results import Row
-from bench.rows import copies, faults, limits, listing, mounts, objects, small
+from bench.rows import azfiles, copies, faults, limits, listing, mounts, objects, scale, small, strain
 
 ROWS: dict[str, Callable[[Context], Row]] = {
     "small": copies.small,
@@ -25,5 +25,11 @@ ROWS: dict[str, Callable[[Context], Row]] = {
     "list100k": listing.list100k,
     "again100k": listing.again100k,
     "list1m": listing.list1m,
+    "sharelist": azfiles.sharelist,
     "faults": faults.through_faults,
+    "scale-again": scale.again,
+    "scale-generated": scale.generated,
+    "scale-onedir": scale.one_directory,
+    "scale-failing": strain.failing,
+    "scale-caps": strain.caps,
 }
