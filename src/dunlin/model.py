@@ -31,6 +31,11 @@ ident: what pins this version: the inode number, or an object's etag. rdev: devi
 
 MODE, SIZE, MTIME, UID, GID, CTIME, NLINK, DEV, IDENT, ATIME, RDEV = range(11)
 
+SURE = 11
+"""A twelfth fact, put behind the others where extended attributes are kept that a listing does not tell (`recorded`):
+True: nothing of the file, its metadata included, has changed since it was synced. False: it is another version, by its
+etag. None, or not there: nobody knows."""
+
 
 class Kind(enum.IntEnum):
     """What a name is. The values are those of the type bits in ``st_mode``."""

@@ -34,6 +34,7 @@ from dunlin.model import (
     NLINK,
     PERMISSION_BITS,
     SIZE,
+    SURE,
     TYPE_BITS,
     UID,
     Action,
@@ -49,6 +50,8 @@ COMPARE = ("size+mtime", "size", "mtime", "checksum")
 
 SECOND = 1_000_000_000
 """ns: services tell the time of an upload in whole seconds, the rest cut off."""
+
+_SURELY = (True,)
 
 class Policy(NamedTuple):
     """What the person asked for, as far as it decides about names.
@@ -105,8 +108,14 @@ class Policy(NamedTuple):
 
 def same(policy: Policy) -> Same:
     """The test by which the merge counts a pair of regular files as in sync without yielding it."""
-    if policy.force or policy.attributes or policy.compare == "checksum":
+    if policy.force or policy.compare == "checksum":
         return lambda a, b: False
+    if policy.attributes:
+        # Equal facts do not mean equal attributes: only what the state is sure of on both sides is not looked at.
+        facts = same_facts(policy)
+        return lambda a, b: (
+            a[SURE:] == _SURELY and b[SURE:] == _SURELY and not (policy.hard_links and a[NLINK] > 1) and facts(a, b)
+        )
     if policy.hard_links:
         # Of several names of one inode each must be looked at, whatever its facts.
         inner = same_facts(policy)

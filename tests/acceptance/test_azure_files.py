@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from dunlin.stores.azfiles.place import open_place, place_of
+from dunlin.stores.azfiles.smb import metadata_headers
 from dunlin.stores.azfiles.store import AzureFiles as Files
 from dunlin.stores.login import Login
 from tests.acceptance.clouds import cloud
@@ -111,12 +112,15 @@ def test_nothing_to_do_asks_for_no_file(files: AzureFiles, share: str, tmp_path:
     dunlin("sync", "-a", source, share, cwd=cwd, env=env(files), expect=0)
     first = asked(files)
     assert first["CreateFile"] == 60
-    assert first["GetFileProperties"] + first["PutRange"] + first["RenameFile"] == 0
+    assert first["PutRange"] + first["RenameFile"] == 0
+    # A process that has not seen one of the directories in a listing asks for it as for a file first.
+    assert first["GetFileProperties"] <= 4
     for places in ((source, share), (share, tmp_path / "back"), (share, tmp_path / "back")):
         dunlin("sync", "-a", *places, cwd=cwd, env=env(files), expect=0)
         done = asked(files)
         if places[0] == share and done["GetFile"]:
             assert done.pop("GetFile") == 60
+        assert done.pop("GetFileProperties", 0) <= 4
         # The share's root is asked for when a run begins.
         assert done.keys() <= {"ListDirectoriesAndFiles", "GetDirectoryProperties"}
         assert done["ListDirectoriesAndFiles"] <= 5
@@ -184,6 +188,119 @@ def test_what_only_a_share_has_travels_with_x(
     assert "1 in sync, nothing to do" in done.stdout
 
 
+def dressed_files(store: Files, count: int) -> None:
+    """Files f0, f1, …, with attributes and, for all of them, two security descriptors."""
+    for n in range(count):
+        headers = {
+            "x-ms-type": "file", "x-ms-content-length": "3", "x-ms-file-attributes": "Hidden|Archive",
+            "x-ms-file-creation-time": f"2011-02-03T04:05:{n:02}.1234567Z",
+            "x-ms-file-permission": SDDL if n % 2 else SDDL.replace("513D", "514D"),
+            **metadata_headers({"xattr.user.colour": "red"}),
+        }  # fmt: skip
+        store.share.ask("PUT", f"f{n}", (), headers, b"abc", operation="write", expects=201)
+
+
+def change(store: Files, path: str, **headers: str) -> None:
+    """Set properties of a file, as an SMB client would; what is not given is kept."""
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    store._set(path, False, given)
+
+
+ALL = ("user.",)
+
+
+@pytest.mark.parametrize("target", ["share", "disk"])
+def test_a_changed_attribute_alone_is_carried_without_the_content(
+    files: AzureFiles, share: str, target: str, tmp_path: Path, cwd: Path, opened: Callable[[str], Files]
+) -> None:
+    store = opened(share)
+    dressed_files(store, 12)
+    there = f"azfiles://{files.share()}" if target == "share" else str(tmp_path / "disk")
+
+    def run() -> Counter[str]:
+        files.server.forget()
+        dunlin("sync", "-aX", share, there, cwd=cwd, env=env(files), expect=0)
+        return asked(files)
+
+    def got(path: str) -> dict[str, bytes]:
+        if target == "share":
+            return opened(there).get_xattrs(path, ALL)
+        return {name: os.getxattr(f"{there}/{path}", name) for name in os.listxattr(f"{there}/{path}")}
+
+    first = run()
+    assert {path: got(path) for path in ("f0", "f1", "f11")} == {
+        path: store.get_xattrs(path, ALL) for path in ("f0", "f1", "f11")
+    }
+    if target == "disk":
+        assert first["GetPermission"] == 3  # one for each that there is: two of the files, one of the root
+    again = run()
+    assert not again.keys() & {"GetFile", "GetFileProperties", "CreateFile", "CopyFile"}
+    assert again["GetPermission"] <= 2  # of the root on each side
+    change(store, "f3", x_ms_file_attributes="ReadOnly")
+    change(store, "f4", x_ms_file_permission=SDDL.replace("513D", "515D"))
+    change(store, "f5", x_ms_file_creation_time="2001-02-03T04:05:06.0000001Z")
+    metadata = metadata_headers({"xattr.user.colour": "blue"})
+    store.share.ask("PUT", "f6", (("comp", "metadata"),), metadata, operation="set")
+    done = run()
+    assert not done.keys() & {"GetFile", "CreateFile", "CopyFile", "PutRange", "RenameFile"}
+    assert done["GetFileProperties"] == (4 if target == "disk" else 12)
+    for path in ("f3", "f4", "f5", "f6", "f7"):
+        assert got(path) == store.get_xattrs(path, ALL), path
+    assert got("f3")["user.dunlin.attributes"] == b"ReadOnly"
+    assert got("f6")["user.colour"] == b"blue"
+    again = run()
+    assert not again.keys() & {"GetFile", "GetFileProperties", "SetFileProperties"}
+
+
+def test_content_that_kept_its_size_and_time_is_copied_again(
+    files: AzureFiles, share: str, tmp_path: Path, cwd: Path, opened: Callable[[str], Files]
+) -> None:
+    store = opened(share)
+    dressed_files(store, 3)
+    disk = tmp_path / "disk"
+    dunlin("sync", "-aX", share, disk, cwd=cwd, env=env(files), expect=0)
+    headers = {"x-ms-write": "update", "x-ms-range": "bytes=0-2", "x-ms-file-last-write-time": "preserve"}
+    store.share.ask("PUT", "f1", (("comp", "range"),), headers, b"xyz", operation="write", expects=201)
+    dunlin("sync", "-aX", share, disk, cwd=cwd, env=env(files), expect=0)
+    assert [(disk / name).read_bytes() for name in ("f0", "f1", "f2")] == [b"abc", b"xyz", b"abc"]
+
+
+def test_what_came_from_a_share_goes_back_with_few_requests(
+    files: AzureFiles, share: str, tmp_path: Path, cwd: Path, opened: Callable[[str], Files]
+) -> None:
+    store, other, disk = opened(share), f"azfiles://{files.share()}", tmp_path / "disk"
+    dressed_files(store, 8)
+    dunlin("sync", "-aX", share, disk, cwd=cwd, env=env(files), expect=0)
+    (disk / "plain").write_bytes(b"never was in a share")
+    os.setxattr(disk / "plain", "user.mine", b"1")
+
+    def run() -> Counter[str]:
+        files.server.forget()
+        dunlin("sync", "-aX", disk, other, cwd=cwd, env=env(files), expect=0)
+        return asked(files)
+
+    assert run()["CreateFile"] == 9
+    there = opened(other)
+    for n in range(8):
+        assert there.get_xattrs(f"f{n}", ALL) == store.get_xattrs(f"f{n}", ALL)
+        assert there.stat(f"f{n}").mtime == store.stat(f"f{n}").mtime
+    assert there.get_xattrs("plain", ALL) == {"user.mine": b"1"}
+    again = run()
+    assert not again.keys() & {"GetFileProperties", "CreateFile", "SetFileProperties", "SetFileMetadata"}
+    os.setxattr(disk / "f2", "user.dunlin.attributes", b"ReadOnly")
+    os.setxattr(disk / "plain", "user.mine", b"2")
+    (disk / "f5").chmod(0o600)
+    change(there, "f6", x_ms_file_attributes="None")
+    done = run()
+    assert not done.keys() & {"CreateFile", "PutRange", "RenameFile"}
+    assert there.get_xattrs("f2", ALL)["user.dunlin.attributes"] == b"ReadOnly"
+    assert there.get_xattrs("plain", ALL) == {"user.mine": b"2"}
+    assert there.stat("f5").facts[0] & 0o7777 == 0o600
+    assert there.get_xattrs("f6", ALL) == store.get_xattrs("f6", ALL)
+    again = run()
+    assert not again.keys() & {"GetFileProperties", "CreateFile", "SetFileProperties", "SetFileMetadata"}
+
+
 def test_every_byte_arrives_through_faults(files: AzureFiles, share: str, tmp_path: Path, cwd: Path) -> None:
     source = dress(tmp_path / "source")
     with faults(files.url, Faults(resets=0.04, losses=0.04, busy=0.04, throttled=0.02, truncated=0.04)) as proxy:
@@ -241,6 +358,34 @@ def test_a_snapshot_goes_with_an_interrupted_run(files: AzureFiles, share: str, 
     assert 0 < asked(files)["GetFile"] <= 400 - before
     assert {path.read_bytes() for path in (tmp_path / "back").iterdir()} == {b"content"}
     assert len(list((tmp_path / "back").iterdir())) == 400
+
+
+@pytest.mark.parametrize("state", [True, False], ids=["state", "no state"])
+def test_the_next_run_removes_the_snapshot_of_a_killed_one_and_no_other(
+    files: AzureFiles, share: str, state: bool, tmp_path: Path, cwd: Path, opened: Callable[[str], Files]
+) -> None:
+    name = share.rpartition("/")[2]
+    files.fill(name, "", (f"f{n}" for n in range(200)), data=b"content")
+    theirs = {opened(share).share.take_snapshot(mark) for mark in ("", "0123456789abcdef01234567")}
+    options = () if state else ("--state-db", "none")
+    files.server.rules = Rules(latency_s=0.05, operations=frozenset({"GetFile"}))
+    arguments = ("sync", "--share-snapshot", "--workers", "2", *options, share, tmp_path / "back")
+    process = start(*arguments, cwd=cwd, env=env(files))
+    until = time.monotonic() + 20
+    while files.server.count("GetFile") < 4 and time.monotonic() < until:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    files.server.rules = Rules()
+    assert snapshots(files, share) == 3
+    # A run to another place cannot know that the run is dead.
+    elsewhere = ("sync", "--share-snapshot", *options, share, tmp_path / "elsewhere")
+    dunlin(*elsewhere, cwd=cwd, env=env(files), expect=0)
+    assert snapshots(files, share) == 3
+    done = dunlin(*arguments, cwd=cwd, env=env(files), expect=0)
+    assert "deleted 1 share snapshots of runs that were killed" in done.stdout + done.stderr
+    assert set(files.server.account.shares[name].snapshots) == theirs
+    assert len(list((tmp_path / "back").iterdir())) == 200
 
 
 @pytest.mark.parametrize("target", ["azfiles://no-such-share", "az://container"])
@@ -321,3 +466,91 @@ def test_leftovers_of_a_killed_run_go(
     files.server.rules = Rules()
     dunlin("sync", source, share, cwd=cwd, env=env(files), expect=0)
     assert [name for batch in store.list("") for name, _ in batch] == ["large"]
+
+
+# ---- holes ----
+
+
+def test_a_gigabyte_of_holes_is_a_few_requests_each_way(
+    files: AzureFiles, share: str, tmp_path: Path, cwd: Path
+) -> None:
+    source, back = tmp_path / "source", tmp_path / "back"
+    source.mkdir()
+    pieces = {0: b"begin", (600 << 20) + 12345: b"middle", (1 << 30) - 4: b"last"}
+    with open(source / "holes", "wb") as file:
+        for at, data in pieces.items():
+            file.seek(at)
+            file.write(data)
+    files.server.forget()
+    dunlin("sync", "-aS", "--checksum", "none", source, share, cwd=cwd, env=env(files), expect=0)
+    done = asked(files)
+    assert done["PutRange"] == 3  # of 256 blocks of 4 MiB
+    dunlin("sync", "-aS", "--checksum", "none", share, back, cwd=cwd, env=env(files), expect=0)
+    done = asked(files)
+    assert done["ListRanges"] == 1
+    assert done["GetFile"] <= 9  # what was sent is three blocks
+    assert (back / "holes").stat().st_size == 1 << 30
+    assert (back / "holes").stat().st_blocks * 512 < 16 * MIB
+    with open(back / "holes", "rb") as file:
+        for at, data in pieces.items():
+            file.seek(at)
+            assert file.read(len(data)) == data
+
+
+def test_a_killed_download_goes_on_from_its_last_byte(
+    files: AzureFiles, share: str, tmp_path: Path, cwd: Path, opened: Callable[[str], Files]
+) -> None:
+    data, back = os.urandom(120_000_000), tmp_path / "back"
+    files.fill(share.rpartition("/")[2], "", ("large",), data=data)
+    files.server.rules = Rules(latency_s=0.2, operations=frozenset({"GetFile"}))
+    arguments = ("sync", "--share-snapshot", "--disk-buffer-mb", "16", share, back)
+    process = start(*arguments, cwd=cwd, env=env(files))
+    until = time.monotonic() + 30
+    while files.server.count("GetFile") < 18 and time.monotonic() < until:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    files.server.rules = Rules()
+    files.server.forget()
+    begun = [path for path in back.iterdir() if path.suffix == ".part"]
+    assert len(begun) == 1
+    there = begun[0].stat().st_size
+    dunlin(*arguments, cwd=cwd, env=env(files), expect=0)
+    rest = asked(files)["GetFile"]
+    dunlin(*arguments[:-1], tmp_path / "anew", cwd=cwd, env=env(files), expect=0)
+    whole = asked(files)["GetFile"]
+    assert there > 20 * MIB
+    # Up to as many as were under way when it was killed had still to end.
+    assert 0 < rest <= whole * (len(data) - there) / len(data) + 6
+    assert rest < whole
+    assert (back / "large").read_bytes() == data
+
+
+def test_a_killed_upload_goes_on_behind_its_last_mark(
+    files: AzureFiles, share: str, tmp_path: Path, cwd: Path, opened: Callable[[str], Files]
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    data = os.urandom(150 * MIB)
+    (source / "large").write_bytes(data)
+    files.server.rules = Rules(latency_s=0.1, operations=frozenset({"PutRange"}))
+    process = start("sync", "-a", source, share, cwd=cwd, env=env(files))
+    until = time.monotonic() + 30
+    while files.server.count("SetFileMetadata") < 1 and time.monotonic() < until:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    store = opened(share)
+    assert [name[-4:] for batch in store.list("") for name, _ in batch] == [".tmp"]
+    files.server.rules = Rules()
+    files.server.forget()
+    dunlin("sync", "-a", source, share, cwd=cwd, env=env(files), expect=0)
+    done = asked(files)
+    assert done["CreateFile"] == 0
+    # Of 38 pieces 16 are there. One request clears what is behind them; up to 8 of the dead run have still to end.
+    assert 0 < done["PutRange"] <= 38 - 16 + 1 + 8
+    assert [name for batch in store.list("") for name, _ in batch] == ["large"]
+    found = store.stat("large")
+    assert b"".join(map(bytes, store.read(found))) == data
+    assert found.mtime == (source / "large").stat().st_mtime_ns
+    assert "nothing to do" in dunlin("sync", "-a", source, share, cwd=cwd, env=env(files), expect=0).stdout

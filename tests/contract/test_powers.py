@@ -20,7 +20,9 @@ from dunlin.stores.base import (
     DropsMarkers,
     Fetches,
     HasSpace,
+    KeepsBegun,
     KnowsBirths,
+    LooksAt,
     MakesDirs,
     MakesLinks,
     Meta,
@@ -196,6 +198,14 @@ def test_ownership(store: Store) -> None:
     setter.set_meta("f", Meta(gid=5))
     assert store.stat("f").facts[GID] == 5
     assert store.stat("f").facts[UID] == 1234
+
+
+def test_a_look_tells_the_entry_and_its_attributes(store: Store) -> None:
+    looks = having(store, LooksAt)
+    put(store, "f", b"1234", xattrs={"user.a.one": b"1"}, xattr_space=("user.a.",), mode=0o640)
+    entry, found = looks.look_at("f", ("user.a.",))
+    assert (entry, found) == (store.stat("f"), {"user.a.one": b"1"})
+    refused(ErrorKind.NOT_FOUND, lambda: looks.look_at("g", ("user.",)))
 
 
 def test_extended_attributes_are_exact_within_their_space(store: Store) -> None:
@@ -379,9 +389,19 @@ def test_a_wrapper_forwards_what_its_store_has_and_no_more(
     inner = made[kind]()
     has = power(inner, wanted) is not None
     lacks: dict[str, set[type]] = {
-        "local": {DropsMarkers, Walks, WalksPages, Fetches, StatesDigests},
-        "memory": {DropsMarkers, WalksPages, Fetches, StatesDigests, Copies, CopiesBatch, KnowsBirths},
-        "objects": {RemovesDirs, MakesLinks, HasSpace, Syncs, KnowsBirths, CopiesBatch},
+        "local": {KeepsBegun, LooksAt, DropsMarkers, Walks, WalksPages, Fetches, StatesDigests},
+        "memory": {
+            KeepsBegun,
+            LooksAt,
+            DropsMarkers,
+            WalksPages,
+            Fetches,
+            StatesDigests,
+            Copies,
+            CopiesBatch,
+            KnowsBirths,
+        },
+        "objects": {KeepsBegun, LooksAt, RemovesDirs, MakesLinks, HasSpace, Syncs, KnowsBirths, CopiesBatch},
         "share": {DropsMarkers, MakesLinks, Syncs, KnowsBirths, CopiesBatch, Walks, WalksPages, StatesDigests},
         "none": set(POWERS),
     }

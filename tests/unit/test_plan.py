@@ -364,3 +364,16 @@ def test_update_asks_when_an_object_was_written_that_has_another_version() -> No
     changed = entry(mtime=CHANGED, ctime=500)
     for there, action in ((400, Action.COPY), (600, Action.SKIP)):
         assert decide_content(Policy(update=True, partial=True), changed, entry(mtime=there))[0] is action
+
+
+def test_attributes_are_in_sync_only_where_both_sides_are_sure_of_it() -> None:
+    test = same(Policy(attributes=True, partial=True, perms=True))
+    sure, other = (*FILE, True), (*FILE, False)
+    assert test(sure, sure)
+    for pair in ((FILE, sure), (sure, FILE), (other, sure), (sure, other), ((*FILE, None), sure), (FILE, FILE)):
+        assert not test(*pair)
+    assert not test((*entry(size=5), True), sure)
+    assert not test((*entry(mode=0o600), True), sure)
+    linked = (*entry(nlink=2), True)
+    assert test(linked, linked)
+    assert not same(Policy(attributes=True, hard_links=True))(linked, linked)

@@ -14,6 +14,17 @@ which mtime the version had when it was synced. So before two listings are merge
   mtime is unknown (None) unless its metadata told it: then it counts as in sync if it was written after the source's
   last change (`plan.same_time`). Mode and owner of the recorded version are the recorded ones too where its metadata
   does not tell them, so that a change of them alone is noticed.
+
+**Where extended attributes are kept** and one side is a share of Azure Files, to look at those of a file takes a
+request, and equal sizes and times say nothing about them. What is on record saves it (`SURE`), for both sides of it:
+
+* a side with etags, of the etag on record: nothing has changed there;
+* a local source with the change time on record: likewise;
+* a destination of which the record has no etag, because it is the source's: it has not changed since the file was
+  synced, by its change time (that of a share is the source's own, or that of the moment in which it was written).
+
+Here another etag is not another content: whoever hides a file makes one. A share tells the time of the last write by
+itself, so such a file is looked at; only what shows no other difference is copied (`transfer.directory`).
 """
 
 from __future__ import annotations
@@ -21,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from dunlin.model import CHANGED, CTIME, GID, IDENT, MODE, MTIME, PERMISSION_BITS, TYPE_BITS, UID, Facts
+from dunlin.model import CHANGED, CTIME, GID, IDENT, MODE, MTIME, PERMISSION_BITS, RDEV, TYPE_BITS, UID, Facts
 
 Named = tuple[str, Facts]
 
@@ -33,6 +44,10 @@ class Recorded(Protocol):
     def mtime(self) -> int | None: ...
     @property
     def etag(self) -> str | int | None: ...
+    @property
+    def ctime(self) -> int | None: ...
+    @property
+    def last_synced(self) -> int | None: ...
     @property
     def mode(self) -> int | None: ...
     @property
@@ -51,6 +66,33 @@ def source_times(batch: list[Named], known: Mapping[str, Recorded], guess: bool 
 def target_times(batch: list[Named], known: Mapping[str, Recorded]) -> list[Named]:
     """The same for the destination. A time that is only that of the upload is no mtime."""
     return [_target(named, known.get(named[0])) for named in batch]
+
+
+def surely(batch: list[Named], known: Mapping[str, Recorded], *, is_source: bool, etags: bool) -> list[Named]:
+    """A batch of either side with the fact `SURE`, and with times as recorded.
+
+    `etags`: the etags on record are those of this side, else it has none there.
+    """
+    return [_surely(named, known.get(named[0]), is_source, etags) for named in batch]
+
+
+def _surely(named: Named, row: Recorded | None, is_source: bool, etags: bool) -> Named:
+    name, facts = named
+    if row is None:
+        return named
+    if row.unfinished:
+        return _with(named, CHANGED) if etags else named
+    if etags and row.etag is not None:
+        if row.etag != facts[IDENT]:
+            return name, (*facts[: RDEV + 1], False)
+        # The time on record is exact, where a listing tells steps of 100 ns.
+        named = _with(named, row.mtime)
+        return name, (*(named[1] if is_source else _dressed(named[1], row))[: RDEV + 1], True)
+    moment = row.ctime if is_source else row.last_synced
+    if etags or moment is None or facts[CTIME] is None:
+        return named
+    alike = facts[CTIME] == moment if is_source else facts[CTIME] <= moment
+    return name, (*facts[: RDEV + 1], alike or None)
 
 
 def _source(named: Named, row: Recorded | None, guess: bool) -> Named:

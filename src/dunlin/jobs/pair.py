@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from dunlin import transfer
@@ -20,6 +21,7 @@ from dunlin.stores.open import (
     beginning,
     canonical_url,
     drop_snapshot,
+    drop_snapshots,
     is_far,
     local_path,
     open_store,
@@ -83,7 +85,8 @@ def open_pair(
     source_place = options.source if source_far else source_url
     target_place = options.destination if target_far else target_url
     if options.share_snapshot:
-        taken = take_snapshot(source_place, _beginning(source_far, source_url, report, stop) or Far())
+        begun = _beginning(source_far, source_url, report, stop) or Far()
+        taken = take_snapshot(source_place, begun, _mark(token, target_url))
         source_far = (source_far or Far())._replace(snapshot=taken)
     opened: list[Store] = []
     try:
@@ -119,6 +122,30 @@ def forget_snapshot(place: str, far: Far | None, report: Report | None) -> None:
         if report is not None:
             message = f"the share snapshot {far.snapshot} stays: {error.reason}"
             report.event(Event(Level.WARN, "snapshot.kept", message, {"snapshot": far.snapshot}))
+
+
+def forget_dead_snapshots(pair: PairOfStores, dead: Collection[str], report: Report) -> None:
+    """Delete the share snapshots that runs of this pair left behind which were killed, and no others.
+
+    `dead`: their tokens. A login that may not list snapshots leaves them alone, which is said.
+    """
+    if not dead or pair.source_far is None or not pair.source_far.snapshot:
+        return
+    try:
+        marks = frozenset(_mark(token, pair.target) for token in dead)
+        gone = drop_snapshots(pair.source_place, pair.source_far, marks)
+    except DunlinError as error:
+        message = f"share snapshots of killed runs, if there are any, stay: {error.reason}"
+        report.event(Event(Level.INFO, "snapshot.kept", message, {}))
+        return
+    if gone:
+        message = f"deleted {gone} share snapshots of runs that were killed"
+        report.event(Event(Level.INFO, "snapshot.deleted", message, {"snapshots": gone}))
+
+
+def _mark(token: str, destination: str) -> str:
+    """What a run's share snapshot is marked with: the run, and a hash of where it writes, whose lock it holds."""
+    return token + blake2b(destination.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
 def _beginning(far: Far | None, url: str, report: Report | None, stop: Stop | None) -> Far | None:

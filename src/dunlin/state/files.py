@@ -63,6 +63,7 @@ class KnownFile(NamedTuple):
     hash_algorithm: str | None
     hash: bytes | None
     status: FileStatus
+    last_synced: int | None = None
 
     @property
     def unfinished(self) -> bool:
@@ -247,7 +248,7 @@ def to_failed(row: tuple[Any, ...]) -> Failed:
 
 
 def _known(row: tuple[Any, ...]) -> KnownFile:
-    return KnownFile._make((decode_name(row[0]), *row[1:10], FileStatus(row[10])))
+    return KnownFile._make((decode_name(row[0]), *row[1:10], FileStatus(row[10]), row[11]))
 
 
 def _fit(row: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -241,6 +241,12 @@ class RemovesDirs(Protocol):
 
 
 @runtime_checkable
+class KeepsBegun(Protocol):
+    def keep_begun(self, path: str) -> bool:
+        """Keep the temporary file of a run that is dead where the next write looks for it; False: it is of no use."""
+
+
+@runtime_checkable
 class DropsMarkers(Protocol):
     def drop_marker(self, directory: str) -> bool:
         """Where directories exist as parts of names only: remove what shows an empty one; True if there was such.
@@ -271,6 +277,16 @@ class SetsMeta(Protocol):
 
     def set_meta(self, path: str, meta: Meta) -> None:
         """Give metadata to what stands at `path`; links not followed."""
+
+
+CHANGE_TIME = "user.dunlin.changed"
+"""The extended attribute as which a share's change time travels: it differs after any change, so it explains none."""
+
+
+@runtime_checkable
+class LooksAt(Protocol):
+    def look_at(self, path: str, space: tuple[str, ...]) -> tuple[Entry, dict[str, bytes]]:
+        """The entry at `path` with its extended attributes in `space`, in one request. Raises NOT_FOUND."""
 
 
 @runtime_checkable

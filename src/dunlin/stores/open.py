@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +24,7 @@ from dunlin.stores.wrap import Counted, Paced, ReadOnly, Retry, Retrying, Takes
 
 if TYPE_CHECKING:
     from dunlin.pace.gate import Gate
+    from dunlin.stores.azfiles.store import AzureFiles
     from dunlin.stores.login import Login
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -56,6 +57,7 @@ class Far(NamedTuple):
         on_login: told which login of a chain answered. Not for other processes.
         idle, total: seconds without a byte, and altogether, that a request waits for the service; 0: for ever.
         snapshot: the share snapshot from which everything is read; "" for the share as it is.
+        listings: requests that may be under way for one listing, however many would pay; 0: as many as pay.
     """
 
     login: Login | None = None
@@ -70,6 +72,7 @@ class Far(NamedTuple):
     idle: float = 30.0
     total: float = 300.0
     snapshot: str = ""
+    listings: int = 0
 
 
 def open_store(
@@ -134,7 +137,7 @@ def _made(
 
         return shared(path)
     if scheme != "file" and is_share(url):
-        return _share(url, options.run_id, far)
+        return _share(url, far, options.run_id)
     if scheme != "file":
         from dunlin.stores.objects.answers import Timeouts
         from dunlin.stores.objects.place import open_place, place_of
@@ -150,11 +153,12 @@ def _made(
             start=far.start,
             on_login=far.on_login,
             timeouts=Timeouts(far.idle, far.total),
+            listings=far.listings,
         )
     return _local(path, options, probe, caps, on_refused)
 
 
-def _share(url: str, run: str, far: Far) -> Store:
+def _share(url: str, far: Far, run: str = "0") -> AzureFiles:
     from dunlin.stores.azfiles.place import open_place, place_of
     from dunlin.stores.objects.answers import Timeouts
 
@@ -243,32 +247,38 @@ def is_far(url: str) -> bool:
     return _parsed(url)[0] not in ("file", "memory")
 
 
-def take_snapshot(url: str, far: Far) -> str:
-    """Make a share snapshot of the share that `url` means, and return its id. Raises USAGE where it is no share."""
+def take_snapshot(url: str, far: Far, mark: str = "") -> str:
+    """Make a share snapshot of the share that `url` means, and return its id. Raises USAGE where it is no share.
+
+    `mark`: letters and digits by which `drop_snapshots` knows it.
+    """
     if not is_share(url):
         hint = "azfiles://SHARE/PATH is one; leave --share-snapshot out for any other place"
         raise usage(f"--share-snapshot: {shown_place(url)} is no share of Azure Files", hint)
-    from dunlin.stores.azfiles.place import open_place, place_of
-    from dunlin.stores.objects.answers import Timeouts
-
-    store = open_place(
-        place_of(url, far.login), gate=far.gate, start=far.start, on_login=far.on_login,
-        timeouts=Timeouts(far.idle, far.total),
-    )  # fmt: skip
+    store = _share(url, far)
     try:
-        return store.share.take_snapshot()
+        return store.share.take_snapshot(mark)
     finally:
         store.close()
 
 
 def drop_snapshot(url: str, far: Far) -> None:
     """Delete the share snapshot that `far` names. It is made again for seconds only: the run is over."""
-    from dunlin.stores.azfiles.place import open_place, place_of
-    from dunlin.stores.objects.answers import Timeouts
-
-    store = open_place(place_of(url, far.login), start=True, timeouts=Timeouts(far.idle, far.total))
+    store = _share(url, Far(login=far.login, start=True, idle=far.idle, total=far.total))
     try:
         store.share.drop_snapshot(far.snapshot)
+    finally:
+        store.close()
+
+
+def drop_snapshots(url: str, far: Far, marks: Collection[str]) -> int:
+    """Delete the share snapshots that were made with one of these marks, and no others; how many there were."""
+    store = _share(url, far._replace(snapshot=""))
+    try:
+        found = [snapshot for snapshot, mark in store.share.snapshots() if mark in marks]
+        for snapshot in found:
+            store.share.drop_snapshot(snapshot)
+        return len(found)
     finally:
         store.close()
 

@@ -30,8 +30,10 @@ from dunlin.stores.base import (
     DropsMarkers,
     Fetches,
     HasSpace,
+    KeepsBegun,
     KnowsBirths,
     Listing,
+    LooksAt,
     MakesDirs,
     MakesLinks,
     Meta,
@@ -53,7 +55,7 @@ P = TypeVar("P")
 POWERS: frozenset[type] = frozenset(
     {
         *(Walks, WalksPages, Fetches, StatesDigests, MakesDirs, RemovesDirs, DropsMarkers, MakesLinks),
-        *(SetsMeta, Moves, HasSpace, Syncs, KnowsBirths, Copies, CopiesBatch),
+        *(SetsMeta, LooksAt, KeepsBegun, Moves, HasSpace, Syncs, KnowsBirths, Copies, CopiesBatch),
     }
 )
 """Every power that wrappers know how to forward."""
@@ -145,6 +147,10 @@ class _Wrapper:
         there = self._having(RemovesDirs)
         return self._through("remove_directory", path, lambda: there.remove_directory(path), writes=True)
 
+    def keep_begun(self, path: str) -> bool:
+        there = self._having(KeepsBegun)
+        return self._through("keep_begun", path, lambda: there.keep_begun(path), writes=True)
+
     def drop_marker(self, directory: str) -> bool:
         there = self._having(DropsMarkers)
         return self._through("drop_marker", directory, lambda: there.drop_marker(directory), writes=True)
@@ -170,6 +176,9 @@ class _Wrapper:
     def set_meta(self, path: str, meta: Meta) -> None:
         there = self._having(SetsMeta)
         self._through("set_meta", path, lambda: there.set_meta(path, meta), writes=True)
+
+    def look_at(self, path: str, space: tuple[str, ...]) -> tuple[Entry, dict[str, bytes]]:
+        return self._through("look_at", path, lambda: self._having(LooksAt).look_at(path, space))
 
     def move(self, path: str, new: str) -> None:
         there = self._having(Moves)

@@ -31,6 +31,7 @@ from dunlin.model import (
     RDEV,
     SIZE,
     SKIP_REASONS,
+    SURE,
     TYPE_BITS,
     UID,
     Action,
@@ -42,7 +43,9 @@ from dunlin.model import (
 )
 from dunlin.report import Level
 from dunlin.stores.base import (
+    CHANGE_TIME,
     CopiesBatch,
+    LooksAt,
     MakesDirs,
     MakesLinks,
     Moves,
@@ -303,15 +306,66 @@ def _meta(site: Site, directory: str, operation: Operation, outcome: Outcome) ->
     def do(row: Row) -> None:
         path = join(directory, row[0])
         row, facts = _as_it_is(site, path, row)
-        if site.options.xattr_space and dressed(site, row) and _marked(site, path, xattrs_of(site, path)):
-            outcome.counts["equal_files"] += 1
-            outcome.counts["equal_bytes"] += facts[SIZE]
-        else:
-            _set_meta(site, path, facts, outcome)
-            _put_version(site, path, outcome)
+        _set_meta(site, path, facts, outcome)
+        _put_version(site, path, outcome)
         outcome.seen.append(as_copied(row[0], facts, None, births(site, directory, [row[0]])[0]))
 
+    if site.options.xattr_space:
+        _look_closely(site, directory, operation, outcome)
+    else:
+        _each(operation.rows, outcome, do)
+
+
+def _look_closely(site: Site, directory: str, operation: Operation, outcome: Outcome) -> None:
+    """Compare the extended attributes of files whose facts agree, and set what differs.
+
+    Where a share has another version than the one on record (`SURE`), something of it was changed. If that shows in
+    its metadata, it was the metadata; if not, it must have been the content, whatever size and time say.
+    """
+    space = site.options.xattr_space
+    source, target = _need(site.source, SetsMeta, "look at"), power(site.target, SetsMeta)
+
+    def do(row: Row) -> None:
+        name, listed, old = row
+        assert listed is not None
+        assert old is not None
+        path = join(directory, name)
+        try:
+            facts, xattrs = _look_at(source, path, space, listed)
+        except DunlinError as error:
+            if error.kind is ErrorKind.NOT_FOUND:
+                raise DunlinError("read", path, ErrorKind.VANISHED, error.reason) from error
+            raise
+        there, theirs = _look_at(target, path, space, old) if target is not None else (old, xattrs)
+        looks = dressed(site, (name, facts, there))
+        if looks and False in (*listed[SURE:], *old[SURE:]) and _plainly(xattrs) == _plainly(theirs):
+            _copy(site, directory, Operation(Action.COPY, [row]), outcome)
+            return
+        if site.hands is not None:
+            outcome.etags[name] = str((facts if site.source.caps.far else there)[IDENT])
+        if looks and xattrs == theirs:
+            outcome.counts["equal_files"] += 1
+            outcome.counts["equal_bytes"] += facts[SIZE]
+        elif target is not None:
+            target.set_meta(path, site.options.meta(facts, xattrs))
+            _count_meta(path, outcome)
+            _put_version(site, path, outcome)
+        outcome.seen.append(as_copied(name, facts, None, births(site, directory, [name])[0]))
+
     _each(operation.rows, outcome, do)
+
+
+def _look_at(store: SetsMeta, path: str, space: tuple[str, ...], listed: Facts) -> tuple[Facts, dict[str, bytes]]:
+    """What stands at a path now, as far as that costs no request more than its extended attributes."""
+    looks = power(store, LooksAt)
+    if looks is None:
+        return listed, store.get_xattrs(path, space)
+    entry, xattrs = looks.look_at(path, space)
+    return entry.facts, xattrs
+
+
+def _plainly(xattrs: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: value for name, value in xattrs.items() if name != CHANGE_TIME}
 
 
 def _put_version(site: Site, path: str, outcome: Outcome) -> None:
@@ -325,8 +379,12 @@ def _set_meta(site: Site, path: str, facts: Facts, outcome: Outcome) -> None:
     setter = power(site.target, SetsMeta)
     if setter is not None:
         setter.set_meta(path, site.options.meta(facts, xattrs_of(site, path)))
-        outcome.counts["metadata_entries"] += 1
-        outcome.tell(Level.INFO, "file.metadata", path, path=path)
+        _count_meta(path, outcome)
+
+
+def _count_meta(path: str, outcome: Outcome) -> None:
+    outcome.counts["metadata_entries"] += 1
+    outcome.tell(Level.INFO, "file.metadata", path, path=path)
 
 
 def dress_directory(site: Site, path: str, source: Facts, target: Facts | None, outcome: Outcome) -> None:

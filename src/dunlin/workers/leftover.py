@@ -11,7 +11,7 @@ from typing import Protocol
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import DIRECTORY_BITS, MODE, TYPE_BITS, Facts, is_file, join
-from dunlin.stores.base import Lists, RemovesDirectories, Store, remove_directory
+from dunlin.stores.base import KeepsBegun, Lists, RemovesDirectories, Store, power, remove_directory
 from dunlin.workers.context import TEMPORARY
 
 
@@ -25,7 +25,7 @@ def remove(store: Removable, path: str, what: Facts) -> None:
         if what[MODE] & TYPE_BITS == DIRECTORY_BITS:
             store.delete(_plain_files(store, path))
             remove_directory(store, path)
-        else:
+        elif not _kept(store, path):
             store.delete([path])
     except DunlinError as error:
         if error.kind is not ErrorKind.NOT_FOUND:
@@ -53,6 +53,12 @@ def sweep(store: Removable, directory: str, dead: Callable[[str, str], bool]) ->
     except DunlinError as error:
         errors.append(error)
     return errors
+
+
+def _kept(store: object, path: str) -> bool:
+    """Whether it is a large upload that the next one continues."""
+    keeps = power(store, KeepsBegun) if TEMPORARY.fullmatch(path.rpartition("/")[2]) else None
+    return keeps is not None and keeps.keep_begun(path)
 
 
 def versions(source: Store, directory: str, waiting: Iterable[tuple[str, Facts, int, bool]]) -> set[str]:

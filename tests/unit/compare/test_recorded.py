@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dunlin.compare.recorded import CHANGED, source_times, target_times
-from dunlin.model import GID, MODE, MTIME, UID, Kind, facts
+from dunlin.compare.recorded import CHANGED, source_times, surely, target_times
+from dunlin.model import CTIME, GID, MODE, MTIME, SURE, UID, Kind, facts
 
 
 class Row(NamedTuple):
@@ -15,6 +15,8 @@ class Row(NamedTuple):
     mode: int | None = None
     uid: int | None = None
     gid: int | None = None
+    ctime: int | None = None
+    last_synced: int | None = None
 
 
 def thing(etag: str, uploaded: int = 500, mtime: int | None = None):
@@ -106,3 +108,51 @@ def test_the_recorded_version_of_the_destination_has_the_recorded_mode_and_owner
 def test_what_was_no_file_lends_no_mode():
     row = Row(123, "v1", mode=0o120777, uid=3, gid=4)
     assert dress(target_times([("a", thing("v1"))], {"a": row})[0][1]) == (0o100000, None, None)
+
+
+def sure(what, row, *, is_source, etags):
+    ((name, found),) = surely([("a", what)], {"a": row} if row else {}, is_source=is_source, etags=etags)
+    assert name == "a"
+    return found
+
+
+def test_the_etag_on_record_is_a_side_in_which_nothing_has_changed():
+    row = Row(123, "v1", ctime=9, last_synced=9)
+    for is_source in (True, False):
+        assert sure(thing("v1"), row, is_source=is_source, etags=True)[SURE] is True
+        assert sure(thing("v1"), row, is_source=is_source, etags=True)[MTIME] == 123
+
+
+def test_another_etag_is_another_version_that_tells_its_own_time():
+    what = sure(thing("v2", mtime=77), Row(123, "v1"), is_source=True, etags=True)
+    assert (what[MTIME], what[SURE]) == (77, False)
+
+
+def test_of_what_is_not_on_record_nobody_is_sure():
+    for row in (None, Row(123, None), Row(123, "v1", True)):
+        for is_source in (True, False):
+            for etags in (True, False):
+                assert sure(thing("v1"), row, is_source=is_source, etags=etags)[SURE:] == ()
+    assert sure(thing("v1"), Row(123, "v1", True), is_source=True, etags=True)[MTIME] == CHANGED
+
+
+def test_a_local_source_is_as_it_was_while_its_change_time_is():
+    row = Row(123, "theirs", ctime=500, last_synced=9999)
+    assert sure(thing("inode"), row, is_source=True, etags=False)[SURE] is True
+    for ctime in (499, 501):
+        what = thing("inode")
+        assert not sure((*what[:CTIME], ctime, *what[CTIME + 1 :]), row, is_source=True, etags=False)[SURE]
+
+
+def test_a_destination_is_as_it_was_left_until_its_change_time_is_later():
+    row = Row(123, "theirs", ctime=1, last_synced=500)
+    what = thing("inode")
+    for ctime, as_left in ((499, True), (500, True), (501, False), (None, False)):
+        found = sure((*what[:CTIME], ctime, *what[CTIME + 1 :]), row, is_source=False, etags=False)
+        assert (found[SURE:] == (True,)) is as_left, ctime
+
+
+def test_the_destination_has_the_recorded_mode_while_its_etag_is_the_recorded_one():
+    row = Row(123, "v1", mode=0o100640, uid=3, gid=4)
+    assert dress(sure(thing("v1"), row, is_source=False, etags=True)) == (0o100640, 3, 4)
+    assert dress(sure(thing("v2"), row, is_source=False, etags=True)) == (0o100000, None, None)

@@ -28,7 +28,7 @@ from dunlin.pace.retry import retry
 from dunlin.stores.azfiles import listing, smb
 from dunlin.stores.azfiles.names import stored_path
 from dunlin.stores.objects.answers import FOREIGN, TIMEOUTS, Answer, Timeouts, stranger
-from dunlin.stores.objects.azure_errors import refused
+from dunlin.stores.objects.azure_errors import checked, refused
 from dunlin.stores.objects.azure_login import Access
 from dunlin.stores.objects.azure_sign import Unsigned
 from dunlin.stores.objects.service import Data, Object
@@ -42,6 +42,8 @@ NEWEST, OLDER = "2026-02-06", "2024-11-04"
 MOST = 4 << 20
 """Most bytes of content in one request that writes."""
 DIRECTORY = (("restype", "directory"),)
+_ACCOUNT = "/"
+"""In place of a path below the share: the account itself. No path begins with a slash."""
 
 HELD = Policy(attempts=4, deadline=20.0, base=0.4, kinds=frozenset({ErrorKind.IO}))
 """Around each request: what an SMB client has open may be closed in a moment."""
@@ -102,6 +104,7 @@ class Share:
     ) -> None:
         parts = urlsplit(found.endpoint)
         self.url = f"{found.endpoint}/{name}"
+        self._name = name
         self.found = found
         self.again = again
         self.snapshot = snapshot
@@ -164,11 +167,7 @@ class Share:
             answer = self._client.ask(method, target, signed, data)
             if not self._unknown_version(answer, signed):
                 break
-        if answer.status >= 300:
-            raise refused(answer, operation, where, self.url, _CODES)
-        if answer.status != expects or "x-ms-request-id" not in answer.headers:
-            raise stranger(operation, where, "Azure Files")
-        return answer
+        return checked(answer, operation, where, self.url, "Azure Files", expects, _CODES)
 
     def _signed(
         self, method: str, path: str, query: Query, headers: Mapping[str, str], length: int = 0
@@ -177,7 +176,8 @@ class Share:
             "x-ms-version": OLDER if self._version.newest is False else NEWEST,
             "x-ms-allow-trailing-dot": "true",
         }
-        if self.snapshot and ("comp", "snapshot") not in query and ("restype", "share") not in query:
+        whole = path == _ACCOUNT or ("restype", "share") in query
+        if self.snapshot and not whole and ("comp", "snapshot") not in query:
             query = (*query, ("sharesnapshot", self.snapshot))
         target, signed = self.found.sign(Unsigned(method, self.target(path), query, {**common, **headers}, length))
         if signed.get("authorization", "").startswith("Bearer "):
@@ -214,6 +214,8 @@ class Share:
         """The escaped path of a URL. Raises NAME."""
         if not path:
             return self._path
+        if path == _ACCOUNT:
+            return self._path.rpartition("/")[0] + "/"
         return self._path + "/" + "/".join(quote(name, safe="") for name in stored_path(path).split("/"))
 
     def source(self, path: str) -> str:
@@ -223,7 +225,7 @@ class Share:
 
     def where(self, path: str) -> str:
         """A path for messages."""
-        return f"{self.url}/{path}" if path else self.url
+        return f"{self.url}/{path}" if path and path != _ACCOUNT else self.url
 
     # ---- looking ----
 
@@ -343,14 +345,30 @@ class Share:
         except FOREIGN as error:
             raise stranger("ask about", self.url, "Azure Files") from error
 
-    def take_snapshot(self) -> str:
-        """Make a share snapshot, and return its id."""
-        headers = {"x-ms-meta-made_by": "dunlin"}
+    def take_snapshot(self, mark: str = "") -> str:
+        """Make a share snapshot with a mark, and return its id."""
+        headers = {"x-ms-meta-made_by": "dunlin", **({"x-ms-meta-run": mark} if mark else {})}
         query = (("restype", "share"), ("comp", "snapshot"))
         answer = self.ask("PUT", "", query, headers, operation="make a snapshot of", expects=201)
         if not answer.headers.get("x-ms-snapshot"):
             raise stranger("make a snapshot of", self.url, "Azure Files")
         return answer.headers["x-ms-snapshot"]
+
+    def snapshots(self) -> list[tuple[str, str]]:
+        """The snapshots that dunlin made of the share, and the mark of each.
+
+        They are in the list of all shares only, which the login of a single share may not see: DENIED, AUTH.
+        """
+        found: list[tuple[str, str]] = []
+        token = ""
+        while True:
+            query = [("comp", "list"), ("include", "snapshots,metadata"), ("prefix", self._name)]
+            query += [("marker", token)] if token else []
+            answer = self.ask("GET", _ACCOUNT, query, operation="list the snapshots of")
+            marks, token = listing.snapshots(answer.body, self._name, self.url)
+            found += marks
+            if not token:
+                return found
 
     def drop_snapshot(self, snapshot: str) -> None:
         """Delete a share snapshot; absence is no error."""

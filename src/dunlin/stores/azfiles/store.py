@@ -25,7 +25,8 @@ from typing import Any
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import IDENT, SIZE, Entry, is_directory, join
 from dunlin.report import Report
-from dunlin.stores.azfiles import smb, writing
+from dunlin.stores.azfiles import begun, smb, writing
+from dunlin.stores.azfiles.moving import rename
 from dunlin.stores.azfiles.names import stored_path
 from dunlin.stores.azfiles.permissions import Permissions
 from dunlin.stores.azfiles.share import DIRECTORY, MOST, Share
@@ -265,6 +266,10 @@ class AzureFiles:
             self._known.discard(path)
         return removed
 
+    def keep_begun(self, path: str) -> bool:
+        """Keep an upload that a dead run has left; see `KeepsBegun`."""
+        return begun.keep(self.share, self._own(path, "keep"))
+
     def remove_directory(self, path: str) -> bool:
         """Remove an empty directory and nothing else; see `RemovesDirs`."""
         full = self._own(path, "remove the directory")
@@ -311,7 +316,7 @@ class AzureFiles:
         found = self._look(path)
         if old == full:
             return
-        writing.rename(self.share, old, full, found.ident, {}, replace=True, directory=found.directory)
+        rename(self.share, old, full, found.ident, {}, replace=True, directory=found.directory)
         if found.directory:
             self._known.clear()
 
@@ -355,6 +360,7 @@ class AzureFiles:
         kept = {
             "x-ms-file-creation-time": smb.time_text(found.created),
             "x-ms-file-last-write-time": smb.time_text(found.written),
+            "x-ms-file-change-time": smb.time_text(found.changed),
             "x-ms-file-attributes": smb.words(found.attributes),
             "x-ms-file-permission-key": key,
         }
@@ -372,7 +378,7 @@ class AzureFiles:
             # The rename says what of metadata is to be, too: a copy without any would have the source's.
             ident = answer.headers.get("x-ms-file-id", "")
             given = {**smb.metadata_headers(metadata), **dressed}
-            made = writing.rename(self.share, temporary, full, ident, given, replace=True)
+            made = rename(self.share, temporary, full, ident, given, replace=True)
         except BaseException:
             with contextlib.suppress(DunlinError):
                 self.share.ask("DELETE", temporary, operation="delete", expects=202)
@@ -393,9 +399,14 @@ class AzureFiles:
 
     def get_xattrs(self, path: str, space: tuple[str, ...]) -> dict[str, bytes]:
         """The extended attributes in `space`; see `SetsMeta` and `smb`."""
+        return self.look_at(path, space)[1]
+
+    def look_at(self, path: str, space: tuple[str, ...]) -> tuple[Entry, dict[str, bytes]]:
+        """The entry with its extended attributes: one request, and one for each new permission; see `LooksAt`."""
         found = self._look(path)
-        wanted = smb.PLAIN not in found.metadata and any(f"{smb.OURS}permission".startswith(one) for one in space)
-        return smb.xattrs_of(found, self.permissions.text(found.permission) if wanted else "", space)
+        wanted = smb.PLAIN not in found.metadata and f"{smb.OURS}permission".startswith(space)
+        permission = self.permissions.text(found.permission) if wanted else ""
+        return Entry(path, found.facts), smb.xattrs_of(found, permission, space)
 
     def set_meta(self, path: str, meta: Meta) -> None:
         """Give metadata to a file or directory; that of other programs stays; see `SetsMeta`."""

@@ -3,7 +3,7 @@
 A small file is created with its content by one request, which the service carries out or refuses; what was there is
 replaced by it. A larger one is created under a temporary name, empty and of full size; its pieces are put into it,
 several at a time, but for those that are all zeros: they stay holes. Then it is renamed over what is there. Each piece
-carries its MD5, which the service checks. A rename keeps the file's id, so one whose answer got lost is recognised.
+carries its MD5, which the service checks. What is larger than 100 MB can be continued (`begun`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ import base64
 import contextlib
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.stores.azfiles import smb
+from dunlin.stores.azfiles.begun import CONTINUED, Upload
+from dunlin.stores.azfiles.moving import own_headers, rename
 from dunlin.stores.azfiles.share import MOST, Share
 from dunlin.stores.base import Body, Data
+from dunlin.stores.local.partial import is_kept
 from dunlin.stores.objects.writing import Cut, Piece, cut_up
 
 LARGEST = 4 << 40
@@ -76,12 +79,7 @@ def _created(share: Share, target: Target, data: Data) -> smb.Told | None:
         if error.reason.startswith("ReadOnlyAttribute"):
             return None
         raise
-    return share.told(target.path, {"content-length": str(len(data)), **_own(answer.headers)}, False, "write")
-
-
-def _own(headers: object) -> dict[str, str]:
-    """The headers of an answer, without the length of its own (empty) body."""
-    return {name: value for name, value in dict(headers).items() if name != "content-length"}  # type: ignore[call-overload]
+    return share.told(target.path, {"content-length": str(len(data)), **own_headers(answer.headers)}, False, "write")
 
 
 def md5(data: Data) -> str:
@@ -91,24 +89,48 @@ def md5(data: Data) -> str:
 
 def _beside(share: Share, target: Target, size: int | None, first: Piece, rest: Cut, parallel: int) -> smb.Told:
     """Write under the temporary name, and rename."""
-    headers = {"x-ms-type": "file", "x-ms-content-length": str(size or 0), **target.headers}
-    # What is read-only cannot be written to: that comes with the rename.
-    headers.pop("x-ms-file-attributes", None)
-    made = share.ask("PUT", target.temporary, (), headers, operation="write", expects=201)
+    upload = None
+    if size is not None and size > CONTINUED:
+        metadata = {name: value for name, value in target.headers.items() if name.startswith("x-ms-meta-")}
+        upload = Upload(share, target.path, target.temporary, size, metadata)
+    ident = upload.ident if upload is not None and upload.done else _made(share, target, size, upload)
     try:
-        written = _send(share, target, size is None, first, rest, parallel)
-        answer = rename(
-            share, target.temporary, target.path, made.headers.get("x-ms-file-id", ""), target.renamed,
-            replace=not target.if_absent,
-        )  # fmt: skip
-    except BaseException:
+        written = _send(share, target, size is None, first, rest, parallel, upload)
+        if upload is not None:
+            upload.end()
+        answer = rename(share, target.temporary, target.path, ident, target.renamed, replace=not target.if_absent)
+    except BaseException as error:
         with contextlib.suppress(DunlinError):
-            share.ask("DELETE", target.temporary, operation="delete", expects=202)
+            if upload is not None and upload.worthwhile and is_kept(error):
+                upload.keep()
+            else:
+                share.ask("DELETE", target.temporary, operation="delete", expects=202)
         raise
     return answer._replace(size=written)
 
 
-def _send(share: Share, target: Target, grows: bool, first: Piece, rest: Cut, parallel: int) -> int:
+def _made(share: Share, target: Target, size: int | None, upload: Upload | None) -> str:
+    """Make the file under its temporary name, empty and of full size; its id."""
+    headers = {"x-ms-type": "file", "x-ms-content-length": str(size or 0), **target.headers}
+    # What is read-only cannot be written to: that comes with the rename.
+    headers.pop("x-ms-file-attributes", None)
+    if upload is not None:
+        headers |= upload.marked()
+    made = share.ask("PUT", target.temporary, (), headers, operation="write", expects=201)
+    return made.headers.get("x-ms-file-id", "")
+
+
+class Arrived(NamedTuple):
+    """A piece that is there: its bytes, its MD5 ("" for zeros), and whether it had to be sent."""
+
+    size: int
+    md5: str
+    sent: bool
+
+
+def _send(
+    share: Share, target: Target, grows: bool, first: Piece, rest: Cut, parallel: int, upload: Upload | None
+) -> int:
     """Put all pieces where they belong; how many bytes they have."""
 
     def pieces() -> Iterator[Piece]:
@@ -116,40 +138,52 @@ def _send(share: Share, target: Target, grows: bool, first: Piece, rest: Cut, pa
         if not first.last:
             yield from rest
 
-    def put(at: int, piece: Piece) -> None:
+    def put(at: int, piece: Piece) -> Arrived:
         try:
-            if not is_zero(piece.data):
-                _put(share, target.temporary, at, piece.data)
+            size = len(piece.data)
+            digest = "" if is_zero(piece.data) else md5(piece.data)
+            sent = bool(digest) and (upload is None or at + size > upload.done)
+            if sent:
+                _put(share, target.temporary, at, piece.data, digest)
+            return Arrived(size, digest, sent)
         finally:
             piece.release()
 
+    def arrived(future: Future[Arrived]) -> None:
+        done = future.result()
+        if upload is not None:
+            upload.took(*done)
+
     at = 0
     with ThreadPoolExecutor(parallel, "dunlin-range") as pool:
-        under_way: deque[Future[None]] = deque()
+        under_way: deque[Future[Arrived]] = deque()
         try:
             for piece in pieces():
                 most = min(parallel, HELD) if piece.held else parallel
                 while len(under_way) >= most or (under_way and under_way[0].done()):
-                    under_way.popleft().result()
+                    arrived(under_way.popleft())
                 if grows and piece.data:
                     _resize(share, target.temporary, at + len(piece.data))
                 under_way.append(pool.submit(put, at, piece))
                 at += len(piece.data)
             while under_way:
-                under_way.popleft().result()
+                arrived(under_way.popleft())
         except BaseException:
             for future in under_way:
                 future.cancel()
+            with contextlib.suppress(DunlinError):  # what was on its way arrives all the same, and may count
+                while upload is not None and under_way and not under_way[0].cancelled():
+                    arrived(under_way.popleft())
             raise
     return at
 
 
-def _put(share: Share, path: str, at: int, data: Data) -> None:
+def _put(share: Share, path: str, at: int, data: Data, digest: str) -> None:
     headers = {
         "x-ms-write": "update",
         "x-ms-range": f"bytes={at}-{at + len(data) - 1}",
         "x-ms-file-last-write-time": "preserve",
-        "content-md5": md5(data),
+        "content-md5": digest,
     }
     share.ask("PUT", path, (("comp", "range"),), headers, data, operation="write", expects=201)
 
@@ -165,36 +199,3 @@ def is_zero(data: Data) -> bool:
     if not view or view[0] or view[-1]:
         return False
     return all(view[at : at + len(_ZEROS)] == _ZEROS[: len(view) - at] for at in range(0, len(view), len(_ZEROS)))
-
-
-def rename(
-    share: Share, path: str, new: str, ident: str, headers: dict[str, str], *, replace: bool, directory: bool = False
-) -> smb.Told:
-    """Rename a file or directory; what the service says of it then.
-
-    `ident`: its id, by which a rename is recognised whose answer got lost. `replace`: a file that stands at `new` goes.
-    """
-    query = (("restype", "directory"), ("comp", "rename")) if directory else (("comp", "rename"),)
-    given = {"x-ms-file-rename-source": share.source(path), "x-ms-source-allow-trailing-dot": "true", **headers}
-    if replace and not directory:
-        given |= {"x-ms-file-rename-replace-if-exists": "true", "x-ms-file-rename-ignore-readonly": "true"}
-
-    def act(attempt: int) -> smb.Told:
-        try:
-            answer = share.once("PUT", new, query, given, operation="move")
-        except DunlinError as error:
-            lost = error.kind in (ErrorKind.NOT_FOUND, ErrorKind.EXISTS) and attempt > 1
-            if lost and (found := _there(share.look, new, directory, ident)) is not None:
-                return found
-            raise
-        return share.told(new, {"content-length": "0", **_own(answer.headers)}, directory, "move")
-
-    return share.tried(act)
-
-
-def _there(look: Callable[[str, bool], smb.Told], path: str, directory: bool, ident: str) -> smb.Told | None:
-    try:
-        found = look(path, directory)
-    except DunlinError:
-        return None
-    return found if ident and found.ident == ident else None

@@ -45,7 +45,7 @@ from dunlin.stores.login import Login
 from dunlin.stores.objects import azure_xml as xml
 from dunlin.stores.objects.address import http_address
 from dunlin.stores.objects.answers import FOREIGN, TIMEOUTS, Answer, Timeouts, count, stranger
-from dunlin.stores.objects.azure_errors import refused
+from dunlin.stores.objects.azure_errors import checked, refused
 from dunlin.stores.objects.azure_login import Access, access, checked_sas, endpoint_of, is_path_style
 from dunlin.stores.objects.azure_sign import Unsigned
 from dunlin.stores.objects.service import Data, Limits, Object, Page, Part, Service
@@ -429,11 +429,7 @@ class AzureService:
         """
         target, signed = self._found.sign(Unsigned(method, path, query, headers or {}, len(data)))
         answer = self._client.ask(method, target, signed, data)
-        if answer.status >= 300:
-            raise refused(answer, operation, where, self.url)
-        if answer.status != expects or "x-ms-request-id" not in answer.headers:
-            raise stranger(operation, where, "Azure Blob")
-        return answer
+        return checked(answer, operation, where, self.url, "Azure Blob", expects)
 
 
 _DOTS = {".": "%2E", "..": "%2E%2E"}

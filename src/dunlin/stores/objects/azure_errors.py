@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.stores.objects import azure_xml as xml
-from dunlin.stores.objects.answers import Answer, refusal
+from dunlin.stores.objects.answers import Answer, refusal, stranger
 
 _REHYDRATE = "bring it back first: az storage blob set-tier --tier Hot (it takes hours)"
 _ROLE = "the login needs a role such as Storage Blob Data Contributor (or Reader, to read)"
@@ -82,3 +82,18 @@ def refused(
     known = DunlinError(operation, where, kind, error.reason, hint)
     known.retry_after = error.retry_after
     return known
+
+
+def checked(
+    answer: Answer, operation: str, where: str, root: str, service: str, expects: int,
+    more: Mapping[str, tuple[ErrorKind, str]] = _NOTHING,
+) -> Answer:  # fmt: skip
+    """The answer, if it is the service's and has the status `expects`, that is documented for success.
+
+    Raises what the service refuses, see `refused`; NETWORK where not the `service` has answered.
+    """
+    if answer.status >= 300:
+        raise refused(answer, operation, where, root, more)
+    if answer.status != expects or "x-ms-request-id" not in answer.headers:
+        raise stranger(operation, where, service)
+    return answer

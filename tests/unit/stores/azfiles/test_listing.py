@@ -42,7 +42,12 @@ def test_facts() -> None:
 
 @pytest.mark.parametrize(
     "entries",
-    [(), (entry("a"), entry("é \u201b3a"), entry("d", "Directory")), (entry("a"), entry("b"), entry("c"))],
+    [
+        (),
+        (entry("a"), entry("é \u201b3a"), entry("d", "Directory")),
+        (entry("a"), entry("b"), entry("c")),
+        (entry("a&amp;b"), entry("&amp;lt;&apos;&amp;"), entry("&lt;&gt;&quot;&amp;amp;"), entry("z", "Directory")),
+    ],
 )
 def test_both_ways_agree(entries: tuple[str, ...]) -> None:
     body = page(*entries, token="t")
@@ -56,6 +61,8 @@ def test_both_ways_agree(entries: tuple[str, ...]) -> None:
         (entry("a&amp;b"), "a&b"),
         (entry("%EF%BF%BF", attributes=' Encoded="true"'), "\uffff"),
         (entry("line&#10;end"), "line\nend"),
+        (entry("&amp;lt;&amp;amp;&lt;"), "&lt;&amp;<"),
+        (entry("&amp;&#10;"), "&\n"),
         (entry("b").replace("<FileId>1</FileId>", ""), "b"),
         (entry("b").replace("</Properties>", "<New>1</New></Properties>"), "b"),
         (f"\n  {entry('b')}\n", "b"),
@@ -97,3 +104,28 @@ def test_ranges() -> None:
     assert listing.ranges(b"<Ranges />", "w") == []
     with pytest.raises(DunlinError):
         listing.ranges(b"<html/>", "w")
+
+
+SHARES = (
+    '<?xml version="1.0" encoding="utf-8"?><EnumerationResults ServiceEndpoint="http://a/"><Shares>'
+    "<Share><Name>team</Name><Snapshot>2026-01-01T00:00:00.0000000Z</Snapshot><Properties />"
+    "<Metadata><made_by>dunlin</made_by><run>r1</run></Metadata></Share>"
+    "<Share><Name>team</Name><Snapshot>2026-01-02T00:00:00.0000000Z</Snapshot><Properties />"
+    "<Metadata><run>r1</run></Metadata></Share>"
+    "<Share><Name>team</Name><Snapshot>2026-01-03T00:00:00.0000000Z</Snapshot><Properties /></Share>"
+    "<Share><Name>team</Name><Properties /><Metadata><made_by>dunlin</made_by><run>r1</run></Metadata></Share>"
+    "<Share><Name>teams</Name><Snapshot>2026-01-04T00:00:00.0000000Z</Snapshot>"
+    "<Metadata><made_by>dunlin</made_by><run>r1</run></Metadata></Share>"
+    "</Shares><NextMarker>more</NextMarker></EnumerationResults>"
+)
+
+
+def test_only_our_snapshots_of_this_very_share_are_found() -> None:
+    found = [("2026-01-01T00:00:00.0000000Z", "r1")]
+    assert listing.snapshots(SHARES.encode(), "team", "x") == (found, "more")
+    last = SHARES.replace("<NextMarker>more</NextMarker>", "<NextMarker />")
+    assert listing.snapshots(last.encode(), "team", "x") == (found, "")
+    for body in (b"", b"<html/>", b"<EnumerationResults />"):
+        with pytest.raises(DunlinError) as error:
+            listing.snapshots(body, "team", "x")
+        assert error.value.kind is ErrorKind.NETWORK
