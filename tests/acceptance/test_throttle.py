@@ -5,6 +5,8 @@ Bounds are wide, because the machine has other things to do as well; they are ra
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import sqlite3
@@ -12,14 +14,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.acceptance import clouds
 from tests.acceptance.program import dunlin, start
+from tests.servers.faults import Rules
+from tests.servers.s3 import S3
 
 MB = 1 << 20
 
@@ -59,10 +65,17 @@ class Watched:
         (begin, first), (end, last) = self.series[0], self.series[-1]
         return (last - first) / (end - begin) / len(os.sched_getaffinity(0))
 
+    def used(self, begin: float, end: float) -> float:
+        """Seconds of processor time per second between two times of the monotonic clock."""
+        times = [at for at, _ in self.series]
+        at = [min(bisect_left(times, moment), len(times) - 1) for moment in (begin, end)]
+        (first, before), (last, after) = (self.series[index] for index in at)
+        return (after - before) / (last - first)
 
-def watched(*arguments: str | Path, cwd: Path) -> Watched:
+
+def watched(*arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> Watched:
     """A whole sync that succeeds, watched."""
-    process = start("sync", "-a", *arguments, cwd=cwd)
+    process = start("sync", "-a", *arguments, cwd=cwd, env=env)
     watch = Watched(process.pid)
     try:
         _, err = process.communicate(timeout=120)
@@ -128,6 +141,33 @@ def test_the_least_memory_that_can_be_asked_for_is_enough(tmp_path: Path, cwd: P
     dunlin("check", source, tmp_path / "target", cwd=cwd, expect=0)
 
 
+@pytest.mark.parametrize(("files", "size"), [(1, 512), (12, 48)])
+def test_resident_memory_stays_below_a_small_limit_with_large_objects(
+    rclone_s3: S3, tmp_path: Path, cwd: Path, files: int, size: int
+) -> None:
+    """To a bucket and back, in parts and ranges: one large object, and one after the other, whose buffers must go."""
+    source, target = large_files(tmp_path / "source", files, size * MB), tmp_path / "target"
+    bucket = clouds.s3(rclone_s3)
+    options = ("--max-memory-mb", "128", "--s3-endpoint", rclone_s3.url)
+    sent = watched(*options, source, bucket.url, cwd=cwd, env=bucket.env)
+    fetched = watched(*options, bucket.url, target, cwd=cwd, env=bucket.env)
+    assert 40 * MB < sent.resident < 120 * MB
+    assert 40 * MB < fetched.resident < 120 * MB
+    for file in source.iterdir():
+        with open(file, "rb") as ours, open(target / file.name, "rb") as theirs:
+            assert hashlib.file_digest(ours, "sha1").digest() == hashlib.file_digest(theirs, "sha1").digest()
+
+
+def test_a_limit_that_no_object_store_can_hold_is_named_at_the_start(rclone_s3: S3, tmp_path: Path, cwd: Path) -> None:
+    source = small_files(tmp_path / "source", 1, 1)
+    bucket = clouds.s3(rclone_s3)
+    options = ("--s3-endpoint", rclone_s3.url, source, bucket.url)
+    warned = dunlin("sync", "--max-memory-mb", "64", *options, cwd=cwd, env=bucket.env, expect=0)
+    assert re.search(r"WARN .*--max-memory-mb: 64.* is less .* at least 96", warned.stderr)
+    held = dunlin("sync", "--max-memory-mb", "96", *options, cwd=cwd, env=bucket.env, expect=0)
+    assert "--max-memory-mb" not in held.stderr
+
+
 @contextmanager
 def hogs() -> Iterator[None]:
     """Processes that keep every processor busy."""
@@ -155,8 +195,8 @@ def test_a_busy_machine_gets_fewer_workers_and_gets_them_back(tmp_path: Path, cw
     """A hog beside it, then none; a limit on the rate keeps the run itself from taking much."""
     source = small_files(tmp_path / "source", 60, 100)
     log = tmp_path / "log"
-    # It would go on for hours; two movers even where there is one processor.
-    options = ("--auto-throttle", "--throttle-threshold", "0.95", "--movers", "2", "--bwlimit", "100K")
+    # It would go on for longer than we wait; two movers even where there is one processor.
+    options = ("--auto-throttle", "--throttle-threshold", "0.95", "--movers", "2", "--bwlimit", "20K")
     with log.open("wb") as out:
         process = start("sync", "-a", *options, source, tmp_path / "target", cwd=cwd, stderr=out)
 
@@ -183,3 +223,40 @@ def test_a_busy_machine_gets_fewer_workers_and_gets_them_back(tmp_path: Path, cw
         database.close()
     assert {throttled for throttled, _, _ in rows} >= {1}
     assert all(memory > 20 and 0 <= cpu <= 100 for _, memory, cpu in rows)
+
+
+def test_throttling_lowers_the_load_and_makes_batches_smaller(rclone_s3: S3, tmp_path: Path, cwd: Path) -> None:
+    """A threshold that any load is above; a service that takes its time, so that the load follows from the workers."""
+    source = small_files(tmp_path / "source", 100, 100)
+    log = tmp_path / "log"
+    options = ("--auto-throttle", "--throttle-threshold", "0.01", "--movers", "1", "--workers", "12")
+    with clouds.s3(rclone_s3).through(Rules(latency_s=0.03)) as (bucket, proxy), log.open("wb") as out:
+        process = start(
+            "sync", *options, "--log-format", "json", "--s3-endpoint", proxy.origin, source, bucket.url,
+            cwd=cwd, env=bucket.env, stderr=out,
+        )  # fmt: skip
+        watch = Watched(process.pid)
+
+        def alive() -> bool:
+            return process.poll() is None
+
+        try:
+            wait_for(log, r"throttle\.engaged", alive)
+            engaged, sent = time.monotonic(), proxy.count()
+            wait_for(log, r'throttle\.engaged.*"workers": ?[1-4]\b', alive)
+            low = time.monotonic()
+            time.sleep(4)
+            after = watch.used(low + 1, time.monotonic())
+            assert alive(), "there must be something left to do, or this shows nothing"
+        finally:
+            process.terminate()
+            process.wait(30)
+            watch.stop()
+            if process.stdout is not None:
+                process.stdout.close()
+    before = watch.used(engaged - 3, engaged - 0.2)
+    assert after < 0.75 * before, f"{after:.3f} after, {before:.3f} before, {sent} requests until then"
+    steps = [json.loads(line) for line in log.read_text("utf-8").splitlines() if "throttle.engaged" in line]
+    batches = [step["batch"] for step in steps]
+    assert len(batches) >= 3
+    assert 1000 > batches[0] > batches[1] > batches[2] >= 50

@@ -12,7 +12,6 @@ import os
 from typing import NamedTuple
 
 from dunlin.jobs.options import SyncOptions
-from dunlin.stores.open import is_far
 from dunlin.transfer.content import FETCHED
 
 PROCESS = 40 << 20
@@ -21,11 +20,8 @@ PROCESS = 40 << 20
 LEAST = 4 << 20
 """Bytes of buffers that a process gets in any case."""
 
-FAR_COPIES = 3
-"""Times that a byte of a buffer is held where a store is far away: block, request, what the heap keeps. Measured."""
-
-FAR_LEAST = 48 << 20
-"""Bytes that a mover takes there for a single large file: two of its parts, so many times."""
+FAR_LEAST = 16 << 20
+"""Bytes that a mover takes there for a single large file: two of its parts, and what a request takes beside them."""
 
 THREADS = 16
 """Most threads per mover when nobody says otherwise; they are grown only while waiting dominates."""
@@ -52,8 +48,7 @@ def budget(options: SyncOptions, movers: int, hands: int) -> Budget:
     buffers, carried = options.transfer.buffer_bytes, hands
     if options.limits.memory_bytes:
         free = max(0, options.limits.memory_bytes - PROCESS * (movers + 1))
-        copies = FAR_COPIES if is_far(options.source) or is_far(options.destination) else 1
-        buffers = min(buffers, max(free // 2 // copies, LEAST * movers))
+        buffers = min(buffers, max(free // 2, LEAST * movers))
         carried = min(hands, max(free - buffers, 0) // IN_HAND)
     return Budget(max(1, buffers // movers), max(movers, carried))
 

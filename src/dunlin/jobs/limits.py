@@ -10,11 +10,16 @@ from __future__ import annotations
 from dunlin.jobs.budget import FAR_LEAST, LEAST, PROCESS
 from dunlin.jobs.options import SyncOptions
 from dunlin.pace.machine import Machine, class_of
+from dunlin.pace.sizes import format_size
+from dunlin.report import Event, Level
 from dunlin.stores.open import is_far
 from dunlin.workers.governor import Enforced
 
 SMALLEST = 64 << 20
 """Bytes: the least limit on memory that can be asked for, so none that is automatic lies below it."""
+
+FAR_SMALLEST = 2 * PROCESS + FAR_LEAST
+"""Bytes: what a run to or from an object store takes, however little it does at a time."""
 
 
 def enforced(options: SyncOptions, machine: Machine) -> Enforced | None:
@@ -24,7 +29,8 @@ def enforced(options: SyncOptions, machine: Machine) -> Enforced | None:
     cpu = limits.cpu_percent or (row.cpu_percent if auto else 0)
     memory = limits.memory_bytes
     if auto and not memory:
-        memory = max(SMALLEST, min(row.memory_bytes, machine.memory_bytes // 2 or row.memory_bytes))
+        least = FAR_SMALLEST if _is_far(options) else SMALLEST
+        memory = max(least, min(row.memory_bytes, machine.memory_bytes // 2 or row.memory_bytes))
     cpu = cpu if cpu < 100 else 0
     if not (auto or cpu or memory):
         return None
@@ -39,7 +45,23 @@ def capped(options: SyncOptions, machine: Machine) -> SyncOptions:
     memory = held.memory_bytes if held is not None else 0
     if memory:
         # Each process takes something before it does anything: where there is little, there are fewer of them.
-        far = is_far(options.source) or is_far(options.destination)
-        fitting = max(1, (memory - PROCESS) // (PROCESS + (FAR_LEAST if far else LEAST)))
+        fitting = max(1, (memory - PROCESS) // (PROCESS + (FAR_LEAST if _is_far(options) else LEAST)))
         crew = crew._replace(movers=min(crew.movers or min(machine.whole_cores, 8), fitting))
     return options._replace(crew=crew, limits=options.limits._replace(memory_bytes=memory))
+
+
+def too_little(options: SyncOptions) -> Event | None:
+    """What is to be said at the start of a limit on memory that is below what the processes alone take; None: nothing.
+
+    It is held to as far as that goes: one mover, one file at a time.
+    """
+    limit = options.limits.memory_bytes
+    if not 0 < limit < FAR_SMALLEST or not _is_far(options):
+        return None
+    asked, least = format_size(limit), format_size(FAR_SMALLEST)
+    text = f"--max-memory-mb: {asked} is less than a run with an object store takes, at least {least} is needed"
+    return Event(Level.WARN, "memory.floor", text, {"limit": limit, "needed": FAR_SMALLEST})
+
+
+def _is_far(options: SyncOptions) -> bool:
+    return is_far(options.source) or is_far(options.destination)

@@ -20,6 +20,7 @@ from dunlin.model import CTIME, GID, IDENT, MODE, MTIME, SIZE, UID, Action, Entr
 from dunlin.pace.retry import CORRUPTION
 from dunlin.report import Level
 from dunlin.stores.base import Body, Copies, Data, Fetches, HasSpace, KnowsBirths, Meta, SetsMeta, power
+from dunlin.transfer.options import ARRIVING, MOST_LARGE
 from dunlin.transfer.outcome import Copied, Outcome
 from dunlin.transfer.site import STREAM, Site
 from dunlin.transfer.stream import Streamed, stream_file
@@ -184,7 +185,8 @@ def _stream(site: Site, entry: Entry, meta: Meta, large: int) -> Streamed:
         from dunlin.transfer.resume import resumable
 
         found = resumable(site.source, entry)
-    block = min(large, site.options.block_size)
+    least = large if site.target.caps.block else min(large, ARRIVING)
+    block = min(least, site.options.block_size)
     with site.room(entry.size, block) if large else site.share() as share:
         return stream_file(
             site.source,
@@ -196,7 +198,7 @@ def _stream(site: Site, entry: Entry, meta: Meta, large: int) -> Streamed:
             share,
             site.bucket,
             site.report,
-            large,
+            max(least, min(large, share // MOST_LARGE)),
             found,
         )
 

@@ -82,6 +82,10 @@ class Options(NamedTuple):
 BEST_BLOCK = 1 << 20
 MOST_LARGE = 16
 """Large blocks of one file at most: each is a request to a store far away."""
+ARRIVING = 2 << 20
+"""Bytes of the blocks in which a large object arrives where any will do. A range fills several of them, so they need
+not be worth a request, and the smaller they are, the less waits at each step of the pipeline; they are larger only
+where `MOST_LARGE` of them would not be all that may be used."""
 
 
 def pipeline_shape(options: Options, size: int, share: int, large: int = 0) -> tuple[int, int]:

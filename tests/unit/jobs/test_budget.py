@@ -7,7 +7,7 @@ import os
 import pytest
 
 from dunlin import transfer
-from dunlin.jobs.budget import FAR_COPIES, IN_HAND, LEAST, PROCESS, budget, crew_size
+from dunlin.jobs.budget import IN_HAND, LEAST, PROCESS, budget, crew_size
 from dunlin.jobs.options import Crew, Limits, SyncOptions
 
 MIB = 1 << 20
@@ -32,11 +32,9 @@ def test_all_together_stay_below_the_limit(memory: int, movers: int) -> None:
     assert taken > memory * MIB * 0.9
 
 
-def test_far_away_buffers_count_more_than_once() -> None:
-    near = budget(options(300 * MIB), 1, 4)
-    far = budget(options(300 * MIB)._replace(destination="s3://bucket"), 1, 4)
-    assert far.buffers == (300 * MIB - 2 * PROCESS) // 2 // FAR_COPIES
-    assert near.buffers == 64 * MIB > far.buffers
+def test_of_what_processes_leave_half_is_for_buffers_also_far_away() -> None:
+    far = budget(options(200 * MIB)._replace(destination="s3://bucket"), 1, 4)
+    assert far.buffers == budget(options(200 * MIB), 1, 4).buffers == (200 * MIB - 2 * PROCESS) // 2
 
 
 def test_a_limit_that_leaves_nothing_still_lets_the_run_go_on() -> None:

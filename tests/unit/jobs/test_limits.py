@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from dunlin.jobs.limits import capped, enforced
+from dunlin.jobs.limits import FAR_SMALLEST, capped, enforced, too_little
 from dunlin.jobs.options import Crew, Limits, SyncOptions
 from dunlin.pace.machine import GIB, MIB, Machine
+from dunlin.pace.sizes import format_size
+from dunlin.report import Event, Level
 from dunlin.workers.governor import Enforced
 
 SERVER = Machine(16, 64 * GIB)
@@ -58,7 +60,7 @@ def test_where_memory_is_short_there_are_fewer_movers(limit: int, movers: int) -
     assert made.limits.memory_bytes == limit * MIB
 
 
-@pytest.mark.parametrize(("limit", "movers"), [(64, 1), (200, 1), (250, 2), (400, 4)])
+@pytest.mark.parametrize(("limit", "movers"), [(64, 1), (150, 1), (152, 2), (208, 3), (400, 4)])
 def test_far_away_a_mover_takes_more_memory(limit: int, movers: int) -> None:
     made = capped(options(memory_bytes=limit * MIB)._replace(source="s3://bucket"), DESKTOP)
     assert made.crew.movers == movers
@@ -72,3 +74,24 @@ def test_movers_that_were_asked_for_are_cut_down_as_well() -> None:
 def test_the_memory_of_a_class_is_a_budget_only_where_it_holds() -> None:
     assert capped(options(), DESKTOP).limits.memory_bytes == 1024 * MIB
     assert capped(options(), SERVER).limits.memory_bytes == 0
+
+
+def test_a_limit_below_what_processes_take_is_said_to_be_too_little_where_an_object_store_is() -> None:
+    def said(limit: int, source: str) -> Event | None:
+        return too_little(options(memory_bytes=limit)._replace(source=source))
+
+    assert said(FAR_SMALLEST - 1, "/tree") is None
+    assert said(FAR_SMALLEST, "s3://bucket") is None
+    assert said(0, "s3://bucket") is None
+    event = said(64 * MIB, "s3://bucket")
+    assert event is not None
+    assert (event.level, event.name) == (Level.WARN, "memory.floor")
+    assert f"at least {format_size(FAR_SMALLEST)} is needed" in event.message
+    assert event.fields == {"limit": 64 * MIB, "needed": FAR_SMALLEST}
+
+
+def test_no_automatic_limit_lies_below_what_an_object_store_needs() -> None:
+    board = Machine(1, 100 * MIB)
+    held = enforced(options()._replace(destination="s3://bucket"), board)
+    assert held is not None
+    assert held.memory_bytes == FAR_SMALLEST

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +55,36 @@ def test_bytes_are_nobody_s_buffer() -> None:
     pool = Buffers(8, 1)
     pool.give(b"12345678")
     assert len(pool.take()) == 8
+
+
+def test_what_pools_held_is_the_system_s_again_when_they_are_gone() -> None:
+    """In several threads at a time, each of which keeps something small: that pins the heaps of the allocator."""
+    zeros = bytes(5 << 20)
+    kept: list[bytearray] = []
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def use(meet: threading.Barrier) -> None:
+        pool = Buffers(5 << 20, 2)
+        blocks = [pool.take(), pool.take()]
+        for block in blocks:
+            block[:] = zeros
+        kept.append(bytearray(50_000))
+        meet.wait(10)
+        for block in blocks:
+            pool.give(block)
+
+    before = resident()
+    for _ in range(6):
+        meet = threading.Barrier(4)
+        threads = [threading.Thread(target=use, args=(meet,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+    assert len(kept) == 24
+    assert resident() - before < 20 << 20
 
 
 @pytest.mark.parametrize(("size", "count"), [(0, 1), (1, 0)])

@@ -165,6 +165,36 @@ def test_the_size_of_a_large_object_is_looked_at_too(site: Make, here: FakeServi
     assert here.requests["get"] == 0
 
 
+class Announced(bytes):
+    """Content of which nothing is read."""
+
+    def __len__(self) -> int:
+        return 1 << 30
+
+
+@pytest.mark.parametrize(("budget", "block"), [(32, 2), (4, 2), (64, 3), (128, 5), (1024, 5)])
+def test_a_large_object_arrives_in_blocks_as_small_as_the_buffers_allow(
+    site: Make, target: Any, monkeypatch: pytest.MonkeyPatch, budget: int, block: int
+) -> None:
+    """Sizes in MiB. Two of the smallest are room enough; what is sent on as an object keeps the size of its parts."""
+    asked: list[tuple[int, int]] = []
+
+    def streamed(*arguments: Any) -> Any:
+        asked.append((arguments[9] >> 20, room[-1] >> 20))
+        raise DunlinError("copy", "big", ErrorKind.DENIED)
+
+    monkeypatch.setattr("dunlin.transfer.content.stream_file", streamed)
+    service, room = FakeService(states_md5=False), []
+    service.put("big", b"", {})
+    service.objects["big"].data = Announced()
+    for end in (target, ObjectStore(FakeService())):
+        made = site(source=ObjectStore(service), target=end)
+        made.copies, made.budget, real = None, budget << 20, made.room
+        monkeypatch.setattr(made, "room", lambda size, block, real=real: room.append(block) or real(size, block))
+        bring(made, row(service, "big"), "")
+    assert asked == [(block, 2), (5, 5)]
+
+
 def test_unknown_times_and_owners_are_no_difference(site: Make) -> None:
     made = site(perms=True, owner=True, group=True)
     known: Facts = (0o100644, 1, 5, 1, 1, 5, 1, 0, "v", 5, 0)

@@ -5,11 +5,12 @@ pinned to the same etag, so that two versions are never mixed. Every byte that a
 an answer that could not be had at all has been through the policy already and ends the reading. So does a server that
 only trickles: after as many time-outs as the policy has attempts, with less than `PROGRESS` before each of them.
 
-One connection seldom fills a fast link far away. A receiver that offers buffers gets a large object in ranges, one for
-each buffer: it is received into the buffer itself, several at a time, and handed out in order. The buffers are
-the only bound on what is ahead. They are taken in the order of the ranges, by the one thread that reads, so that
-the range that everybody waits for is never the one without a buffer. Small buffers (a bandwidth limit asks for
-them) are not worth a request each: they are filled from a single body.
+One connection seldom fills a fast link far away. A receiver that offers buffers gets a large object in ranges, several
+at a time. A range is received into as many buffers as it takes, each of them handed out in order as soon as it is full.
+The buffers are the only bound on what is ahead. They are given out in the order of the content, by the one thread that
+reads, so that the buffer that everybody waits for is never the one that is missing; a range whose next buffer has not
+come waits with its connection open. Where there are not enough for two ranges that are worth a request (a bandwidth
+limit asks for small ones), all are filled from a single body.
 
 Where the service states a checksum of the whole object, and all of it is read, the last piece is handed out only after
 that of all was compared (`stated`: which one). An answer to a range may not tell them (S3): when the first has
@@ -19,6 +20,7 @@ arrived, the object is asked, while others are under way.
 from __future__ import annotations
 
 import contextlib
+import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -37,6 +39,10 @@ PROGRESS = 1 << 20
 """Bytes of one body after which a time-out is no longer one of a server that only trickles."""
 LATE = REQUEST.attempts
 """Time-outs without such progress after which a reading is given up."""
+
+RANGE = 8 << 20
+"""Bytes of a range where there are buffers enough. A server that reads ahead for each request does so in vain at its
+end: with 50 MiB `rclone serve s3` takes a third less of its processor than with 5, with 8 a little."""
 
 Pieces = Generator[Data, None, None]
 
@@ -75,7 +81,7 @@ def read(service: Gets, what: Version, start: int, stop: int, how: How, into: Bu
     those that the service has a checksum of.
     """
     try:
-        if into is not None and how.parallel > 1 and what.etag and how.part <= into.size < stop - start:
+        if into is not None and how.parallel > 1 and what.etag and _worth_ranges(how, into, stop - start):
             yield from _ranges(service, what, start, stop, how, into)
         else:
             found, body = opened(service, what, start, stop)
@@ -110,33 +116,17 @@ def pieces(service: Gets, what: Version, start: int, stop: int, first: Iterator[
         body.close()
 
 
-def fill(
-    service: Gets,
-    what: Version,
-    start: int,
-    view: memoryview,
-    first: Iterator[Data],
-    again: Retry,
-    abandoned: threading.Event,
-) -> None:
-    """Receive the bytes from `start` into `view`, as `pieces` does, unless nobody wants them any more."""
-    body = _Lasting(service, what, start, start + len(view), first, again)
-    try:
-        while not body.ended and not abandoned.is_set():
-            rest = view[body.at - start :]
-            body.get(lambda current, rest=rest: _received(current, rest))  # type: ignore[misc]
-    finally:
-        body.close()
-
-
 def _received(body: Iterator[Data], into: memoryview) -> memoryview:
-    """What came of `body` into the beginning of a buffer: directly where the body can do that."""
+    """What came of `body` into the beginning of a buffer: directly where the body can do that.
+
+    Of a piece that is longer than the buffer nothing is copied.
+    """
     receive: Callable[[memoryview], int] | None = getattr(body, "readinto", None)
     if receive is not None and getattr(body, "counted", False):
         return into[: receive(into)]
     data = memoryview(next(body, b""))
     if len(data) > len(into):
-        return data  # more than was asked for: whoever counts says so
+        return data
     into[: len(data)] = data
     return into[: len(data)]
 
@@ -225,53 +215,129 @@ def _provable(start: int, stop: int, what: Version, how: How) -> bool:
     return how.verify and not start and stop == what.size
 
 
+class _Block(NamedTuple):
+    """A buffer that a range is received into, and the object once it is full."""
+
+    view: memoryview
+    filled: Future[Object]
+
+
+class _Range:
+    """One request for several blocks, which are filled one after the other as their buffers come.
+
+    Args:
+        at, end: bytes of the content. blocks: to be filled; None: there are no more.
+        abandoned: nobody wants them any more.
+    """
+
+    def __init__(
+        self, service: Gets, what: Version, at: int, end: int, again: Retry, abandoned: threading.Event
+    ) -> None:
+        self.blocks: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
+        self._service = service
+        self._what = what
+        self._at = at
+        self._end = end
+        self._again = again
+        self._abandoned = abandoned
+        self._rest = memoryview(b"")
+
+    def run(self) -> None:
+        """Fill them; an error is told to whoever waits for the block, and ends the range."""
+        body: _Lasting | None = None
+        try:
+            while self._at < self._end and not self._abandoned.is_set() and (block := self.blocks.get()) is not None:
+                try:
+                    if body is None:
+                        found, first = opened(self._service, self._what, self._at, self._end)
+                        body = _Lasting(self._service, self._what, self._at, self._end, first, self._again)
+                    self._fill(body, block.view)
+                except BaseException as error:  # passed on, not swallowed
+                    block.filled.set_exception(error)
+                    return
+                self._at += len(block.view)
+                block.filled.set_result(found)
+        finally:
+            if body is not None:
+                body.close()
+
+    def _fill(self, body: _Lasting, view: memoryview) -> None:
+        while view and not self._abandoned.is_set():
+            came = self._rest or body.get(lambda current, into=view: _received(current, into))  # type: ignore[misc]
+            if self._rest or len(came) > len(view):
+                view[: len(came)] = came[: len(view)]
+                self._rest = memoryview(came)[len(view) :]
+            view = view[len(came) :]
+
+
+def _worth_ranges(how: How, into: Buffers, size: int) -> bool:
+    """Whether there are buffers for two ranges at least, or each of them is one."""
+    return into.size < size and (how.part <= into.size or 2 * _span(how, into) <= into.size * into.count)
+
+
+def _span(how: How, into: Buffers) -> int:
+    """Bytes of a range: as many whole buffers as are worth a request, and more where three such ranges find room."""
+    more = min(RANGE, into.count * into.size // 3)
+    return max(-(-how.part // into.size), more // into.size) * into.size
+
+
 def _ranges(service: Gets, what: Version, start: int, stop: int, how: How, into: Buffers) -> Iterator[Data]:
-    """The bytes from `start` to `stop`, each buffer filled by a range of its own, some fetched ahead."""
+    """The bytes from `start` to `stop` by ranges, each received into as many buffers as it takes, some ahead."""
+    span = _span(how, into)
     abandoned = threading.Event()
-
-    def fetch(at: int, view: memoryview) -> Object:
-        found, body = opened(service, what, at, at + len(view))
-        fill(service, what, at, view, body, how.again, abandoned)
-        if at == 0 and found.sums is None and _provable(start, stop, what, how) and not abandoned.is_set():
-            told = service.stated(what.key)
-            return told if told.etag == what.etag else found
-        return found
-
-    ahead: deque[tuple[Future[Object], memoryview]] = deque()
+    ahead: deque[_Block] = deque()
     offsets = iter(range(start, stop, into.size))
-    most = min(how.parallel, into.count)
+    under_way: deque[tuple[_Range, Future[None]]] = deque()
+    found: list[Object] = []
 
-    with ThreadPoolExecutor(most, "dunlin-range") as pool:
+    with ThreadPoolExecutor(min(how.parallel, -(-into.count * into.size // span) + 1), "dunlin-range") as pool:
 
         def begin() -> bool:
             at = next(offsets, None)
             if at is None:
                 return False
-            view = into.take()[: min(into.size, stop - at)]
-            ahead.append((pool.submit(fetch, at, view), view))
+            block = _Block(into.take()[: min(into.size, stop - at)], Future())
+            ahead.append(block)
+            if (at - start) % span:
+                under_way[-1][0].blocks.put(block)
+                return True
+            while under_way and under_way[0][1].done():
+                under_way.popleft()
+            new = _Range(service, what, at, min(at + span, stop), how.again, abandoned)
+            new.blocks.put(block)
+            under_way.append((new, pool.submit(new.run)))
             return True
 
         def blocks() -> Iterator[Data]:
             while ahead or begin():
                 # The receiver may hold all other buffers: nobody may wait for one while there is something to give.
-                while len(ahead) < most and (not ahead or into.ready) and begin():
+                while (not ahead or into.ready) and begin():
                     pass
-                future, view = ahead[0]
-                found.append(future.result())
-                yield view
+                first = ahead[0].filled.result()
+                if not found:
+                    found.append(_stating(service, what, first) if _provable(start, stop, what, how) else first)
+                yield ahead[0].view
 
-        found: list[Object] = []
         try:
             for view in _verified(blocks(), found, start, stop, what, how):
                 ahead.popleft()
                 yield view
         finally:
             abandoned.set()
-            for future, _ in ahead:
+            for one, future in under_way:
+                one.blocks.put(None)
                 future.cancel()
-            wait([future for future, _ in ahead])
-            for _, view in ahead:
-                into.give(view)
+            wait([future for _, future in under_way])
+            for block in ahead:
+                into.give(block.view)
+
+
+def _stating(service: Gets, what: Version, found: Object) -> Object:
+    """The object with all its checksums, where the answer to a range did not tell."""
+    if found.sums is not None:
+        return found
+    told = service.stated(what.key)
+    return told if told.etag == what.etag else found
 
 
 def into_buffers(blocks: Iterator[Data], into: Buffers) -> Iterator[Data]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -52,7 +53,7 @@ def stored(data: bytes = DATA, chunk: int = 100, **options: Any) -> tuple[FakeSe
     length=st.none() | st.integers(0, 700),
     part=st.integers(10, 300),
     parallel=st.integers(1, 3),
-    buffers=st.none() | st.tuples(st.integers(1, 300), st.integers(1, 4)),
+    buffers=st.none() | st.tuples(st.integers(1, 300), st.integers(1, 20)),
 )
 def test_every_byte_arrives_once_and_in_order(
     data: bytes,
@@ -199,6 +200,89 @@ def test_small_buffers_and_small_objects_take_one_request(size: int, parallel: i
         pool.give(block)
     assert got == DATA
     assert service.requests == {"get": 1}
+
+
+def taken(store: ObjectStore, entry: Entry, pool: Buffers) -> bytes:
+    got = b""
+    for block in store.read(entry, into=pool):
+        got += block
+        pool.give(block)
+    return got
+
+
+def test_small_buffers_share_a_range_where_there_are_enough_for_three_of_them() -> None:
+    service, entry, store = stored(part_size=100, parallel=8)  # pieces of 100 bytes end where no buffer does
+    assert taken(store, entry, Buffers(64, 12)) == DATA
+    assert sorted(call[2:] for call in service.calls) == [(at, 256) for at in range(0, 2048, 256)]
+    service.calls.clear()
+    assert taken(store, entry, Buffers(64, 4)) == DATA
+    assert sorted(call[2:] for call in service.calls) == [(at, 128) for at in range(0, 2048, 128)], "two as least"
+    service.calls.clear()
+    assert taken(store, entry, Buffers(64, 3)) == DATA
+    assert len(service.calls) == 1, "not enough for two ranges that are worth a request"
+
+
+def test_no_range_is_larger_than_is_good_however_many_buffers_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "RANGE", 512)
+    service, entry, store = stored(part_size=100)
+    assert taken(store, entry, Buffers(64, 64)) == DATA
+    assert sorted(call[2:] for call in service.calls) == [(at, 512) for at in range(0, 2048, 512)]
+
+
+def test_a_buffer_is_handed_out_before_its_range_has_arrived() -> None:
+    """What it brings from byte 200 on is held up; the buffers before come."""
+    held = threading.Event()
+
+    class Held(FakeService):
+        def get(self, key: str, start: int = 0, length: int | None = None, etag: str = "") -> Any:
+            found, body = super().get(key, start, length, etag)
+
+            def slow() -> Iterator[Data]:
+                for number, piece in enumerate(body):
+                    if start == 0 and number == 2:
+                        assert held.wait(10)
+                    yield piece
+
+            return found, slow()
+
+    service = Held(chunk=100)
+    service.fill("k", data=DATA)
+    store = ObjectStore(service, retry=patient, part_size=256, verify=False)
+    pool = Buffers(64, 12)
+    blocks = store.read(store.stat("k"), into=pool)
+    try:
+        assert b"".join(next(blocks) for _ in range(3)) == DATA[:192]
+    finally:
+        held.set()
+        blocks.close()  # type: ignore[attr-defined]
+
+
+def test_a_shared_range_that_breaks_off_costs_only_what_did_not_arrive() -> None:
+    service, entry, store = stored(part_size=1024)
+    service.breaks = [300]
+    assert taken(store, entry, Buffers(512, 4)) == DATA
+    assert sum(length or 0 for _, _, _, length in service.calls) == len(DATA) + 724
+    assert len(service.calls) == 3
+
+
+def test_a_shared_range_that_fails_gives_all_buffers_back() -> None:
+    service, entry, store = stored(part_size=256)
+    service.faults["get"] = [None, DunlinError("read", "k", ErrorKind.DENIED)]
+    pool = Buffers(64, 12)
+    refused(ErrorKind.DENIED, lambda: taken(store, entry, pool))
+    assert [len(pool.take()) for _ in range(12)] == [64] * 12
+    assert not pool.ready
+    assert service.open_bodies == 0
+
+
+def test_a_reader_that_stops_within_a_shared_range_leaves_nothing_open() -> None:
+    service, entry, store = stored(part_size=256)
+    pool = Buffers(64, 12)
+    blocks = store.read(entry, into=pool)
+    pool.give(next(blocks))
+    blocks.close()  # type: ignore[attr-defined]
+    assert service.open_bodies == 0
+    assert [len(pool.take()) for _ in range(12)] == [64] * 12
 
 
 def test_a_range_that_breaks_off_costs_only_what_did_not_arrive() -> None:
