@@ -9,32 +9,35 @@
       .retry_after seconds that the server wants to be left alone, or None
       .__cause__   the foreign exception, where there was one
 
-Kinds, and what becomes of them:
+Kinds, and what becomes of them. The class is that of an error about one name or directory among many (`class_of`):
+an expected one is told and passed over, a recoverable one makes that name fail, a fatal one ends the run. What goes
+wrong with a root or with our own state is fatal whatever its kind; a directory that is looked into and is not there
+(a destination that does not have it yet, a source that had it a moment ago) is expected.
 
-    kind          one file      the whole run      worth a retry
-    USAGE         -             exit 1             no      a wrong option, value or combination
-    CONFIG        -             exit 1             no      a configuration file that cannot be used
-    AUTH          -             exit 1             no      a login was refused
-    NOT_FOUND     failed (23)   exit 1 (source)    no      not there when we asked for it by name
-    VANISHED      exit 24       -                  no      was listed, gone when it was read
-    CHANGED       failed (23)   -                  yes     another version than the listed one
-    DENIED        failed (23)   exit 2 (dest.)     no      permission refused
-    EXISTS        failed (23)   -                  no      something stands where nothing should
-    CLASH         failed (23)   -                  no      two names that the destination holds as one
-    NAME          failed (23)   -                  no      a name that the destination cannot hold
-    UNSUPPORTED   failed (23)   -                  no      the store has no such power
-    CHECKSUM      failed (23)   -                  yes     the bytes are not what they should be
-    TIMEOUT       failed (23)   exit 1 (start)     yes     no answer in time
-    NETWORK       failed (23)   exit 1 (start)     yes     connection lost or refused
-    BUSY          failed (23)   exit 1 (start)     yes     asked to slow down (429, 503), or a lock is held
-    IO            failed (23)   -                  no      the device or the mount said EIO, ESTALE, ...
-    NO_SPACE      -             exit 2             no      destination full or over quota
-    READ_ONLY     -             exit 2             no      destination mounted read-only
-    LOCKED        -             exit 1             no      another run works on this pair
-    CORRUPT       -             exit 2             no      our own file (state, repository) is damaged
-    NEWER         -             exit 1             no      our own file was written by a newer dunlin
-    INTERRUPTED   -             exit 130           no      a signal, or `dunlin control stop`
-    INTERNAL      failed (23)   exit 2             no      a fault of dunlin itself
+    kind          class         one file      the whole run      worth a retry
+    USAGE         recoverable   -             exit 1             no      a wrong option, value or combination
+    CONFIG        recoverable   -             exit 1             no      a configuration file that cannot be used
+    AUTH          fatal         -             exit 1             no      a login was refused
+    NOT_FOUND     recoverable   failed (23)   exit 1 (source)    no      not there when we asked for it by name
+    VANISHED      expected      exit 24       -                  no      was listed, gone when it was read
+    CHANGED       recoverable   failed (23)   -                  yes     another version than the listed one
+    DENIED        recoverable   failed (23)   exit 2 (dest.)     no      permission refused
+    EXISTS        recoverable   failed (23)   -                  no      something stands where nothing should
+    CLASH         recoverable   failed (23)   -                  no      two names that the destination holds as one
+    NAME          recoverable   failed (23)   -                  no      a name that the destination cannot hold
+    UNSUPPORTED   recoverable   failed (23)   -                  no      the store has no such power
+    CHECKSUM      recoverable   failed (23)   -                  yes     the bytes are not what they should be
+    TIMEOUT       recoverable   failed (23)   exit 1 (start)     yes     no answer in time
+    NETWORK       recoverable   failed (23)   exit 1 (start)     yes     connection lost or refused
+    BUSY          recoverable   failed (23)   exit 1 (start)     yes     asked to slow down (429, 503), a lock is held
+    IO            recoverable   failed (23)   -                  no      the device or the mount said EIO, ESTALE, ...
+    NO_SPACE      fatal         -             exit 2             no      destination full or over quota
+    READ_ONLY     fatal         -             exit 2             no      destination mounted read-only
+    LOCKED        recoverable   -             exit 1             no      another run works on this pair
+    CORRUPT       fatal         -             exit 2             no      our own file (state, repository) is damaged
+    NEWER         recoverable   -             exit 1             no      our own file was written by a newer dunlin
+    INTERRUPTED   fatal         -             exit 130           no      a signal, or `dunlin control stop`
+    INTERNAL      recoverable   failed (23)   exit 2             no      a fault of dunlin itself
 
 Foreign exceptions are translated once, where they enter: `translate` for `OSError`, and one
 such function in each store that speaks through another library.
@@ -86,8 +89,36 @@ RETRYABLE = frozenset(
 )
 """Kinds for which the same request may succeed when it is made again."""
 
-FATAL = frozenset({ErrorKind.NO_SPACE, ErrorKind.READ_ONLY, ErrorKind.CORRUPT, ErrorKind.INTERRUPTED})
+FATAL = frozenset(
+    {ErrorKind.NO_SPACE, ErrorKind.READ_ONLY, ErrorKind.AUTH, ErrorKind.CORRUPT, ErrorKind.INTERRUPTED}
+)
 """Kinds that end a run wherever they occur: going on would only repeat them for every file."""
+
+
+class ErrorClass(enum.Enum):
+    """What an error means for the run: pass over it, let one name fail, or stop."""
+
+    EXPECTED = "expected"
+    RECOVERABLE = "recoverable"
+    FATAL = "fatal"
+
+
+class Place(enum.Enum):
+    """What an error is about."""
+
+    NAME = "name"  # a file, link or directory that was listed or asked for
+    DIRECTORY = "directory"  # one below the root that is looked into, on either side
+    ROOT = "root"  # the source or the destination itself
+    STATE = "state"  # our own files
+
+
+def class_of(kind: ErrorKind, place: Place = Place.NAME) -> ErrorClass:
+    """The class of an error; the one place that decides it (the table is in the module docstring)."""
+    if kind in FATAL or place in (Place.ROOT, Place.STATE):
+        return ErrorClass.FATAL
+    if kind is ErrorKind.VANISHED or (kind is ErrorKind.NOT_FOUND and place is Place.DIRECTORY):
+        return ErrorClass.EXPECTED
+    return ErrorClass.RECOVERABLE
 
 _EXIT_1 = frozenset(
     {
@@ -137,7 +168,7 @@ class DunlinError(Exception):
     @property
     def fatal(self) -> bool:
         """Whether a run must stop at this error wherever it occurs."""
-        return self.kind in FATAL
+        return class_of(self.kind) is ErrorClass.FATAL
 
     @property
     def category(self) -> str:

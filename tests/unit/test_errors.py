@@ -10,16 +10,27 @@ import re
 import pytest
 
 from dunlin import errors
-from dunlin.errors import FATAL, RETRYABLE, DunlinError, ErrorKind, printable, translate, usage
+from dunlin.errors import (
+    FATAL,
+    RETRYABLE,
+    DunlinError,
+    ErrorClass,
+    ErrorKind,
+    Place,
+    class_of,
+    printable,
+    translate,
+    usage,
+)
 
 
-def documented() -> dict[str, tuple[str, str, str]]:
-    """The table in the module docstring: kind to its three columns."""
+def documented() -> dict[str, tuple[str, str, str, str]]:
+    """The table in the module docstring: kind to its four columns."""
     table = {}
     for line in (errors.__doc__ or "").splitlines():
         cells = re.split(r"\s{2,}", line.strip())
-        if len(cells) >= 4 and cells[0] in ErrorKind.__members__:
-            table[cells[0]] = (cells[1], cells[2], cells[3])
+        if len(cells) >= 5 and cells[0] in ErrorKind.__members__:
+            table[cells[0]] = (cells[1], cells[2], cells[3], cells[4])
     return table
 
 
@@ -29,8 +40,9 @@ def test_the_table_in_the_docstring_is_complete() -> None:
 
 @pytest.mark.parametrize("kind", ErrorKind)
 def test_the_table_in_the_docstring_is_true(kind: ErrorKind) -> None:
-    one_file, whole_run, retry = documented()[kind.name]
+    severity, one_file, whole_run, retry = documented()[kind.name]
     error = DunlinError("do", "x", kind)
+    assert class_of(kind) is ErrorClass(severity)
     assert error.retryable is (kind in RETRYABLE) is (retry == "yes")
     assert error.fatal is (kind in FATAL)
     if whole_run != "-":
@@ -38,6 +50,22 @@ def test_the_table_in_the_docstring_is_true(kind: ErrorKind) -> None:
         assert error.exit_code == code
     if error.fatal:
         assert one_file == "-"
+
+
+@pytest.mark.parametrize("kind", ErrorKind)
+@pytest.mark.parametrize("place", Place)
+def test_every_error_has_a_class_in_every_place(kind: ErrorKind, place: Place) -> None:
+    """Fatal is what ends the run at once; expected what is passed over; all else makes one name fail."""
+    expected = {ErrorKind.VANISHED} | ({ErrorKind.NOT_FOUND} if place is Place.DIRECTORY else set())
+    if place in (Place.ROOT, Place.STATE) or kind in FATAL:
+        wanted = ErrorClass.FATAL
+    else:
+        wanted = ErrorClass.EXPECTED if kind in expected else ErrorClass.RECOVERABLE
+    assert class_of(kind, place) is wanted
+
+
+def test_what_is_worth_a_retry_ends_no_run() -> None:
+    assert {class_of(kind) for kind in RETRYABLE} == {ErrorClass.RECOVERABLE}
 
 
 def test_the_line_says_what_where_why_and_what_to_do() -> None:

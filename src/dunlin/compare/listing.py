@@ -8,16 +8,23 @@ again), and merged from there, a slice of each in memory. A store whose order is
 through, checked as it goes; `OrderError` tells the caller to list again and sort.
 
 A million names spilled this way take about 150 MB of disk and, at `RUN` = 50,000, 30 MB of memory;
-as live tuples they took 500 MB.
+as live tuples they took 500 MB. Where the window of the crawl is small, runs are shorter (`pace.window`), and there may
+be more of them than slices fit into memory: then so many at a time are merged into longer ones first, each pass over
+the names at the cost of as much disk again.
+
+A side tells how many names it has in memory to whoever keeps count of them (`Holds`): a batch when it is read, less
+when it was spilled or the caller is through with it.
 """
 
 from __future__ import annotations
 
 import heapq
 import marshal
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from typing import IO
+from itertools import islice
+from typing import IO, NamedTuple, Protocol
 
 from dunlin.model import DIRECTORY_BITS, MODE, TYPE_BITS, Collate, Facts, sort_key
 
@@ -27,12 +34,24 @@ RUN = 50_000
 SLICE = 250
 """Names per slice in which a spilled run is read back: with 200 runs (10 million names) one run's worth."""
 
+LEAST_SLICE = 25
+
 Named = tuple[str, Facts]
 Keyed = tuple[bytes, str, Facts]
 
 
 class OrderError(Exception):
     """A listing that was promised to be in order was not; the directory must be listed again and sorted."""
+
+
+class Holds(Protocol):
+    """Keeps count of names in memory: `pace.window.Slot`."""
+
+    def hold(self, n: int) -> None:
+        """So many more."""
+
+    def let_go(self, n: int) -> None:
+        """So many fewer."""
 
 
 class Side:
@@ -43,6 +62,7 @@ class Side:
         proven: whether the store promises the order of `model.sort_key`.
         collate: the pair's idea of equal names; None for the identity.
         run: names per run.
+        holds: is told how many names are in memory; None: nobody counts.
     """
 
     def __init__(
@@ -52,8 +72,11 @@ class Side:
         proven: bool = False,
         collate: Collate | None = None,
         run: int = RUN,
+        holds: Holds | None = None,
     ) -> None:
-        self._batches = _split(listing if listing is not None else iter(()), run)
+        self._holds = holds
+        self._taken = 0
+        self._batches = _split(listing if listing is not None else iter(()), run, holds)
         self.proven = proven and collate is None
         self._collate = collate
         self._run = run
@@ -97,9 +120,15 @@ class Side:
         """Take everything up to and including `boundary` (None: everything in memory) out of the window."""
         at = len(self._window) if boundary is None else bisect_right(self._window, boundary, key=lambda k: k[0])
         taken, self._window = self._window[:at], self._window[at:]
+        self._let_go(self._taken)  # who comes back is through with what it had before
+        self._taken = len(taken)
         if not self._window:
             self._refill()
         return taken
+
+    def _let_go(self, n: int) -> None:
+        if self._holds is not None and n:
+            self._holds.let_go(n)
 
     def _refill(self) -> None:
         assert self._stream is not None
@@ -115,7 +144,14 @@ class Side:
         return keyed
 
     def batches(self) -> Iterator[list[Named]]:
-        """The listing as it came, batch by batch; instead of `start` and `cut`."""
+        """The listing as it came, batch by batch; instead of `start` and `cut`. Who reads has two of them at a time."""
+        before = 0
+        for batch in self._rest():
+            yield batch
+            self._let_go(before)
+            before = len(batch)
+
+    def _rest(self) -> Iterator[list[Named]]:
         first, second = self.first, self._second
         self.first = self._second = []
         if first:
@@ -124,9 +160,19 @@ class Side:
             yield second
         yield from self._batches
 
+    def drain(self) -> Iterator[None]:
+        """Go on to the end of the listing, whose names are of no use any more, a step for each batch or window."""
+        if self._stream is None:
+            for _ in self.batches():
+                yield
+            return
+        for window in self._stream:
+            self._let_go(len(window))
+            yield
+
     def _checked(self) -> Iterator[list[Keyed]]:
         previous = b""
-        for batch in _regroup(self.batches(), self._run):
+        for batch in _regroup(self._rest(), self._run):
             keyed = [(sort_key(name, what[MODE] & TYPE_BITS == DIRECTORY_BITS), name, what) for name, what in batch]
             for key, name, _ in keyed:
                 if key < previous:
@@ -137,22 +183,26 @@ class Side:
     def _sorted(self) -> Iterator[list[Keyed]]:
         import tempfile
 
-        with tempfile.TemporaryFile(prefix="dunlin-sort-") as spill:
-            runs = [_spill(spill, self._keyed(batch)) for batch in _regroup(self.batches(), self._run)]
-            streams = [_unspill(spill, offsets) for offsets in runs]
-            window: list[Keyed] = []
-            for keyed in heapq.merge(*streams, key=lambda k: k[0]):
-                window.append(keyed)
-                if len(window) >= self._run:
-                    yield window
-                    window = []
-            if window:
+        size = max(LEAST_SLICE, min(SLICE, self._run // 200))
+        most = max(2, self._run // size)
+        with tempfile.TemporaryFile(prefix="dunlin-sort-") as file:
+            runs = []
+            for batch in _regroup(self._rest(), self._run):
+                runs.append(_spill(file, iter(self._keyed(batch)), size))
+                self._let_go(len(batch))
+            while len(runs) > most:
+                runs = [_spill(file, _merged(file, runs[at : at + most]), size) for at in range(0, len(runs), most)]
+            for window in _windows(_merged(file, runs), self._run):
+                if self._holds is not None:
+                    self._holds.hold(len(window))
                 yield window
 
 
-def _split(listing: Iterator[list[Named]], run: int) -> Iterator[list[Named]]:
+def _split(listing: Iterator[list[Named]], run: int, holds: Holds | None) -> Iterator[list[Named]]:
     """The batches of a store, none empty and none longer than `run`."""
     for batch in listing:
+        if holds is not None:
+            holds.hold(len(batch))
         for at in range(0, len(batch), run):
             yield batch[at : at + run] if len(batch) > run else batch
 
@@ -182,17 +232,44 @@ def _whole(windows: Iterator[list[Keyed]]) -> Iterator[list[Keyed]]:
         yield held
 
 
-def _spill(spill: IO[bytes], keyed: list[Keyed]) -> list[tuple[int, int]]:
-    """Append a sorted run in slices; return the (offset, length) of each."""
-    offsets = []
-    for start in range(0, len(keyed), SLICE):
-        data = marshal.dumps(keyed[start : start + SLICE])
-        offsets.append((spill.tell(), len(data)))
+def _windows(names: Iterator[Keyed], run: int) -> Iterator[list[Keyed]]:
+    window: list[Keyed] = []
+    for keyed in names:
+        window.append(keyed)
+        if len(window) >= run:
+            yield window
+            window = []
+    if window:
+        yield window
+
+
+class _Run(NamedTuple):
+    """A sorted run in the file: where it begins, and the bytes of each slice."""
+
+    start: int
+    lengths: array[int]
+
+
+def _spill(spill: IO[bytes], keyed: Iterator[Keyed], size: int) -> _Run:
+    """Append a sorted run in slices of `size` names."""
+    start = end = spill.seek(0, 2)
+    lengths = array("I")
+    while slice := list(islice(keyed, size)):
+        data = marshal.dumps(slice)
+        spill.seek(end)  # it is read from meanwhile, where runs are merged
         spill.write(data)
-    return offsets
+        lengths.append(len(data))
+        end += len(data)
+    return _Run(start, lengths)
 
 
-def _unspill(spill: IO[bytes], offsets: list[tuple[int, int]]) -> Iterator[Keyed]:
-    for offset, length in offsets:
-        spill.seek(offset)
+def _merged(spill: IO[bytes], runs: list[_Run]) -> Iterator[Keyed]:
+    return heapq.merge(*(_unspill(spill, run) for run in runs), key=lambda k: k[0])
+
+
+def _unspill(spill: IO[bytes], run: _Run) -> Iterator[Keyed]:
+    at = run.start
+    for length in run.lengths:
+        spill.seek(at)
         yield from marshal.loads(spill.read(length))
+        at += length

@@ -39,6 +39,8 @@ class Log(NamedTuple):
         max_size: bytes after which it is rotated; keep: rotated files that are kept.
         report_file: path of a file that lists differences and outcomes per file; None: none.
         names: every copied file is an event of the report (``file.copied``), for `--verbose`.
+        profile: path of a file that gets a profile of the run (`jobs.profiled`); None: none is made.
+        parts: directory where each process leaves its part of that; the run itself sets it.
     """
 
     file: str | None = None
@@ -47,6 +49,8 @@ class Log(NamedTuple):
     keep: int = 5
     report_file: str | None = None
     names: bool = False
+    profile: str | None = None
+    parts: str = ""
 
 
 class Watch(NamedTuple):
@@ -79,6 +83,24 @@ class Limits(NamedTuple):
     link_bytes: int = 0
 
 
+class Crawling(NamedTuple):
+    """What listing may take.
+
+    Attributes:
+        parallelism: directories that are listed at a time; 0: automatic.
+        max_active_files: names in memory that these may come to; 0: automatic.
+        engage, release: shares of the limits on names and threads at which directories begin to wait, and go on.
+        consistency, cooldown: samples in one zone, and seconds, between two moves of the limits (`pace.monitor`).
+    """
+
+    parallelism: int = 0
+    max_active_files: int = 0
+    engage: float = 1.0
+    release: float = 0.85
+    consistency: int = 10
+    cooldown: float = 120.0
+
+
 class SyncOptions(NamedTuple):
     """One sync, dry run or check of a pair.
 
@@ -105,7 +127,7 @@ class SyncOptions(NamedTuple):
         batch_size: most names asked of a store in one request; 0: as many as it gives.
         watch: repeat the run; None: one run.
         verify: compare what was moved with the checksum that the store states.
-        limits: what the run may take of the machine.
+        limits: what the run may take of the machine. crawl: what listing may take.
         timeout, request_timeout: seconds without a byte, and altogether, that a request waits for an object store;
             0: for ever.
         make_parents: directories above the destination are made as well, like the destination itself.
@@ -145,6 +167,7 @@ class SyncOptions(NamedTuple):
     request_timeout: float = 300.0
     make_parents: bool = False
     share_snapshot: bool = False
+    crawl: Crawling = Crawling()
 
 
 SEVERITY = (1, 2, 130, 25, 23, 3, 24, 0)

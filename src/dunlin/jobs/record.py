@@ -96,4 +96,6 @@ def own_paths(options: SyncOptions, state: str | None) -> list[str]:
         paths += [log, *(f"{log}.{n}" for n in range(1, options.log.keep + 1))]
     if options.log.report_file:
         paths.append(os.path.abspath(options.log.report_file))
+    if options.log.profile:
+        paths.append(os.path.abspath(options.log.profile))
     return sorted({*paths, *(os.path.realpath(path) for path in paths)})

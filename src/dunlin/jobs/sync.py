@@ -9,15 +9,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.hashing import blake2b
 from dunlin.jobs import told
 from dunlin.jobs.budget import budget, crew_size
-from dunlin.jobs.limits import capped, enforced
+from dunlin.jobs.crawl_told import CrawlTold
+from dunlin.jobs.crawling import crawl_plan
+from dunlin.jobs.limits import capped, enforced, too_little
 from dunlin.jobs.options import Result, SyncOptions
 from dunlin.jobs.others import claimed
 from dunlin.jobs.own import own_below, own_files_of
 from dunlin.jobs.pair import (
     PairOfStores,
+    forget_dead_snapshots,
     forget_snapshot,
     is_empty,
     open_pair,
@@ -27,6 +29,7 @@ from dunlin.jobs.pair import (
     root_identity,
     selection_hash,
 )
+from dunlin.jobs.public import public_of, rules_of
 from dunlin.jobs.record import FileRecord
 from dunlin.jobs.remembered import remembered
 from dunlin.jobs.settled import settled_before
@@ -132,7 +135,7 @@ class _Run:
         stop: Stop,
         report: Report,
     ) -> None:
-        machine = this_machine()
+        self.machine = machine = this_machine()
         self.limits = enforced(options, machine)
         self.options = options = capped(options, machine)
         self.pair = pair
@@ -160,10 +163,15 @@ class _Run:
         self.anew = self._why_anew()
         continues = left is not None and left.any and not self.anew and options.mode == "sync"
         self.dead = self.state.tokens(self.row.id) | (self.lock.dead if self.lock else frozenset())
-        public = {**_public(options), "token": self.token}
+        if options.share_snapshot and options.mode == "sync":
+            forget_dead_snapshots(self.pair, self.dead - {self.token}, self.report)
+        public = {**public_of(options), "token": self.token}
         origin = left.run if continues and left else None
+        before = self.state.last_run(self.row.id)
         run = self.state.begin_run(self.row, public, boot_id(), os.getpid(), origin)
-        self._say_how(run, continues)
+        self._say_how(run, continues, told.went_badly(before))
+        if (warning := too_little(options)) is not None:
+            self.report.event(warning)
         self.checkpointer = Checkpointer(
             self.pair.target_store,
             lambda moment: self.state.set_durable(self.row.id, moment),
@@ -184,6 +192,8 @@ class _Run:
                 self.governor.close()
             if self.crew.context.known is not None:
                 self.crew.context.known.close()
+            if self.crew.context.profiles is not None:
+                self.crew.context.profiles.leave()
             site = self.crew.context.site
             for store in (site.source, site.target, site.backup):
                 if store is not None:
@@ -211,6 +221,7 @@ class _Run:
         if self.options.mode == "sync":
             self.report.event(told.discovering(self.words))
         crew.crawl()
+        self.crawl_told.end()
         self._stages(crew.fatal is None and not self.stop.requested)
         refused = ""
         if self.options.mode == "sync" and not crew.stopping:
@@ -309,6 +320,7 @@ class _Run:
     def _result(self, run: Run, status: str, continued: bool, refused: str = "") -> Result:
         crew = self.crew
         crew.stats.seconds = time.monotonic() - self.begun
+        crew.telling.end()
         message = str(crew.fatal) if crew.fatal else self.stop.reason
         code = _exit_code(crew.stats, crew.fatal, status, refused, self.options.mode)
         if self.options.mode == "sync":
@@ -375,6 +387,9 @@ class _Run:
         movers, most = crew_size(options)
         shares = budget(options, movers, options.crew.workers or FAR_FILES)
         self.hands = shares.hands
+        local = pair.source.startswith("file:") and pair.target.startswith("file:")
+        carried = most if local else shares.hands
+        plan = crawl_plan(options, self.machine, movers, carried, (pair.source, pair.target))
         known, number = self.state.database.path, self.row.id
         if options.mode != "sync":
             known, number = remembered(options, pair)
@@ -392,12 +407,14 @@ class _Run:
             hands=self.hands,
             known=known,
             pair=number,
+            profile=options.log.parts,
+            window=plan.limits,
         )
-        local = pair.source.startswith("file:") and pair.target.startswith("file:")
         start = options.crew.start or ("fork" if local else "spawn")
-        quota = self._govern(most if local else shares.hands)
+        quota = self._govern(carried)
         pool = Pool(setup, self.bucket, movers, start, (self.lock.fd,) if self.lock else (), most, quota)
         context = build(setup, self.bucket, 0xFF, self.report)
+        self.crawl_told = CrawlTold(lambda: self.crew, self.machine.cores, options.mode == "sync")
         return Coordinator(
             context,
             pool,
@@ -411,6 +428,8 @@ class _Run:
             self._orders,
             self.record.put,
             self.report,
+            plan,
+            self.crawl_told.look,
         )
 
     def _settled_before(self) -> int | None:
@@ -435,7 +454,7 @@ class _Run:
                 self.crew.run, Metric(cpu, load.resident, network, workers=workers, throttled=throttled)
             )
 
-    def _say_how(self, run: Run, continues: bool) -> None:
+    def _say_how(self, run: Run, continues: bool, failed_before: bool) -> None:
         left = self.state.unfinished(self.row.id) if continues else None
         if continues and left is not None:
             message = (
@@ -445,7 +464,8 @@ class _Run:
             mode = "continued"
         else:
             message, mode = self.anew or "scanning source and destination", "rescan" if self.options.rescan else "fresh"
-        self.report.event(Event(Level.INFO, "run.started", message, {"mode": mode, "run": run.id}))
+        fields = {"mode": mode, "run": run.id, "failed_before": failed_before}
+        self.report.event(Event(Level.INFO, "run.started", message, fields))
         if self.pair.source_empty:
             self.report.event(Event(Level.WARN, "source.empty", "the source is empty", {}))
 
@@ -475,7 +495,7 @@ class _Run:
             return ""
         if self.row.changed:
             return "scanning anew: other files are selected than in the last run"
-        if last.options.get("rules") != _rules(self.options):
+        if last.options.get("rules") != rules_of(self.options):
             return "scanning anew: files are compared or kept in another way than in the last run"
         if not self.pair.target_exists or is_empty(self.pair.target_store):
             # Another file system than the last time, perhaps, or all was deleted: nothing is finished here.
@@ -507,6 +527,7 @@ class _Run:
             self.state.update_run(crew.run, crew.stats)
         self.report.gauge("limit", rate)
         self.report.gauge("paused", float(self.bucket.paused))
+        self.report.gauge("granted_bytes", self.bucket.granted)
         if self.options.transfer.fsync == "checkpoint":
             self.checkpointer.poll(self.state.now)
 
@@ -570,23 +591,3 @@ def _exit_code(stats: Stats, fatal: DunlinError | None, status: str, refused: st
     if mode == "check" and different + stats.extra_files + stats.extra_directories:
         return 3
     return 24 if stats.vanished_files else 0
-
-
-def _rules(options: SyncOptions) -> str:
-    """A fingerprint of what decides about files: what an interrupted run finished under other rules is not finished."""
-    deciding = (options.policy._replace(delete=False), options.transfer.xattr_space)
-    return blake2b(repr(deciding).encode(), digest_size=8).hexdigest()
-
-
-def _public(options: SyncOptions) -> dict[str, object]:
-    """The options as they are put on record; they hold no secrets for local places."""
-    return {
-        "mode": options.mode,
-        "compare": options.policy.compare,
-        "checksum": options.transfer.checksum,
-        "delete": options.policy.delete,
-        "rules": _rules(options),
-        "pid": os.getpid(),
-        "watch": options.watch is not None,
-    }
-

@@ -23,6 +23,7 @@ from dunlin.jobs.options import Result, SyncOptions
 from dunlin.model import Stats
 from dunlin.pace.sizes import format_duration, format_size
 from dunlin.report import Event, Level
+from dunlin.state.runs import Run
 from dunlin.stores.open import is_far, is_share, shown_place
 
 _NOUNS = {"az": "blob", "s3": "object", "gs": "object"}
@@ -118,6 +119,14 @@ def ended(words: Words, result: Result) -> Event:
             Level.WARN, "run.ended", f"{words.title} interrupted", {"reason": result.message, **shown}, fields
         )
     return _line(Level.ERROR, "run.ended", f"{words.title} failed", {"error": result.message, **shown}, fields)
+
+
+def went_badly(run: Run | None) -> bool:
+    """Whether the run of a pair before this one failed, or some of its files did; not if it was interrupted."""
+    if run is None or run.status == "interrupted":
+        return False
+    stats = run.stats
+    return run.status == "failed" or bool(stats.failed_files or stats.failed_directories or stats.source_errors)
 
 
 def progress(

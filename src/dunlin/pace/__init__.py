@@ -11,6 +11,8 @@
     throttle     how many workers a busy machine bears
     duty         a share of the processors
     memory       a limit on resident memory
+    window       how many directories are listed at a time, and how many names they hold
+    monitor      the limits of the window, moved by how much of them is used
 
 Import the module that is needed: this package imports none of them.
 """

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import enum
 import gc
+import os
 
 EASY = 0.75
 TIGHT = 0.85
@@ -51,3 +52,25 @@ def trim() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):  # another allocator than that of glibc
         return
+
+
+def resident(pids: list[int]) -> int:
+    """Bytes of memory that these processes have resident, as far as they are still there.
+
+    The second number of /proc/PID/statm, in pages; where there is no such file, psutil is asked.
+    """
+    total = 0
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        os.stat("/proc/self/statm")
+    except (OSError, ValueError, AttributeError):
+        from dunlin.pace.load import Psutil
+
+        return sum(held for _, held in Psutil().processes(pids).values())
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+                total += int(file.read().split()[1]) * page
+        except (OSError, IndexError):
+            continue
+    return total

@@ -141,3 +141,16 @@ def format_duration(seconds: float) -> str:
         return f"{hours}h{minutes:02}m"
     days, hours = divmod(hours, 24)
     return f"{days}d{hours:02}h"
+
+
+def format_count(count: float) -> str:
+    """A number for people, in few characters: ``999``, ``1.5K``, ``7.8M``, ``2G``; powers of 1000."""
+    if abs(count) < 999.5:
+        return f"{count:.0f}"
+    value = float(count)
+    for letter in "KMGT":
+        value /= 1000
+        if abs(value) < 999.5 or letter == "T":
+            break
+    text = f"{value:.1f}" if abs(value) < 99.95 else f"{value:.0f}"
+    return text.removesuffix(".0") + letter

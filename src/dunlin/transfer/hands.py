@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,10 +24,12 @@ class Hands:
 
     Args:
         most: files under way at a time, in this process.
+        around: calls what it is given, in each thread; None: the threads call it themselves.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, around: Callable[[Callable[[], Any]], Any] | None = None) -> None:
         self.most = most
+        self._around = around
         self._pool = ThreadPoolExecutor(most, thread_name_prefix="hand")
 
     def share(self, things: Iterable[T], work: Callable[[Iterator[T]], R], begin: int) -> list[R]:
@@ -46,7 +49,8 @@ class Hands:
                 left.end()
                 raise
 
-        under_way = [self._pool.submit(carry) for _ in range(min(begin, self.most))]
+        do = carry if self._around is None else partial(self._around, carry)
+        under_way = [self._pool.submit(do) for _ in range(min(begin, self.most))]
         try:
             wait(under_way)
         except BaseException:

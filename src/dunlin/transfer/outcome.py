@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from dunlin.errors import DunlinError, ErrorKind
+from dunlin.errors import DunlinError, ErrorClass, ErrorKind, class_of
 from dunlin.model import Facts, Row, join
 from dunlin.report import Level
 
@@ -99,22 +99,36 @@ class Outcome:
     cpu: float = 0.0
 
     def fail(
-        self, name: str, error: DunlinError, attempts: int = 1, count: str = "failed_files", source: bool | None = None
+        self,
+        name: str,
+        error: DunlinError,
+        attempts: int = 1,
+        count: str = "failed_files",
+        source: bool | None = None,
+        shown: str = "",
     ) -> None:
-        """Put a file's error on record; a vanished file is counted apart.
+        """Put an error about one name on record, by its class (`errors.class_of`).
 
-        A fatal error is the run's and not the file's: it ends the unit, and the file stays pending.
-        `source`: whether it was the source that could not be read, which disables every delete of the run;
-        None: told by the operation that failed.
+        An expected one is a vanished name, which is counted apart. A fatal one is the run's and not the name's: it
+        ends the unit, and a file stays pending.
+
+        Args:
+            name: "" for the unit's directory itself.
+            count: what it is counted as; "": it was counted before.
+            source: whether it was the source that could not be read, which disables every delete of the run;
+                None: told by the operation that failed.
+            shown: the line about it, where the error's own does not say enough.
         """
-        if error.kind is ErrorKind.VANISHED:
+        severity = class_of(error.kind)
+        if severity is ErrorClass.EXPECTED:
             self.vanish(name)
             return
-        if error.fatal:
+        if severity is ErrorClass.FATAL:
             self.end(error)
             return
-        self.failed.append((name, error.kind.value, str(error), attempts))
-        self.counts[count] += 1
+        self.failed.append((name, error.kind.value, shown or str(error), attempts))
+        if count:
+            self.counts[count] += 1
         if source is None:
             source = error.operation in READING and error.kind in UNREADABLE
         if source:

@@ -20,7 +20,7 @@ from dunlin.transfer.site import STREAM
 from dunlin.workers.tasks import Move, Turn
 
 WINDOW = 60_000
-"""Files in memory."""
+"""Files in memory where there is enough of it."""
 
 PAGE_FILES = 1_000
 PAGE_BYTES = 64 << 20
@@ -57,10 +57,12 @@ class Backlog:
     """The window, with the queues of what is handed out next.
 
     `parts`: into how many units the small files of a directory are split when no other unit waits, so that none of so
-    many movers is idle. For far stores: there a unit of a few files takes longer than a message.
+    many movers is idle. For far stores: there a unit of a few files takes longer than a message. `share`: of
+    `WINDOW`, as there is memory.
     """
 
-    def __init__(self, state: State, run: int, parts: int = 1) -> None:
+    def __init__(self, state: State, run: int, parts: int = 1, share: float = 1.0) -> None:
+        self._most = max(1, int(WINDOW * share))
         self._parts = parts
         self._state = state
         self._run = run
@@ -75,7 +77,7 @@ class Backlog:
     @property
     def room(self) -> int:
         """Files that the window still takes."""
-        return max(0, WINDOW - self._in_window)
+        return max(0, self._most - self._in_window)
 
     def __bool__(self) -> bool:
         return bool(self._pages or self._large or self.on_disk)
@@ -84,7 +86,7 @@ class Backlog:
         """Take in what waits in one directory; it is on record already."""
         self.open.setdefault(directory.id, directory)
         turns = [(name, facts[SIZE], action, exists) for name, facts, action, exists in waiting]
-        if directory.more or self._in_window + len(turns) > WINDOW:
+        if directory.more or self._in_window + len(turns) > self._most:
             directory.more = True
             return
         self._put(directory, turns)
@@ -125,7 +127,7 @@ class Backlog:
     def _refill(self) -> None:
         """Read directories back from the state until the window has something, or nothing is left."""
         after: tuple[int, str] | None = None
-        room = WINDOW // 2
+        room = self._most // 2
         self.on_disk = False
         filling: int | None = None  # the directory whose rows the last page ended in
         while room > 0:

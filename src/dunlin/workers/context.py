@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dunlin import plan
 from dunlin.compare.listing import Named
-from dunlin.compare.recorded import source_times, target_times
+from dunlin.compare.recorded import source_times, surely, target_times
 from dunlin.filters import Selection
 from dunlin.hashing import blake2b
 from dunlin.model import CTIME, IDENT, SIZE, Collate, Same, is_file, join
+from dunlin.pace.window import Window
 from dunlin.stores.base import Caps, Order
 from dunlin.transfer.site import Site
 from dunlin.workers.unseen import children_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # loaded only where a store is far away
     from dunlin.filters.rules import Matcher
     from dunlin.state.files import KnownFile
     from dunlin.state.known import KnownFiles
+    from dunlin.workers.profiles import Profiles
 
 TEMPORARY = re.compile(r"\.dunlin-([0-9a-f]{8})([0-9a-f]{0,4})-(?:[0-9a-z]+|prob\S{1,2})\.tmp")
 """Names of temporary files: 8 digits of the run, then the mover. `prob...` is that of `stores.probe`."""
@@ -89,12 +91,16 @@ class Context:
         now: Callable[[], int],
         refused: dict[str, str] | None = None,
         known: KnownFiles | None = None,
+        profiles: Profiles | None = None,
+        window: Window | None = None,
     ) -> None:
         self.site = site
         self.rules = rules
         self.now = now
         self.refused = {} if refused is None else refused
         self.known = known
+        self.profiles = profiles
+        self.window = Window() if window is None else window
         self.warned: set[str] = set()
         policy = rules.policy
         self.same: Same = plan.same(policy)
@@ -167,6 +173,9 @@ class Context:
     def timed(self, directory: str, names: list[Named], is_source: bool) -> list[Named]:
         """Names of a listing with the times that the state remembers, where the side is an object store."""
         source, target = self.site.source.caps, self.site.target.caps
+        if self.rules.policy.attributes and self.known is not None and self.rules.mode != "check":
+            rows = self.known.rows(directory, [name for name, what in names if is_file(what)])
+            return surely(names, rows, is_source=is_source, etags=is_source == source.far)
         if not (source if is_source else target).far or not names:
             return names
         # The state holds one etag for each file: the source's, if that has etags.

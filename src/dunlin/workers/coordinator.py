@@ -20,13 +20,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.model import DEV, IDENT, SIZE, Action, Stats, is_file, join
+from dunlin.model import SIZE, Stats, join
 from dunlin.pace.bucket import Bucket
 from dunlin.pace.concurrency import Concurrency
 from dunlin.pace.stop import Stop
-from dunlin.plan import decide_content, same_meta
 from dunlin.report import Level, Report
 from dunlin.state.codec import DirectoryStatus
 from dunlin.state.later import Top
@@ -35,15 +35,20 @@ from dunlin.transfer.outcome import Outcome, Presence, fatal_error
 from dunlin.workers import tasks
 from dunlin.workers.backlog import Backlog, Open
 from dunlin.workers.context import Context
+from dunlin.workers.crawl import UNBOUNDED, Crawl, CrawlPlan
 from dunlin.workers.frontier import Frontier, Queued
 from dunlin.workers.joined import put_joined
+from dunlin.workers.linked import follow_links
 from dunlin.workers.pool import Arrival, Pool
-from dunlin.workers.rows import as_row, put_rows
+from dunlin.workers.rows import put_rows
 from dunlin.workers.tasks import Finish, Join, Move, Scan, Unblock
 from dunlin.workers.telling import Telling
 from dunlin.workers.trouble import fault, given_up
 from dunlin.workers.twice import owed_for, settle
 from dunlin.workers.units import run_unit
+
+if TYPE_CHECKING:  # made by the first sample
+    from dunlin.workers.crawled import Crawled
 
 LAZY_FILES = 300
 LAZY_SECONDS = 0.1
@@ -52,6 +57,7 @@ LAZY_SECONDS = 0.1
 HINTS = {
     ErrorKind.NO_SPACE: "make room there and run the same again: it goes on where it stopped",
     ErrorKind.READ_ONLY: "make it writable and run the same again: it goes on where it stopped",
+    ErrorKind.AUTH: "log in anew and run the same again: it goes on where it stopped",
 }
 """What to do about errors of the destination that end a run."""
 
@@ -96,6 +102,7 @@ class Coordinator:
         orders: called a few times a second: obeys `dunlin control` and the timetable.
         audit: gets every file's outcome.
         report: gets counts, gauges, events and tasks.
+        plan: what the crawl may take; news: gets a sample of it now and then (`workers.crawl`).
     """
 
     def __init__(
@@ -112,6 +119,8 @@ class Coordinator:
         orders: Callable[[], None],
         audit: Callable[[str, Outcome], None],
         report: Report,
+        plan: CrawlPlan = UNBOUNDED,
+        news: Callable[[Crawled], object] | None = None,
     ) -> None:
         self.context = context
         self.rules = context.rules
@@ -128,9 +137,10 @@ class Coordinator:
         self.report = report
         self.stats = Stats()
         self.moved_before = state.moved_bytes(pair)
-        self.backlog = Backlog(state, run, 1 if context.site.hands is None else pool.size)
+        self.backlog = Backlog(state, run, 1 if context.site.hands is None else pool.size, plan.share)
         self.fatal: DunlinError | None = None
-        self.frontier = Frontier(state, pair, run)
+        self.frontier = Frontier(state, pair, run, plan.share)
+        self.crawling = Crawl(plan, context.window, news)
         self.flights: dict[int, Flight] = {}
         self.scanning = 0
         self.batch = 1_000  # files that a unit copies at most while it scans
@@ -153,11 +163,14 @@ class Coordinator:
                 break
             self.collect()
         self.drain()
+        self.crawling.end(self)
         if not self.stopping:
             self._finish_rest()
 
     def drain(self) -> None:
-        """Wait for the units in flight; with the bucket stopped they end at the next file."""
+        """Wait for the units in flight; with the bucket stopped they end at the next file, and no directory begins."""
+        if self.stopping and self.flights:
+            self.pool.tell("cancel")
         while self.flights:
             self.collect()
 
@@ -165,6 +178,7 @@ class Coordinator:
         """End the run without a word on record: the state itself failed. What was recorded before is true."""
         self.fatal = error
         self.bucket.stop()
+        self.pool.tell("cancel")
         while self.pool.busy:
             self.pool.poll(0.1)
         self.flights.clear()
@@ -189,7 +203,7 @@ class Coordinator:
             if move is not None:
                 self.submit(move[1], move[0])
                 continue
-            queued = self.frontier.next()
+            queued = None if self._window_is_full else self.frontier.next()
             if queued is None:
                 return
             self._submit_scan(queued)
@@ -200,11 +214,21 @@ class Coordinator:
             return 1 if not self.flights else 0
         return self.pool.room
 
+    @property
+    def _window_is_full(self) -> bool:
+        """Whether directories have to wait for those under way, which wake the loop when they end."""
+        return self.crawling.holds and self.scanning > 0
+
     def _may_scan(self) -> bool:
-        """Whether a scan goes before a transfer: always, until the scan runs ahead; then a quarter of the units."""
+        """Whether a scan goes before a transfer: always, until the scan runs ahead; then a quarter of the units.
+
+        And then no more than have a slot: a thread that waits for one moves nothing meanwhile.
+        """
+        if self._window_is_full:
+            return False
         if not self.backlog or self.scan_first:
             return True
-        return self.scanning <= len(self.flights) // 4
+        return self.scanning <= min(len(self.flights) // 4, self.crawling.directories or len(self.flights))
 
     @property
     def runs_ahead(self) -> bool:
@@ -269,6 +293,7 @@ class Coordinator:
     def collect(self) -> None:
         """Wait for news from the movers for a moment, record it, obey orders."""
         self.orders()
+        self.crawling.poll(self)
         if not self.pool.started:
             return
         arrivals = self.pool.poll(0.1)
@@ -283,7 +308,11 @@ class Coordinator:
             elif arrival.kind == "fault":
                 where = _directory(self.flights[arrival.unit].task)
                 batch.append((arrival.unit, "done", fault(where, *map(str, arrival.body))))
+            elif arrival.kind == "window":
+                self.crawling.heard(self, arrival.unit, arrival.body)
             else:
+                if arrival.kind == "gone":
+                    self.crawling.gone(arrival.unit)
                 self.telling.progress(arrival)
         if lost:
             more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
@@ -342,7 +371,7 @@ class Coordinator:
             flight.told = (flight.told or Counter()) + outcome.counts
         self._count(outcome, task)
         light = self._is_light(flight, outcome)
-        self._rows(flight.directory, outcome, not light)
+        self.record_rows(flight.directory, outcome, not light)
         if outcome.bookmark is not None and self.rules.record:
             self.state.set_bookmark(self.pair, _directory(task), outcome.bookmark)
         if outcome.complete and self.rules.record and not light:
@@ -353,7 +382,7 @@ class Coordinator:
         if outcome.extras or outcome.blocked:
             self._extras(directory, task, outcome)
         if outcome.linked:
-            self._links(flight, outcome)
+            follow_links(self, flight, outcome)
         if isinstance(task, Join) and self.rules.mode == "sync":
             put_joined(self.state, self.pair, self.run, outcome, self._checksum)
         self.stats.pending_files += len(outcome.waiting)
@@ -400,7 +429,7 @@ class Coordinator:
         """
         known = self.state.digests(self.pair, [directory]).get(directory) if rows else None
         if known is not None:
-            self._rows(known.id, outcome)
+            self.record_rows(known.id, outcome)
         self.stats.add(outcome.counts)
         for name, n in outcome.counts.items():
             self.report.count(name, n)
@@ -431,9 +460,11 @@ class Coordinator:
                 self.report.count(name, n)
         if isinstance(task, Scan):
             changed = counts["updated_files"] + sum(1 for turn in outcome.waiting if turn[3])
-            self._add("differing_files", changed if self.rules.mode == "sync" else 0)
+            self.count("differing_files", changed if self.rules.mode == "sync" else 0)
             new = counts["copied_files"] + len(outcome.waiting) - changed
-            self._add("missing_files", new if self.rules.mode == "sync" else 0)
+            self.count("missing_files", new if self.rules.mode == "sync" else 0)
+            if outcome.seconds:
+                self.crawling.took(outcome.seconds)
         if isinstance(task, Move):
             settled = {turn[0]: turn[1] for turn in task.turns}
             self.stats.pending_files -= len(settled)
@@ -446,7 +477,8 @@ class Coordinator:
             if counts["copied_files"]:
                 self._copy_seconds += (outcome.seconds - self._copy_seconds) / 8
 
-    def _rows(self, directory: int, outcome: Outcome, waiting: bool = True) -> None:
+    def record_rows(self, directory: int, outcome: Outcome, waiting: bool = True) -> None:
+        """Put the rows of an outcome on record, where there are any."""
         # Units at the end of a run (links, deletes) name paths of many directories; they have no rows.
         if directory and self.rules.record and self.rules.mode == "sync":
             known = self.backlog.open.get(directory)
@@ -465,38 +497,8 @@ class Coordinator:
             extras += [(join(directory, name), True, Top.OTHER) for name in outcome.blocked]
             self.state.add_extras(self.pair, extras)
 
-    def _links(self, flight: Flight, outcome: Outcome) -> None:
-        """Files with several names: the first name of each inode is treated like any file, the others wait."""
-        directory = _directory(flight.task)
-        rows = [row for row in outcome.linked if row[1] is not None]
-        names = [(facts[DEV], facts[IDENT], join(directory, name), False) for name, facts, _ in rows if facts]
-        firsts = self.state.add_links(self.pair, names)
-        if self.rules.mode == "check":
-            # Each of these names is in sync; the others of an inode are counted when they are compared with the first.
-            counted = [facts for (_, facts, _), first in zip(rows, firsts, strict=True) if first is None and facts]
-            self._add("equal_files", len(counted))
-            self._add("equal_bytes", sum(facts[SIZE] for facts in counted if is_file(facts)))
-            return
-        # The name that is copied stands first in its group, whatever its path: the others are linked to it.
-        leaders = [(*name[:3], True) for name, first in zip(names, firsts, strict=True) if first is None]
-        self.state.add_links(self.pair, leaders)
-        policy = self.rules.policy
-        for (name, facts, target), first in zip(rows, firsts, strict=True):
-            if first is not None or facts is None or not is_file(facts):
-                continue
-            action, _ = decide_content(policy, facts, target)
-            if action is Action.SKIP:
-                self._add("skipped_files", 1)
-            elif target and action is Action.META and not policy.attributes and same_meta(policy, facts, target):
-                self._add("equal_files", 1)
-                self._add("equal_bytes", facts[SIZE])
-                outcome.seen.append(as_row(name, facts))
-            else:
-                outcome.waiting.append((name, facts, int(action), target is not None))
-        self._rows(flight.directory, Outcome(waiting=outcome.waiting, seen=outcome.seen))
-        outcome.unfinished = outcome.unfinished or bool(outcome.waiting)
-
-    def _add(self, name: str, n: int) -> None:
+    def count(self, name: str, n: int) -> None:
+        """So many more, in the counts of the run and for the report."""
         self.stats.add({name: n})
         self.report.count(name, n)
 

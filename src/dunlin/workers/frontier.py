@@ -14,10 +14,10 @@ from dunlin.model import join
 from dunlin.state.frontier import Known
 from dunlin.state.store import State
 from dunlin.transfer.outcome import Outcome, Presence
-from dunlin.workers.flat import Carried
+from dunlin.workers.flat import ROOM, Carried
 
 WINDOW = 5_000
-"""Directories in memory."""
+"""Directories in memory where there is enough of it."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -35,14 +35,19 @@ class Queued:
 
 
 class Frontier:
-    """The window, and what there is beyond it."""
+    """The window, and what there is beyond it.
 
-    def __init__(self, state: State, pair: int, run: int) -> None:
+    `share`: of `WINDOW`, and of the room for listings that wait for their directories, as there is memory.
+    """
+
+    def __init__(self, state: State, pair: int, run: int, share: float = 1.0) -> None:
+        self._most = max(1, int(WINDOW * share))
         self._state = state
         self._pair = pair
         self._run = run
         self._window: deque[Queued] = deque()
-        self._source, self._target = Carried(), Carried()
+        room = int(ROOM * share)
+        self._source, self._target = Carried(room), Carried(room)
         self.on_disk = False
         self.resumed = False  # what the run that is continued has made may hold something by now
         self.marked = False  # listings that were cut short may be taken up again
@@ -50,6 +55,11 @@ class Frontier:
 
     def __bool__(self) -> bool:
         return bool(self._window or self.on_disk)
+
+    @property
+    def queued(self) -> int:
+        """How many directories are in it; -1 where there are more beyond the window."""
+        return -1 if self.on_disk else len(self._window)
 
     def put(self, queued: Queued) -> None:
         """Take in one directory, the root."""
@@ -62,7 +72,7 @@ class Frontier:
         if not self._window:
             return None
         # First in, first out while there is little (every mover finds work soon), then the newest first.
-        queued = self._window.popleft() if len(self._window) < WINDOW // 2 else self._window.pop()
+        queued = self._window.popleft() if len(self._window) < self._most // 2 else self._window.pop()
         queued.listing, queued.there = self._source.take(queued.path), self._target.take(queued.path)
         self.held.add(queued.id)
         if self.marked:
@@ -73,8 +83,8 @@ class Frontier:
         return queued
 
     def _refill(self) -> None:
-        found = self._state.next_directories(self._run, WINDOW, self.held, newest=True)
-        self.on_disk = len(found) == WINDOW
+        found = self._state.next_directories(self._run, self._most, self.held, newest=True)
+        self.on_disk = len(found) == self._most
         known = self._state.digests(self._pair, [each.path for each in found])
         for each in found:
             made = self.resumed and int(each.target) == Presence.SOURCE
@@ -92,7 +102,7 @@ class Frontier:
         for (path, presence), number in zip(paths, ids, strict=True):
             if not number:
                 continue
-            if len(self._window) >= WINDOW:
+            if len(self._window) >= self._most:
                 self.on_disk = True
             else:
                 self._window.append(_queued(number, path, presence, known.get(path)))

@@ -7,6 +7,17 @@ Four have a say in how many files are in flight, and the smallest counts:
     the service     429 and 503 (`pace.gate`)                      in each mover, within its share of the others
     the host        load (`pace.throttle`), memory (`pace.memory`) here, with `Pool.limit`
 
+How many directories are listed, and how many names they hold, is another knob with another owner, the window of the
+crawl (`pace.window`, added up by `workers.crawl`). Both look at resident memory, and the window is the first to act:
+
+    from 70 % down      directories go on                                         window
+    75 %                files in flight as planned again                          here
+    from 80 % up        no directory is begun while others are under way          window
+    85 %                one file in flight for each mover, unused memory goes     here
+    94 %                nothing is given out while anything is under way          here
+
+The window never changes files in flight, nor does the governor change limits of the window.
+
 Processor time has an owner of its own (`pace.duty`): fewer workers would be too coarse for it, since one
 that copies from a cache takes a whole processor.
 
@@ -172,7 +183,10 @@ class Governor:
         crew.batch = max(LEAST_BATCH, int(BATCH * share))
 
     def _tell(self, crew: Coordinator, step: Step, throttle: Throttle) -> None:
-        fields = {"gauge": step.gauge, "value": round(step.value, 3), "workers": step.after, "before": step.before}
+        value = round(step.value, 3)
+        fields = {
+            "gauge": step.gauge, "value": value, "workers": step.after, "before": step.before, "batch": crew.batch
+        }  # fmt: skip
         workers = f"workers={step.before}->{step.after}"
         if step.is_down:
             words = f"Throttling ({step.gauge}={step.value:.0%}, threshold={throttle.threshold:.0%}, {workers})"

@@ -17,8 +17,9 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from dunlin.pace.bucket import Bucket
 from dunlin.pace.duty import Duty
@@ -46,10 +47,16 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int, quota: 
     """Do units from the socket until it closes.
 
     Messages in: ("units", [(id, packed task, announce), ...]), ("threads", n), ("hands", n): files under way at a time
-    to or from far away, ("trim",): give back memory that is not in use. Messages out: ("part", id, outcome),
+    to or from far away, ("trim",): give back memory that is not in use, ("window", directories, files): what listing
+    may take, ("window?", share of the memory limit): answered, ("cancel",): no directory is begun. Messages out:
+    ("part", id, outcome), ("window", *numbers), unasked where something was engaged or released,
     ("ended", [("done", id, outcome) or ("fault", id, text, trace), ...]), ("task", thread, path, total, done)
     and ("end", thread), and ("begin", id) for units that are to be announced.
     """
+    if setup.profile:
+        from dunlin.workers.profiles import forget
+
+        forget()
     wire = Wire(end)
     duty = Duty(quota) if quota is not None else None
     context = build(setup, bucket, number, _Progress(wire, duty))
@@ -66,6 +73,8 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int, quota: 
             work.put(None)
 
     grow(1)
+    window, answers = context.window, _Answers(wire, context)
+    window.changed = answers.ask
     while (messages := wire.receive()) is not None:
         for message in messages:
             if message[0] == "units":
@@ -77,8 +86,16 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int, quota: 
                 context.site.gate.cap(message[1])
             elif message[0] == "trim":
                 trim()
+            elif message[0] == "window":
+                window.limit(*message[1:])
+            elif message[0] == "window?":
+                window.memory(message[1])
+                answers.ask()
+            elif message[0] == "cancel":
+                window.cancel()
     # The parent has gone, or is going, without waiting for us: nothing new, and no temporary file stays behind.
     bucket.stop()
+    window.cancel()
     if quota is not None:
         quota.stop()
     with contextlib.suppress(queue.Empty):
@@ -89,6 +106,8 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int, quota: 
         work.put(None)
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
+    if context.profiles is not None:
+        context.profiles.leave()
     context.site.source.close()
     context.site.target.close()
     wire.close()
@@ -103,6 +122,9 @@ def _work(
     """One thread: units from the queue; what became of them goes back in groups."""
     ended: list[tuple[Any, ...]] = []
     flush_at = 0.0
+    do: Callable[..., Outcome] = run_unit
+    if context.profiles is not None:
+        do = partial(cast(Callable[..., Outcome], context.profiles.run), run_unit)
     try:
         while True:
             try:
@@ -121,7 +143,7 @@ def _work(
                 wire.send(("begin", unit))
                 ended, flush_at = [], 0.0
             try:
-                outcome = run_unit(context, tasks.unpack(packed), partial(_emit, wire, unit, duty))
+                outcome = do(context, tasks.unpack(packed), partial(_emit, wire, unit, duty))
                 if duty is not None:
                     # What it waited for leave to compute it did not wait for a mount: threads would make it worse.
                     outcome.seconds = max(outcome.cpu, outcome.seconds - duty.waited())
@@ -144,6 +166,38 @@ def _work(
             wire.send(("ended", ended))
     except OSError:
         return  # the parent is gone
+
+
+class _Answers:
+    """Tells the parent how the window stands, in a thread of its own.
+
+    The thread that reads must never write: if the parent were writing, too, both would wait for ever. And whoever
+    engages a resource is in the midst of a listing.
+    """
+
+    def __init__(self, wire: Wire, context: Context) -> None:
+        self._wire = wire
+        self._window = context.window
+        self._asked: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._started = False
+
+    def ask(self) -> None:
+        """Have an answer sent soon. Never waits for the parent."""
+        self._asked.put(None)
+        with self._lock:
+            if not self._started:
+                self._started = True
+                threading.Thread(target=self._answer, name="dunlin-answers", daemon=True).start()
+
+    def _answer(self) -> None:
+        with contextlib.suppress(OSError):  # the parent is gone
+            while True:
+                self._asked.get()
+                with contextlib.suppress(queue.Empty):
+                    while True:
+                        self._asked.get_nowait()
+                self._wire.send(("window", *self._window.numbers()))
 
 
 class _Gone(Exception):

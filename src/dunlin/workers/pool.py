@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.pace.bucket import Bucket
-from dunlin.workers.setup import Setup, for_mover, share, token
+from dunlin.pace.window import WindowLimits
+from dunlin.workers.setup import Setup, for_mover, share, token, window_share
 
 if TYPE_CHECKING:
     import selectors
@@ -60,10 +61,10 @@ class Mover:
 
 
 class Arrival(NamedTuple):
-    """What came from a mover: `kind` is "done", "part", "fault", "task", "end", "lost" or "gone".
+    """What came from a mover: `kind` is "done", "part", "fault", "task", "end", "window", "lost" or "gone".
 
-    `unit` is the unit's number (for "task", "end" and "gone", which tells that it died: the mover's), `body` the
-    rest of the message; for "lost" it holds the dead mover's token and whether the unit was announced as begun.
+    `unit` is the unit's number (for "task", "end", "window" and "gone", which tells that it died: the mover's), `body`
+    the rest of the message; for "lost" it holds the dead mover's token and whether the unit was announced as begun.
     """
 
     kind: str
@@ -157,6 +158,11 @@ class Pool:
         return [m.pid for m in self._movers.values()]
 
     @property
+    def numbers(self) -> list[int]:
+        """The movers."""
+        return list(self._movers)
+
+    @property
     def busy(self) -> bool:
         """Whether a mover still has units."""
         return any(m.units for m in self._movers.values())
@@ -189,6 +195,16 @@ class Pool:
     def _tell_limit(self, m: Mover) -> None:
         hands = share(self._borne or self._setup.hands, self._size, m.place)
         self._send(m, ("threads", self._threads(m)), ("hands", hands))
+
+    def window(self, limits: WindowLimits) -> None:
+        """Have listings take no more than that in all movers together, from now on."""
+        self._setup = self._setup._replace(window=limits)
+        for m in self._movers.values():
+            self._send(m, ("window", *window_share(limits, self._size, m.place)[:2]))
+
+    def _lists(self, m: Mover) -> bool:
+        """Whether a mover gets directories: with fewer slots than movers, the last ones get none."""
+        return not self._setup.window.directories or m.place < self._setup.window.directories
 
     def tell(self, *message: object) -> None:
         """Send every mover a message of its own."""
@@ -257,8 +273,10 @@ class Pool:
 
         `announce`: the mover tells before it begins, which costs a message.
         """
-        # One that died was replaced by one of the same place, so there is always one that takes units.
-        least = min((m for m in self._movers.values() if self._takes(m)), key=lambda m: len(m.units))
+        # One that died was replaced by one of the same place, so there is always one that takes units: the first.
+        scans = packed[0] == "Scan"
+        takers = (m for m in self._movers.values() if self._takes(m) and (not scans or self._lists(m)))
+        least = min(takers, key=lambda m: len(m.units))
         least.units.add(unit)
         least.outbox.append((unit, packed, announce))
 
@@ -294,7 +312,7 @@ class Pool:
                 continue
             for message in messages:
                 kind = message[0]
-                if kind in ("task", "end"):
+                if kind in ("task", "end", "window"):
                     arrivals.append(Arrival(kind, m.number, message[1:]))
                     continue
                 if kind == "begin":

@@ -4,9 +4,11 @@ The same function runs in the parent process, in a local mover and in a worker e
 finds goes back as outcomes: one for each window of a huge directory, and the last one when the
 directory is through. Nothing is remembered between units.
 
-What the outcome promises: `listed` is set only when the source's listing ended cleanly; a target
-listing that fails makes the directory fail, with nothing done in it, because without it no decision
-is safe.
+What the outcome promises: `listed` is set only when both listings ended cleanly. One that fails makes
+the directory fail, with nothing more done in it, because without it no decision is safe: half a listing
+of the source must not pass for the whole, and without the destination's nobody knows what would be replaced.
+The source's sub-directories are queued all the same, as far as it has named them, with `Presence.UNKNOWN`:
+each has listings of its own.
 """
 
 from __future__ import annotations
@@ -15,26 +17,25 @@ import contextlib
 import marshal
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 
 from dunlin import plan
 from dunlin.compare import RUN, Side, merge
 from dunlin.compare.fingerprint import fingerprint
 from dunlin.compare.listing import Named, OrderError
-from dunlin.errors import DunlinError, ErrorKind
+from dunlin.errors import DunlinError, ErrorClass, ErrorKind, Place, class_of
 from dunlin.hashing import blake2b
 from dunlin.model import (
     ATIME,
     BARE_DIRECTORY,
     CHANGED,
     CTIME,
-    DEV,
     DIRECTORY_BITS,
     FILE_BITS,
     GID,
     IDENT,
     MODE,
     MTIME,
+    PERMISSION_BITS,
     SIZE,
     TYPE_BITS,
     UID,
@@ -45,34 +46,32 @@ from dunlin.model import (
     Row,
     Same,
     join,
-    sort_key,
 )
+from dunlin.pace.window import Slot
 from dunlin.report import Level
-from dunlin.stores.base import Lists, MakesDirs, Meta, Order, SetsMeta, WalksPages, power
+from dunlin.stores.base import Lists, MakesDirs, Meta, Order, SetsMeta, power
 from dunlin.transfer.content import as_copied, births
 from dunlin.transfer.directory import carry_out, dress_directory, make_way
 from dunlin.transfer.outcome import Outcome, Presence
 from dunlin.transfer.site import STREAM
 from dunlin.workers import leftover
-from dunlin.workers.bookmark import Bookmarks
-from dunlin.workers.context import BEGUN, FORGOTTEN, STALE, TEMPORARY, Context
-from dunlin.workers.flat import Carried, directory_names, unpacked
+from dunlin.workers.context import Context
+from dunlin.workers.names import Names
 from dunlin.workers.tally import tally
 from dunlin.workers.tasks import Scan
 from dunlin.workers.twice import owed_for, settle
-from dunlin.workers.unseen import Unseen, lacking
 
 HUGE = b"rows"
 """In place of a fingerprint: all files are on record, but the listing came in several windows."""
 
-NAMED = 5
-"""How many names a line names."""
-
 Emit = Callable[[Outcome], None]
 
 
-def scan(context: Context, task: Scan, emit: Emit) -> Outcome:
-    """Do one directory; `emit` gets an outcome for every window but the last, which is returned."""
+def scan(context: Context, task: Scan, emit: Emit, slot: Slot | None = None) -> Outcome:
+    """Do one directory; `emit` gets an outcome for every window but the last, which is returned.
+
+    `slot`: its place in the window of the crawl, which is told what is in memory; None: nobody counts.
+    """
     told: Counter[str] = Counter()
 
     def tell(part: Outcome) -> None:
@@ -80,12 +79,14 @@ def scan(context: Context, task: Scan, emit: Emit) -> Outcome:
         emit(part)
 
     try:
-        return _Scan(context, task, tell).run()
+        return _Scan(context, task, tell, slot).run()
     except OrderError:
-        return _scan_again(context, task, emit, told)
+        if slot is not None:
+            slot.let_go(slot.held)
+        return _scan_again(context, task, emit, told, slot)
 
 
-def _scan_again(context: Context, task: Scan, emit: Emit, told: Counter[str]) -> Outcome:
+def _scan_again(context: Context, task: Scan, emit: Emit, told: Counter[str], slot: Slot | None) -> Outcome:
     """Do a directory whose listing turned out not to be in order, after windows with the counts `told` have gone out.
 
     What was counted then is taken off what is counted now (`twice`).
@@ -98,7 +99,7 @@ def _scan_again(context: Context, task: Scan, emit: Emit, told: Counter[str]) ->
 
     # Where names come in no order, those before a bookmark were not all dealt with.
     task = task._replace(bookmark=None)
-    second = _Scan(context, task, lambda part: emit(settled(part)), proven=False)
+    second = _Scan(context, task, lambda part: emit(settled(part)), slot, proven=False)
     second.fresh = second.fresh and not told
     return settled(second.run())
 
@@ -106,53 +107,63 @@ def _scan_again(context: Context, task: Scan, emit: Emit, told: Counter[str]) ->
 class _Scan:
     """One directory being looked at."""
 
-    def __init__(self, context: Context, task: Scan, emit: Emit, proven: bool = True) -> None:
+    def __init__(
+        self, context: Context, task: Scan, emit: Emit, slot: Slot | None = None, proven: bool = True
+    ) -> None:
         self.context = context
+        self.slot = slot
         self.site = context.site
         self.rules = context.rules
         self.task = task
         self.emit = emit
         self.proven = proven
+        self.names = Names(context, task, proven, lambda: self.outcome)
         self.directory = task.directory
         self.files_left = task.files
         self.bytes_left = task.size
         self.waiting = False
-        self.begun: list[tuple[str, Named]] = []
         self.wanted: set[str] = set()
         self.failures = 0
         self.incomplete = False
-        self.source_failed = False
         self.huge = False
         self.left_alone = False
-        self.reached = b""  # the last key of a listing that was taken up again
         self.in_the_way: list[Row] = []
+        self.own: Facts | None = None
+        self.broken = False
+        self.unmade = False  # the destination has no such directory and could not be given one
         # Its parent's unit has just made it, and no other unit works in it before this one's first outcome.
         self.fresh = task.presence == Presence.SOURCE
         self.hash = blake2b(context.seed, digest_size=16)
         self.outcome = Outcome()
-        self.marks = Bookmarks()
-        self.below = {True: Carried(), False: Carried()}  # the source's sub-directories, the destination's
 
     def run(self) -> Outcome:
         """The outcome of the last window; the listings go on into whichever is current."""
-        self._run()
-        self._attach(self.outcome)
+        try:
+            self._run()
+            self.names.attach(self.outcome)
+        finally:
+            # They refer to each other: whole listings would wait for the collector, which comes rarely.
+            self.names.outcome = Outcome
         return self.outcome
 
     def _run(self) -> None:
-        outcome = self.outcome
         if self.task.sweep and self.rules.mode == "sync":
-            self._sweep_root(outcome)
-        source_facts, source = self._open_source(outcome)
-        if source is None and self.task.presence != Presence.TARGET:
-            return
+            self._sweep_root(self.outcome)
+        source: Side | None = None
+        try:
+            facts, source = self._open_source(self.outcome)
+            if source is not None or self.task.presence == Presence.TARGET:
+                self._compare(facts, source)
+        except DunlinError as error:
+            self._broken(error, source)
+
+    def _compare(self, source_facts: Facts | None, source: Side | None) -> None:
+        outcome = self.outcome
         if source is not None and self.task.digest and (self.rules.trust_state or self.rules.settled is not None):
             self._fingerprint(source, outcome)
             if outcome.recorded and self._settled(source_facts, source, outcome) and self._trusted(source, outcome):
                 return
-        target = self._open_target(outcome)
-        if target is None:
-            return
+        target = self._open_target(source_facts, outcome)
         if source is not None and outcome.digest is None:
             self._fingerprint(source, outcome, streams=target.empty)
         target.gather()
@@ -161,41 +172,37 @@ class _Scan:
         same = plan.same(policy) if self.task.suspect else self.context.same
         if self.rules.selection.sized:
             same = self._sized_and(same)
-        try:
-            sides = (source or Side(None), target)
-            for difference in merge(*sides, same, self.context.collate, matched, self.context.apart):
-                self._window(difference, policy, outcome, matched)
-                if outcome.fatal is not None:
-                    outcome.digest = None
-                    return  # what follows was not done either: the directory stays queued
-                self._check_stop(outcome)
-                if not difference.last:
-                    mark = self.marks.best(difference.upto)
-                    outcome.bookmark = (mark.token, mark.last) if mark else None  # `marshal` takes no named tuples
-                    outcome = self._flush(outcome)
-        except DunlinError as error:
-            self._broken(error, outcome)
-            return
+        sides = (source or Side(None), target)
+        for difference in merge(*sides, same, self.context.collate, matched, self.context.apart):
+            self._window(difference, policy, outcome, matched)
+            if outcome.fatal is not None:
+                outcome.digest = None
+                return  # what follows was not done either: the directory stays queued
+            self._check_stop()
+            if not difference.last:
+                mark = self.names.marks.best(difference.upto)
+                outcome.bookmark = (mark.token, mark.last) if mark else None  # `marshal` takes no named tuples
+                outcome = self._flush(outcome)
         outcome.listed = True
         self._end(source_facts, outcome)
 
     # ---- the two sides ----
 
     def _open_source(self, outcome: Outcome) -> tuple[Facts | None, Side | None]:
+        """The directory's own facts and its listing; nothing where it has vanished. Raises what the store does."""
         if self.task.presence == Presence.TARGET:
             return None, None
         try:
             bare = not self.site.source.caps.directories
-            facts = BARE_DIRECTORY if bare else self.site.source.stat(self.directory).facts
-            side = self._side(self.site.source, self._listing(self.site.source, True))
+            self.own = facts = BARE_DIRECTORY if bare else self.site.source.stat(self.directory).facts
+            side = self._side(self.site.source, self.names.listing(True))
         except DunlinError as error:
-            if error.kind is ErrorKind.NOT_FOUND and self.directory:
-                self.source_failed = True
-                outcome.vanish("")
-                outcome.tell(Level.WARN, "directory.vanished", f"{self.directory}: gone before it was listed")
-                return None, None
-            self.source_failed = True
-            self._broken(error, outcome)
+            self.names.source_failed = True
+            place = Place.DIRECTORY if self.directory else Place.ROOT
+            if class_of(error.kind, place) is not ErrorClass.EXPECTED:
+                raise
+            outcome.vanish("")
+            outcome.tell(Level.WARN, "directory.vanished", f"{self.directory}: gone before it was listed")
             return None, None
         outcome.counts["scanned_directories"] += 1
         # The directory's own metadata is part of what is in sync.
@@ -203,139 +210,39 @@ class _Scan:
         self.hash.update(marshal.dumps(own, 2))
         return facts, side
 
-    def _open_target(self, outcome: Outcome) -> Side | None:
+    def _open_target(self, source: Facts | None, outcome: Outcome) -> Side:
+        """The destination's listing, or that of a directory that was made just now. Raises what the store does."""
         if self.task.presence == Presence.SOURCE:
             return Side(None)
         try:
-            return self._side(self.site.target, self._listing(self.site.target, False))
+            return self._side(self.site.target, self.names.listing(False))
         except DunlinError as error:
-            if error.kind is not ErrorKind.NOT_FOUND:
-                self._broken(error, outcome)
-                return None
-        if self.rules.mode == "sync" and self.task.presence != Presence.TARGET:
-            dirs = power(self.site.target, MakesDirs)
-            try:
-                if dirs is not None and dirs.make_directory(self.directory):
-                    outcome.counts["created_directories"] += 1
-            except DunlinError as error:
-                self._broken(error, outcome)
-                return None
+            if class_of(error.kind, Place.DIRECTORY) is not ErrorClass.EXPECTED:
+                raise
+        # In a first run, or one that is continued, that is how it should be. One that was listed a moment ago is gone.
+        level = Level.WARN if self.task.presence == Presence.BOTH else Level.DEBUG
+        outcome.tell(level, "target.absent", f"Expected error (404): {self.directory or '.'}", path=self.directory)
+        if self.task.presence != Presence.TARGET:
+            self._make(source, outcome)
         return Side(None)
+
+    def _make(self, source: Facts | None, outcome: Outcome) -> None:
+        """Have the directory at the destination. Raises what the store does."""
+        dirs = power(self.site.target, MakesDirs) if self.rules.mode == "sync" else None
+        known = source is not None and source[UID] is not None
+        like = source[MODE] if known and source is not None else None
+        mode = like & PERMISSION_BITS if like is not None and self.site.options.perms else None
+        try:
+            if dirs is not None and dirs.make_directory(self.directory, mode, like):
+                outcome.counts["created_directories"] += 1
+        except DunlinError:
+            self.unmade = True
+            raise
 
     def _side(self, store: Lists, listing: Iterator[list[Named]]) -> Side:
         proven = self.proven and getattr(store, "caps").order is Order.PROVEN  # noqa: B009  (Lists has no caps)
-        return Side(listing, proven=proven, collate=self.context.collate, run=RUN)
-
-    def _listing(self, store: Lists, is_source: bool) -> Iterator[list[Named]]:
-        """The names that take part, batch by batch."""
-        rules = self.rules
-        selection = rules.selection
-        filtered = not selection.everything and (is_source or not rules.delete_excluded)
-        takes = selection.matcher(self.directory) if filtered else None
-        if rules.begin and not (is_source or rules.delete_excluded):
-            takes = self.context.prefixed(self.directory, takes)
-        depth = self.directory.count("/") + 1 if self.directory else 0
-        deep = selection.max_depth is not None and depth + 1 >= selection.max_depth
-        skip = rules.skip_source if is_source else rules.skip_target
-        inodes, own = self.context.root_inodes, self.context.own_names
-        keeps_own, namesakes = self.context.keeps_own(self.directory), []
-        unseen = self._unseen() if is_source else None
-        # Somebody's objects may have such names: ours are files.
-        ours = (self.site.source if is_source else self.site.target).caps.directories
-        try:
-            for batch in self._listed(store, is_source):
-                names = batch
-                if unseen is not None:
-                    unseen.see(batch)
-                plain = [name for name, _ in batch]
-                if ours and ".dunlin-" in "/".join(plain):
-                    names = [named for named in names if not self._temporary(named, is_source)]
-                if not own.isdisjoint(plain):
-                    names = [named for named in names if not self._own(named)]
-                if skip:
-                    names = [named for named in names if join(self.directory, named[0]) not in skip]
-                if not inodes.isdisjoint([what[IDENT] for _, what in names]):
-                    names = [named for named in names if (named[1][DEV], named[1][IDENT]) not in rules.roots]
-                if takes is not None:
-                    names = [
-                        (name, what) for name, what in names if takes(name, what[MODE] & TYPE_BITS == DIRECTORY_BITS)
-                    ]
-                if deep:
-                    names = [named for named in names if named[1][MODE] & TYPE_BITS != DIRECTORY_BITS]
-                if keeps_own:
-                    names, left = self.context.without_own(self.directory, names, is_source)
-                    namesakes += left
-                if self.task.bookmark:
-                    names = self._behind(self.task.bookmark[1], names, is_source)
-                names = self.context.timed(self.directory, names, is_source)
-                if is_source:
-                    self._take_in(names)
-                yield names
-            self._tell_of_names(namesakes, unseen)
-        except DunlinError:
-            self.source_failed = is_source
-            raise
-
-    def _unseen(self) -> Unseen | None:
-        """What the source's listing has to show of the paths that are wanted, if it can tell."""
-        context = self.context
-        if self.task.bookmark or self.directory not in context.children:
-            return None
-        return Unseen(self.directory, context.listed, context.children)
-
-    def _tell_of_names(self, namesakes: list[str], unseen: Unseen | None) -> None:
-        """A side's listing has ended: what is left out of it, and what it lacks."""
-        if namesakes:
-            more = f" and {len(namesakes) - NAMED} more" if len(namesakes) > NAMED else ""
-            message = f"{', '.join(namesakes[:NAMED])}{more}: left alone, dunlin's own file is in that place"
-            self.outcome.tell(Level.WARN, "own.namesake", message, path=namesakes[0])
-        for name in unseen.missing() if unseen is not None else ():
-            self.outcome.fail(name, lacking(join(self.directory, name)))
-
-    def _behind(self, last: bytes, names: list[Named], is_source: bool) -> list[Named]:
-        """The names behind the bookmark: only where they come in order was everything before it dealt with."""
-        keys = [_key(named) for named in names]
-        if is_source:
-            if any(one >= other for one, other in pairwise([self.reached, *keys])):
-                raise OrderError(self.directory)
-            self.reached = keys[-1] if keys else self.reached
-        return [named for named, key in zip(names, keys, strict=True) if key > last]
-
-    def _listed(self, store: Lists, is_source: bool) -> Iterator[list[Named]]:
-        """The names of the directory: by a flat listing where that saves requests."""
-        travelled = self.task.listing if is_source else self.task.there
-        if travelled is not None:
-            return directory_names(unpacked(travelled), self.below[is_source])
-        # A filter may keep whole subtrees out, which a flat listing would read all the same.
-        walks = power(store, WalksPages) if self.context.flat[is_source] and self.proven else None
-        if walks is None:
-            return store.list(self.directory)
-        marks = self.marks if is_source else Bookmarks()
-        token = self.task.bookmark[0] if is_source and self.task.bookmark else ""
-        return directory_names(marks.note(walks.walk_pages(self.directory, token)), self.below[is_source])
-
-    def _attach(self, outcome: Outcome) -> None:
-        """Give sub-directories what is known of them already."""
-        for name, _ in outcome.subdirectories:
-            for mine, theirs in ((self.below[True], outcome.below), (self.below[False], outcome.below_target)):
-                listing = mine.take(name)
-                if listing is not None:
-                    theirs[name] = listing
-
-    def _take_in(self, names: list[Named]) -> None:
-        if self.rules.selection.sized:
-            names = [named for named in names if self._sized(named[1])]
-        sizes = [what[SIZE] for _, what in names if what[MODE] & TYPE_BITS != DIRECTORY_BITS]
-        self.outcome.counts["scanned_files"] += len(sizes)
-        self.outcome.counts["scanned_bytes"] += sum(sizes)
-
-    # Size and age decide about a name, not about its two sides: a name that they keep out at the source is no
-    # extra at the destination, and one that takes part is compared with whatever stands there. So they are asked
-    # only when both sides have been seen.
-
-    def _sized(self, facts: Facts) -> bool:
-        selection = self.rules.selection
-        return not selection.sized or selection.takes(facts)
+        run = min(RUN, self.context.window.run)
+        return Side(listing, proven=proven, collate=self.context.collate, run=run, holds=self.slot)
 
     def _sized_and(self, same: Same) -> Same:
         takes = self.rules.selection.takes
@@ -348,41 +255,6 @@ class _Scan:
             for row in rows
             if (selection.takes(row[1]) if row[1] is not None else all_extras or selection.takes(row[2]))  # type: ignore[arg-type]
         ]
-
-    def _temporary(self, named: Named, is_source: bool) -> bool:
-        """Whether it is a temporary file or a stage of dunlin; at the destination those of dead runs are removed."""
-        match = TEMPORARY.fullmatch(named[0])
-        if match is None:
-            begun = BEGUN.fullmatch(named[0])
-            if begun is not None and not is_source and self.context.now() - named[1][CTIME] > FORGOTTEN:
-                self.begun.append((begun[1], named))
-            return begun is not None
-        if not is_source and self.rules.mode == "sync" and self.site.target.caps.directories:
-            token = match[1] + match[2]
-            dead = match[1] in self.rules.dead or token in self.task.sweep
-            if dead or self.context.now() - named[1][CTIME] > STALE:
-                self._remove(named)
-        return True
-
-    def _remove(self, named: Named) -> None:
-        try:
-            leftover.remove(self.site.target, join(self.directory, named[0]), named[1])
-        except DunlinError as error:
-            self.outcome.tell(Level.WARN, "temporary.kept", str(error))
-
-    def _own(self, named: Named) -> bool:
-        """Whether it is this run's own state, log or report file, under whatever name it is reached."""
-        import os
-
-        ident = (named[1][7], named[1][8])
-        for path in self.rules.own:
-            try:
-                st = os.stat(path)
-            except OSError:
-                continue
-            if (st.st_dev, st.st_ino) == ident:
-                return True
-        return False
 
     # ---- the windows ----
 
@@ -423,7 +295,7 @@ class _Scan:
         for name, what in source.first:
             if what[MODE] & TYPE_BITS == DIRECTORY_BITS:
                 outcome.subdirectories.append((name, int(Presence.BOTH)))
-            elif self._sized(what):
+            elif self.names.sized(what):
                 outcome.counts["equal_files"] += 1
                 outcome.counts["equal_bytes"] += what[SIZE]
         outcome.listed = True
@@ -450,6 +322,8 @@ class _Scan:
         if self.rules.mode != "sync":
             tally(self.context, self.directory, operations, outcome)
         elif operations:
+            if self.slot is not None and difference.last:
+                self.slot.listed()
             failed = len(outcome.failed) + len(outcome.vanished)
             carry_out(self.site, self.directory, self._within_budget(operations, outcome), outcome, self.fresh)
             self._make_way(outcome)
@@ -513,27 +387,71 @@ class _Scan:
         self.bytes_left -= total
         return True
 
-    def _check_stop(self, outcome: Outcome) -> None:
+    def _check_stop(self) -> None:
         if self.site.bucket.stopped:
             raise DunlinError("scan", self.directory, ErrorKind.INTERRUPTED, "the run was stopped")
 
     def _flush(self, outcome: Outcome) -> Outcome:
         """Send what a window brought and go on with an empty outcome."""
         outcome.unfinished = True
-        self._attach(outcome)
+        self.names.attach(outcome)
         self.emit(outcome)
         self.outcome = Outcome()
         return self.outcome
 
     # ---- the end ----
 
-    def _broken(self, error: DunlinError, outcome: Outcome) -> None:
-        """The directory could not be listed on one side: nothing is known to be missing in it."""
-        if error.kind is ErrorKind.INTERRUPTED:
-            outcome.end(error)
-            return
+    def _broken(self, error: DunlinError, source: Side | None) -> None:
+        """The directory could not be listed on one side: nothing in it is acted on, and nothing is known to be missing.
+
+        What it is known to hold below may be fine all the same: the source's sub-directories are still looked at.
+        """
+        failures = [(error, self.names.source_failed)]
+        if not (error.fatal or self.unmade or self.task.presence == Presence.TARGET):
+            try:
+                self._go_below(source)
+            except DunlinError as other:
+                if other.kind is ErrorKind.INTERRUPTED:
+                    self.outcome.end(other)
+                    return
+                failures.append((other, self.names.source_failed))
+        for failure, is_source in failures:
+            self._fail(failure, is_source)
+
+    def _go_below(self, source: Side | None) -> None:
+        """Queue the sub-directories that the source's listing names, read to its end if that can be done."""
+        try:
+            for _ in source.drain() if source is not None else ():
+                self._check_stop()
+                if len(self.names.passed) >= RUN and self.context.collate is None:
+                    self._visit()
+                    self._flush(self.outcome)
+        except DunlinError as error:
+            if error.kind is not ErrorKind.INTERRUPTED:
+                self._visit()
+            raise
+        self._visit()
+
+    def _visit(self) -> None:
+        """Have the sub-directories that came by looked at, wherever they are."""
+        names = self.names.visitable(complete=not self.names.source_failed)
+        if names and self.names.source_failed and self.task.presence == Presence.UNKNOWN:
+            # The destination was not asked. What lies below may have to be made, and this directory before.
+            try:
+                self._make(self.own, self.outcome)
+            except DunlinError as error:
+                self.outcome.tell(Level.WARN, "directory.unmade", str(error), path=self.directory)
+                return
+        self.outcome.subdirectories += [(name, int(Presence.UNKNOWN)) for name in names]
+
+    def _fail(self, error: DunlinError, is_source: bool) -> None:
+        """Put it on record that the directory failed; it counts once, though both sides may have."""
+        outcome = self.outcome
         outcome.digest = None
-        outcome.fail("", error, count="failed_directories", source=self.source_failed)
+        shown = f"Traversal failed: {self.directory or '.'}: {error}"
+        count = "" if self.broken else "failed_directories"
+        outcome.fail("", error, count=count, source=is_source, shown=shown)
+        self.broken = True
 
     def _end(self, source: Facts | None, outcome: Outcome) -> None:
         clean = not (self.failures or outcome.failed or outcome.vanished)
@@ -544,9 +462,9 @@ class _Scan:
             outcome.digest = None
         if self.rules.mode != "sync" or source is None or outcome.fatal is not None:
             return
-        for version, named in self.begun:
+        for version, named in self.names.begun:
             if version not in self.wanted and self.site.target.caps.directories:
-                self._remove(named)
+                self.names.remove(named)
         partly = self.left_alone or self.incomplete or self.huge or self.task.bookmark is not None
         outcome.complete = not (partly or outcome.recorded)
         outcome.unfinished = self.waiting
@@ -576,10 +494,6 @@ class _Scan:
             source = self.site.source.stat(above).facts
             if source[MTIME] is not None:
                 setter.set_meta(above, Meta(mtime=source[MTIME], atime=source[ATIME]))
-
-
-def _key(named: Named) -> bytes:
-    return sort_key(named[0], named[1][MODE] & TYPE_BITS == DIRECTORY_BITS)
 
 
 def finish(context: Context, directory: str, source: Facts, outcome: Outcome) -> None:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from dunlin.pace.bucket import Bucket
+from dunlin.pace.window import Window, WindowLimits
 from dunlin.report import Report
 from dunlin.stores.base import Caps
 from dunlin.stores.local.writing import WriteOptions
@@ -17,6 +18,7 @@ from dunlin.workers.context import Context, Rules
 if TYPE_CHECKING:  # loaded only where a store is far away
     from dunlin.pace.gate import Gate
     from dunlin.transfer.hands import Hands
+    from dunlin.workers.profiles import Profiles
 
 MOVER_DIGITS = 2
 """Hexadecimal digits by which a mover's number follows the run in the names of its temporary files."""
@@ -35,6 +37,8 @@ class Setup(NamedTuple):
         source_far, target_far: what a side is told that is an object store; None for others.
         hands: files under way at a time, where a side is an object store: in the whole run, and in what a mover is
             told (`for_mover`) its share.
+        profile: directory where each process leaves its part of a profile; "" for none.
+        window: what listing may take: in the whole run, and in what a mover is told its share.
         known, pair: the state file, for what it remembers of the pair's objects; "" for nothing.
     """
 
@@ -51,6 +55,8 @@ class Setup(NamedTuple):
     hands: int = 16
     known: str = ""
     pair: int = 0
+    profile: str = ""
+    window: WindowLimits = WindowLimits()
 
 
 def share(whole: int, parts: int, place: int) -> int:
@@ -60,7 +66,16 @@ def share(whole: int, parts: int, place: int) -> int:
 
 def for_mover(setup: Setup, movers: int, place: int) -> Setup:
     """What one of so many movers is told. (The process that leads has all hands: it has none to share with.)"""
-    return setup._replace(hands=share(setup.hands, movers, place))
+    return setup._replace(hands=share(setup.hands, movers, place), window=window_share(setup.window, movers, place))
+
+
+def window_share(limits: WindowLimits, movers: int, place: int) -> WindowLimits:
+    """What one of so many movers may take of the window. Where directories are fewer, the last ones list nothing."""
+    directories, files, threads = (each and share(each, movers, place) for each in limits[:3])
+    if limits.directories:
+        # The files of those that list nothing would be lost to the others.
+        files = limits.files and share(limits.files, min(movers, limits.directories), place)
+    return WindowLimits(directories, files, threads, limits.marks)
 
 
 def token(rules: Rules, number: int) -> str:
@@ -78,15 +93,20 @@ def build(setup: Setup, bucket: Bucket, number: int, report: Report) -> Context:
         sparse=options.sparse,
         limited=lambda: bucket.rate > 0,
     )
-    gate, hands = _far_reaching(setup, bucket)
-    source = open_store(setup.source, far=_told(setup.source_far, gate))
+    profiles = None
+    if setup.profile:
+        from dunlin.workers.profiles import Profiles
+
+        profiles = Profiles(setup.profile)
+    gate, hands = _far_reaching(setup, bucket, profiles)
+    source = open_store(setup.source, far=_told(setup.source_far, gate, setup.window.directories))
     refused: dict[str, str] = {}
     target = open_store(
         setup.target,
         options=write,
         caps=setup.target_caps,
         on_refused=lambda what, error: refused.update({what: error.reason}),
-        far=_told(setup.target_far, gate),
+        far=_told(setup.target_far, gate, setup.window.directories),
     )
     backup = open_store(setup.backup, options=write) if setup.backup else None
     if setup.backup_prefix:
@@ -109,18 +129,18 @@ def build(setup: Setup, bucket: Bucket, number: int, report: Report) -> Context:
         from dunlin.state.known import KnownFiles
 
         known = KnownFiles(setup.known, setup.pair)
-    return Context(site, setup.rules, time.time_ns, refused, known)
+    return Context(site, setup.rules, time.time_ns, refused, known, profiles, Window(setup.window))
 
 
-def _far_reaching(setup: Setup, bucket: Bucket) -> tuple[Gate | None, Hands | None]:
+def _far_reaching(setup: Setup, bucket: Bucket, profiles: Profiles | None) -> tuple[Gate | None, Hands | None]:
     """What carries many files at a time, where a side is an object store."""
     if setup.source_far is None and setup.target_far is None:
         return None, None
     from dunlin.pace.gate import Gate
     from dunlin.transfer.hands import Hands
 
-    return Gate(setup.hands, lambda: bucket.stopped), Hands(setup.hands)
+    return Gate(setup.hands, lambda: bucket.stopped), Hands(setup.hands, profiles.run if profiles else None)
 
 
-def _told(far: Far | None, gate: Gate | None) -> Far | None:
-    return None if far is None else far._replace(gate=gate)
+def _told(far: Far | None, gate: Gate | None, listings: int) -> Far | None:
+    return None if far is None else far._replace(gate=gate, listings=listings)

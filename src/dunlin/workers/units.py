@@ -23,6 +23,7 @@ from dunlin.model import (
     is_file,
     join,
 )
+from dunlin.pace.window import Slot
 from dunlin.plan import decide, decide_content, same_content, same_meta
 from dunlin.report import Level
 from dunlin.stores.base import MakesLinks, power, remove_directory
@@ -39,10 +40,27 @@ from dunlin.workers.tasks import Delete, Finish, Join, Move, Scan, Task, Unblock
 
 
 def run_unit(context: Context, task: Task, emit: Emit) -> Outcome:
-    """Do a task and tell what became of it. Raises nothing: what fails stands in the outcome."""
+    """Do a task and tell what became of it. Raises nothing: what fails stands in the outcome.
+
+    A directory that is to be scanned waits for its slot in the window; that is no part of the time it took.
+    """
+    if not isinstance(task, Scan):
+        return _timed(context, task, emit, None)
+    try:
+        with context.window.slot() as slot:
+            return _timed(context, task, emit, slot)
+    except DunlinError as error:
+        if error.kind is not ErrorKind.INTERRUPTED:
+            raise
+        outcome = Outcome()
+        outcome.end(error)
+        return outcome
+
+
+def _timed(context: Context, task: Task, emit: Emit, slot: Slot | None) -> Outcome:
     wall, cpu = time.perf_counter(), effort()
     if isinstance(task, Scan):
-        outcome = scan(context, task, emit)
+        outcome = scan(context, task, emit, slot)
     else:
         outcome = Outcome()
         try:

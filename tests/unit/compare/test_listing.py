@@ -104,3 +104,55 @@ def test_a_spilled_name_keeps_every_fact() -> None:
     side.start()
     keyed = side.cut(side.boundary())
     assert [k[1:] for k in keyed] == [strange]
+
+
+class Held:
+    """Counts what is held, as the slot of a window does."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def hold(self, n: int) -> None:
+        self.now += n
+        self.most = max(self.most, self.now)
+
+    def let_go(self, n: int) -> None:
+        self.now -= n
+        assert self.now >= 0
+
+
+def read(side: Side) -> list[str]:
+    side.start()
+    found = []
+    while side.boundary() is not None:
+        found += [name for _, name, _ in side.cut(None)]
+    return found
+
+
+def test_short_runs_of_a_large_listing_are_merged_in_several_passes() -> None:
+    """30,000 names in runs of 50: 600 runs, of which only two slices fit into memory at a time."""
+    names = [f"{n:06}" for n in range(30_000)]
+    shuffled = names[:]
+    random.Random(3).shuffle(shuffled)
+    held = Held()
+    assert read(Side(listing(shuffled, 700), run=50, holds=held)) == names
+    assert held.most <= 2 * 700 + 2 * 50
+
+
+@pytest.mark.parametrize("proven", [False, True])
+def test_a_side_tells_what_it_has_in_memory_and_no_more_than_runs_and_batches(proven: bool) -> None:
+    held = Held()
+    side = Side(listing([f"{n:06}" for n in range(20_000)], 500), proven=proven, run=1_000, holds=held)
+    assert held.now == 1_000
+    assert len(read(side)) == 20_000
+    assert 1_000 <= held.most <= 4_000
+    side.cut(None)
+    assert held.now <= 1_000
+
+
+def test_whoever_reads_batches_has_two_of_them_at_a_time() -> None:
+    held = Held()
+    side = Side(listing([f"{n:06}" for n in range(20_000)], 500), run=1_000, holds=held)
+    assert sum(len(batch) for batch in side.batches()) == 20_000
+    assert held.most <= 1_500
+    assert held.now == 500

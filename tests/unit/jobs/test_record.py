@@ -80,7 +80,7 @@ def test_copied_files_are_named_where_that_is_asked_for(places: Places) -> None:
 
 
 def test_own_paths_are_all_that_a_run_writes(places: Places) -> None:
-    options = places.options(log=Log(file="log", keep=2, report_file="report"))
+    options = places.options(log=Log(file="log", keep=2, report_file="report", profile="profile"))
     found = own_paths(options, "state.db")
     names = {path.removeprefix(f"{places.root}/") for path in found}
     assert {"state.db", "state.db-wal", "log", "log.1", "log.2", "report"} <= names

@@ -8,6 +8,7 @@ from dunlin.jobs import told
 from dunlin.jobs.options import Result, SyncOptions, Watch
 from dunlin.model import Stats
 from dunlin.report import Level
+from dunlin.state.runs import Run
 from dunlin.stores.login import Login
 
 AZURE = Login({"account_name": "acct", "account_key": "a2V5"})
@@ -87,3 +88,20 @@ def test_progress() -> None:
     line = told.progress(1000, 1234, 2.3 * 2**30, 2.8 * 2**30, 135, 35, False)
     assert line == "Progress: 1,000/1,234 files (81%), 2.3 GiB/2.8 GiB (82%), elapsed=2m15s, eta=35s"
     assert told.progress(0, 0, 0, 0, 1, None, True).startswith("Progress: 0/0+ files (100%)")
+
+
+@pytest.mark.parametrize(
+    ("status", "counts", "badly"),
+    [
+        ("completed", {}, False),
+        ("failed", {}, True),
+        ("completed", {"failed_files": 1}, True),
+        ("completed", {"source_errors": 1}, True),
+        ("completed", {"vanished_files": 1}, False),
+        ("interrupted", {"failed_files": 1}, False),
+    ],
+)
+def test_what_a_run_before_was_like(status: str, counts: dict[str, int], badly: bool) -> None:
+    run = Run(1, 1, 0, 1, 1, "", 1, status, "", Stats(**counts), {}, None, 1)
+    assert told.went_badly(run) is badly
+    assert not told.went_badly(None)

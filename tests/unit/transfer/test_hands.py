@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,23 @@ def test_everything_is_done_once(hands: Hands):
     taken = hands.share(range(1000), list, 1000)
     assert len(taken) == 4
     assert sorted(n for part in taken for n in part) == list(range(1000))
+
+
+def test_what_stands_around_them_is_called_in_each_thread() -> None:
+    seen: list[str] = []
+
+    def around(work: Callable[[], Any]) -> Any:
+        seen.append(threading.current_thread().name)
+        return work()
+
+    hands = Hands(3, around)
+    try:
+        taken = hands.share(range(100), list, 3)
+    finally:
+        hands.close()
+    assert sorted(n for part in taken for n in part) == list(range(100))
+    assert len(seen) == 3
+    assert all(name.startswith("hand") for name in seen)
 
 
 def test_no_more_threads_begin_than_there_are_things(hands: Hands):

@@ -114,7 +114,7 @@ def test_a_busy_machine_gets_fewer_workers_and_smaller_batches_and_the_log_says_
         "Throttling (cpu=93%, threshold=80%, workers=5->3)",
     ]
     assert {event.level for event in scene.report.events} == {Level.WARN}
-    assert scene.report.events[0].fields == {"gauge": "cpu", "value": 0.93, "workers": 7, "before": 10}
+    assert scene.report.events[0].fields == {"gauge": "cpu", "value": 0.93, "workers": 7, "before": 10, "batch": 700}
     assert scene.recorded[-1] == (10, True)
     assert scene.report.gauges["throttled"] == 1
     scene.pass_time(20 * LOOK)

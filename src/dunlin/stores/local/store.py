@@ -123,9 +123,11 @@ class LocalStore:
             with names:
                 more = True
                 while more:
-                    batch, more = _next_batch(names, shown)
+                    batch, more, failed = _next_batch(names)
                     if batch:
-                        yield batch
+                        yield batch  # also what came before a failure: it is there
+                    if failed is not None:
+                        raise translate(failed, "list", shown) from failed
             self._check_alive(fd, directory, shown)
 
     def _check_alive(self, fd: int, directory: str, shown: str) -> None:
@@ -514,8 +516,8 @@ def unwrapped(store: object, way: str) -> LocalStore | None:
     return store
 
 
-def _next_batch(names: Iterator[os.DirEntry[str]], shown: str) -> tuple[list[tuple[str, Facts]], bool]:
-    """The next names with their facts, and whether there may be more."""
+def _next_batch(names: Iterator[os.DirEntry[str]]) -> tuple[list[tuple[str, Facts]], bool, OSError | None]:
+    """The next names with their facts, whether there may be more, and what ended the listing before its end."""
     batch: list[tuple[str, Facts]] = []
     add = batch.append
     facts = facts_of
@@ -529,8 +531,8 @@ def _next_batch(names: Iterator[os.DirEntry[str]], shown: str) -> tuple[list[tup
                 continue
             add((entry.name, facts(status)))
     except OSError as error:
-        raise translate(error, "list", shown) from error
-    return batch, len(batch) + gone == LIST_BATCH
+        return batch, False, error
+    return batch, len(batch) + gone == LIST_BATCH, None
 
 
 def _is_directory(fd: int, name: str) -> bool:

@@ -165,6 +165,7 @@ def open_place(
     start: bool = False,
     on_login: Callable[[str], object] | None = None,
     timeouts: Timeouts = TIMEOUTS,
+    listings: int = 0,
 ) -> Store:
     """The store of a place: `ObjectStore(RetryingService(Service))`.
 
@@ -177,9 +178,10 @@ def open_place(
             gets it.
         on_login: see `open_service`.
         timeouts: how long each request waits for the service.
+        listings: requests that may be under way for one listing, however many would pay; 0: as many as pay.
     """
     from dunlin.stores.objects.persist import RetryingService
-    from dunlin.stores.objects.store import ObjectStore
+    from dunlin.stores.objects.store import LIST_PARALLEL, ObjectStore
 
     note, sleep = (None, time.sleep) if gate is None else (gate.note, gate.sleep)
     inner = open_service(place, connections, on_login, timeouts)
@@ -188,6 +190,7 @@ def open_place(
     else:
         service = RetryingService(inner, policy_of(timeouts), note, sleep=sleep)
     root = place.prefix
+    parallel = min(LIST_PARALLEL, listings or LIST_PARALLEL)
     return ObjectStore(
-        service, root, begin and root + begin, markers, verify, page=page, retry=service.again
+        service, root, begin and root + begin, markers, verify, page=page, list_parallel=parallel, retry=service.again
     )

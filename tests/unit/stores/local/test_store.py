@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -137,11 +138,30 @@ class Dirent:
 def test_a_vanished_name_is_dropped_but_an_unreadable_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "LIST_BATCH", 2)
     entries: Any = iter([Dirent("a", None), Dirent("gone", FileNotFoundError(2, "")), Dirent("b", OSError(5, ""))])
-    batch, more = store_module._next_batch(entries, "where")
+    batch, more, failed = store_module._next_batch(entries)
     assert [name for name, _ in batch] == ["a"]
     assert more
+    assert failed is None
+    _, more, failed = store_module._next_batch(entries)
+    assert not more
+    assert failed is not None
+    assert failed.errno == 5
+
+
+def test_what_came_before_a_failure_is_handed_on_before_it_is_raised(
+    local: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Entries(contextlib.nullcontext[Any]):
+        entries = iter([Dirent("a", None), Dirent("b", OSError(5, "")), Dirent("c", None)])
+
+        def __iter__(self) -> Any:
+            return self.entries
+
+    monkeypatch.setattr(store_module.os, "scandir", lambda fd: Entries())
+    listing = local.list("")
+    assert [name for name, _ in next(listing)] == ["a"]
     with pytest.raises(DunlinError) as error:
-        store_module._next_batch(entries, "where")
+        next(listing)
     assert error.value.kind is ErrorKind.IO
 
 

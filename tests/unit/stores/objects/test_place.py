@@ -15,7 +15,7 @@ from dunlin.stores.login import Login
 from dunlin.stores.objects.answers import Timeouts
 from dunlin.stores.objects.persist import RetryingService
 from dunlin.stores.objects.place import open_place, open_service, place_of
-from dunlin.stores.objects.store import ObjectStore
+from dunlin.stores.objects.store import LIST_PARALLEL, ObjectStore
 
 PLACE = place_of("gs://b-1", Login({"service_account": '{"type": "authorized_user"}'}))
 
@@ -144,3 +144,13 @@ def test_a_missing_bucket_is_told_in_the_form_that_was_begun(url: str, hint: str
     with pytest.raises(DunlinError) as caught:
         place_of(url, Login({"account_name": "acc", "account_key": "a2V5"}))
     assert caught.value.hint == f"write {hint}"
+
+
+@pytest.mark.parametrize(("listings", "parallel"), [(0, LIST_PARALLEL), (1, 1), (2, 2), (99, LIST_PARALLEL)])
+def test_one_listing_is_made_by_no_more_requests_than_directories_may_be_listed(listings: int, parallel: int) -> None:
+    store = open_place(place_of("s3://b-1", Login({"anonymous": "true"})), listings=listings)
+    try:
+        assert isinstance(store, ObjectStore)
+        assert store._list_parallel == parallel
+    finally:
+        store.close()
