@@ -113,6 +113,7 @@ class Proxy:
         self._ordered: list[tuple[str, str]] = []
         self._asked: Counter[tuple[str, str]] = Counter()
         self._under_way = 0
+        self.connections = 0  # that clients have made so far
         self._open: set[socket.socket] = set()
         self._away = self._ended = False
         self._links = (Link(1), Link(1))
@@ -200,6 +201,7 @@ class Proxy:
             except OSError:
                 return
             with self._lock:
+                self.connections += 1
                 self._open.add(client)
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 

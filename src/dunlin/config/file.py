@@ -95,6 +95,7 @@ def _is_secret(root: Node) -> list[bool]:
     """Whether the file holds secrets themselves, and not only names of files that do."""
     secret = {each.name for each in CREDENTIALS if each.secret} - {"service_account"}
     secret |= {name for name, key in schema.OPTIONS.items() if key.secret and "service" not in name}
+    secret |= {key.name for key in schema.KEYS if key.secret and key.section in schema.COMMANDS_OWN}
     found = []
     waiting = [("", root)]
     while waiting:

@@ -317,7 +317,7 @@ def _keep_to_owner(layers: Sequence[dict[str, Said]], way: Way) -> None:
         secrets = [name for name in bound if name in layer]
         named = mine
         if "connection_string" in secrets:
-            match = _ACCOUNT.search(_secret(layer["connection_string"]))
+            match = _ACCOUNT.search(secret_of(layer["connection_string"]))
             named = match[1].strip() if match else mine
         if owner and named and named != owner:
             for name in secrets:
@@ -329,10 +329,10 @@ def _keep_to_owner(layers: Sequence[dict[str, Said]], way: Way) -> None:
 def _value(name: str, said: Said) -> str:
     if name == "service_account":
         return _key_file(said)
-    return _secret(said) if name in SECRET else said.value
+    return secret_of(said) if name in SECRET else said.value
 
 
-def _secret(said: Said) -> str:
+def secret_of(said: Said) -> str:
     """A secret, read from its file if it is an ``@path``."""
     if not said.value.startswith("@"):
         return said.value

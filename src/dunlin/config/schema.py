@@ -1,7 +1,8 @@
 """Every section and key of a configuration file: what it holds, and the option of `dunlin sync` that it stands for.
 
 One table serves YAML, TOML, the environment and the documentation. The sections `azure`, `sync`, `watch`, `logging`,
-`state` and `performance` have the keys of getblobz; `s3` and `gcs` are their like. `sync` takes every other option
+`state` and `performance` have the keys of getblobz; `s3` and `gcs` are their like, and `crawl` has those of the
+SyncOrchestrator, in our spelling. `sync` takes every other option
 by its name (`--delete-extras` is `sync.delete_extras`). `jobs` is a list of pairs whose entries take the same names,
 and those of the named sections (`account_key`, `bandwidth_limit`); `locations` names places with their credentials.
 
@@ -102,6 +103,17 @@ def share(value: Any) -> float:
     return number
 
 
+def percent(most: int) -> Kind:
+    """A whole number from 1 on, with or without a percent sign."""
+    number = whole(1, most)
+
+    def kind(value: Any) -> int:
+        text = value.strip().removesuffix("%") if isinstance(value, str) else value
+        return int(number(text))
+
+    return kind
+
+
 def choice(*words: str) -> Kind:
     """One of some words; "" where that means off or the default."""
 
@@ -157,6 +169,31 @@ def interval(value: Any) -> str:
         if parse_duration(words) < 1:
             raise ValueError(f"{words!r} is less than a second")
     return words
+
+
+def address(value: Any) -> str:
+    """Where to listen; a port alone may be a number."""
+    words = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
+    if words:
+        from dunlin.report.address import parse_address
+
+        try:
+            parse_address(words)
+        except DunlinError as error:
+            raise ValueError("; ".join(filter(None, (error.reason, error.hint)))) from None
+    return words
+
+
+NOTIFY_EVENTS = ("failure", "finish", "stalled", "recovery")
+
+
+def notify_events(value: Any) -> str:
+    """Some of `NOTIFY_EVENTS`, as a list or with commas between them."""
+    words = [word.strip() for each in names(value) for word in each.split(",")] if value != "" else []
+    for word in words:
+        if word not in NOTIFY_EVENTS:
+            raise ValueError(f"{word!r} is none of {', '.join(NOTIFY_EVENTS)}")
+    return ",".join(dict.fromkeys(words))
 
 
 def patience(value: Any) -> str:
@@ -217,6 +254,7 @@ _OTHERS: tuple[tuple[str, Kind, str], ...] = (
     ("lock_wait", duration, "10s"),
     ("ctime_margin", duration, "1m"),
     ("report_file", text, ""),
+    ("profile", text, ""),
     ("log_file", text, ""),
     ("log_file_format", choice("text", "json"), "text"),
     ("log_file_size", size, "100M"),
@@ -251,8 +289,27 @@ KEYS = (
     Key("performance", "link_speed", "--link-speed", size, "as the interfaces say"),
     Key("performance", "bandwidth_limit", "--bwlimit", rate, "off"),
     Key("performance", "disk_buffer_mb", "--disk-buffer-mb", whole(1, 1 << 20, automatic=True), "64"),
+    Key("metrics", "address", "--metrics-addr", address),
+    Key("notify", "webhook_url", "--notify-url", secret, secret=True),
+    Key("notify", "format", "--notify-format", choice("slack", "json"), "slack"),
+    Key("notify", "email", "--notify-email", names),
+    Key("notify", "email_from", "--notify-from", text),
+    Key("notify", "smtp_url", "--smtp-url", text),
+    Key("notify", "smtp_password", "--smtp-password", secret, secret=True),
+    Key("notify", "events", "--notify-on", notify_events, "failure,stalled,recovery"),
+    Key("notify", "stalled_after", "--stalled-after", interval, "10m"),
+    Key("notify", "interval", "--notify-interval", duration, "5m"),
+    Key("crawl", "crawl_parallelism", "--crawl-parallelism", whole(1, 10_000, automatic=True), _AUTOMATIC),
+    Key("crawl", "max_active_files", "--max-active-files", whole(1, 1 << 40, automatic=True), _AUTOMATIC),
+    Key("crawl", "throttle_engage_threshold", "--throttle-engage-threshold", percent(100), "100"),
+    Key("crawl", "throttle_release_threshold", "--throttle-release-threshold", percent(99), "85"),
+    Key("crawl", "consistency_threshold", "--consistency-threshold", whole(1, 10_000), "10"),
+    Key("crawl", "adjustment_cooldown", "--adjustment-cooldown", duration, "2m"),
 )
 """Every key that stands for an option."""
+
+COMMANDS_OWN = ("metrics", "notify")
+"""Sections that are for a whole command: an entry of `jobs` has no say in them."""
 
 SECTIONS = tuple(dict.fromkeys(key.section for key in KEYS))
 LISTS = ("jobs", "locations")
@@ -264,7 +321,8 @@ PLACES = ("source", "destination")
 
 
 def _by_option() -> dict[str, Key]:
-    found = {key.flag.lstrip("-").replace("-", "_"): key for key in KEYS}
+    keys = [key for key in KEYS if key.section not in COMMANDS_OWN]
+    found = {key.flag.lstrip("-").replace("-", "_"): key for key in keys}
     for each in CREDENTIALS:
         for side in SIDES if each.flag else ():
             flag = side_flag(each.flag, side)

@@ -85,6 +85,18 @@ SECTIONS: tuple[tuple[str, tuple[Line, ...]], ...] = (
             Line("disk_buffer_mb", 64),
         ),
     ),
+    ("metrics", (_off("address", "127.0.0.1:9100", "Prometheus metrics while a sync goes on"),)),
+    (
+        "notify",
+        (
+            _off("webhook_url", "@webhook.txt", "messages to a chat; format: slack or json"),
+            _off("email", "admin@example.com", "messages by e-mail, through smtp_url"),
+            _off("smtp_url", "smtps://user@mail.example.com"),
+            _off("smtp_password", "@smtp-password.txt"),
+            _off("events", "failure,stalled,recovery", "also: finish"),
+            _off("stalled_after", "10m"),
+        ),
+    ),
 )
 
 _YAML_MORE = """\

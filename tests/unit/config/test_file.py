@@ -268,6 +268,9 @@ def test_a_container_beside_jobs_is_refused(tmp_path: Path) -> None:
         ("locations:\n  a: {url: 's3://b', secret_access_key: k}\n", 0o640, True),
         ("jobs:\n  - {container: c, sas_token: k}\n", 0o644, True),
         ("gcs:\n  service_account: key.json\n", 0o644, False),
+        ("notify:\n  webhook_url: 'https://h/secret'\n", 0o644, True),
+        ("notify:\n  smtp_password: k\n", 0o644, True),
+        ("notify:\n  webhook_url: '@hook.txt'\n  smtp_url: smtp://u@h\n", 0o644, False),
     ],
 )
 def test_a_file_with_secrets_that_others_may_read_is_told(tmp_path: Path, text: str, mode: int, exposed: bool) -> None:

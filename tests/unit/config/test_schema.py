@@ -15,6 +15,7 @@ from dunlin.cli.base import Option
 from dunlin.cli.sync import command as sync_command
 from dunlin.config import schema
 from dunlin.config.credentials import CREDENTIALS, SIDES, side_flag
+from dunlin.report.notify import EVENTS
 from dunlin.stores.login import SECRET
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "configuration.md"
@@ -23,12 +24,20 @@ OPTIONS = {each.flag: each for each in sync_command.params if isinstance(each, O
 
 def test_every_option_has_a_key_and_every_key_an_option() -> None:
     without = {"--config", "--mover-start", "-D", "-c", "-h"}
-    assert set(OPTIONS) - without == {key.flag for key in schema.OPTIONS.values()}
+    assert set(OPTIONS) - without == {key.flag for key in (*schema.OPTIONS.values(), *schema.KEYS)}
 
 
 def test_secrets_are_those_of_the_stores() -> None:
     assert {each.name for each in CREDENTIALS if each.secret} == SECRET
-    assert {key.name for key in schema.KEYS if key.secret} == SECRET
+    assert {key.name for key in schema.KEYS if key.secret and key.section not in schema.COMMANDS_OWN} == SECRET
+
+
+def test_what_is_for_the_whole_command_is_no_key_of_a_job() -> None:
+    own = {key.flag for key in schema.KEYS if key.section in schema.COMMANDS_OWN}
+    assert {"--metrics-addr", "--notify-url"} <= own
+    assert not own & {key.flag for key in schema.OPTIONS.values()}
+    assert {key.name for key in schema.KEYS if key.secret and key.flag in own} == {"webhook_url", "smtp_password"}
+    assert schema.NOTIFY_EVENTS == EVENTS
 
 
 def test_every_credential_has_a_form_for_each_side() -> None:
@@ -86,3 +95,12 @@ def test_every_variable_of_the_services_is_documented() -> None:
     for each in CREDENTIALS:
         for name in each.standard:
             assert f"`{name}`" in text
+
+
+def test_addresses_and_events() -> None:
+    assert [schema.address(value) for value in (9100, ":9100", "")] == ["9100", ":9100", ""]
+    assert schema.notify_events(["failure", "finish, stalled", "failure"]) == "failure,finish,stalled"
+    assert schema.notify_events("") == ""
+    for kind, value in ((schema.address, True), (schema.address, "x"), (schema.notify_events, "x")):
+        with pytest.raises(ValueError, match=r"no address|is no text|none of"):
+            kind(value)

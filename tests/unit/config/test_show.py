@@ -19,6 +19,7 @@ azure:
 sync:
   workers: 8
   source_sas_token: MadeUp2
+notify: {webhook_url: 'https://h/MadeUp10', smtp_password: MadeUp11, smtp_url: 'smtps://u:MadeUp12@h'}
 locations:
   off: {url: 'https://a.blob.core.windows.net/c?sig=MadeUp3', sas_token: MadeUp4, account_name: a}
 jobs:
@@ -43,8 +44,10 @@ def test_values_origins_and_masks(tmp_path: Path) -> None:
     assert found["gcs.service_account"] == (MASK, "DUNLIN_GCS_SERVICE_ACCOUNT")
     assert found["sync.source_sas_token"][0] == MASK
     assert found["sync.output_path"] == ("./data", DEFAULT)
-    assert found["locations.off.url"] == (f"https://a.blob.core.windows.net/c?{MASK}", f"{path}:8")
-    assert found["locations.off.account_name"] == ("a", f"{path}:8")
+    assert found["notify.webhook_url"] == found["notify.smtp_password"] == (MASK, f"{path}:7")
+    assert found["notify.smtp_url"][0] == f"smtps://{MASK}@h"
+    assert found["locations.off.url"] == (f"https://a.blob.core.windows.net/c?{MASK}", f"{path}:9")
+    assert found["locations.off.account_name"] == ("a", f"{path}:9")
     assert found["jobs[1].source"][0] == f"s3://{MASK}@b"
     assert found["jobs[1].s3_secret_access_key"][0] == MASK
     assert "MadeUp" not in repr(found)
