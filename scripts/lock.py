@@ -5,7 +5,7 @@
     scripts/python scripts/lock.py --keep     keep the versions that are pinned, add what is new, drop what is unused
     scripts/python scripts/lock.py --check    fail when the files do not fit pyproject.toml; needs no network
 
-core is what every command needs, cloud and watch are what the extras of these names need besides, dev is all of
+core is what every command needs, cloud, tui and watch are what the extras of these names need besides, dev is all of
 them with the tools. pip resolves (`pip install --dry-run --report`), for the Python and the platform that run this
 script; dev is resolved first and the others within it, so that all files name the same versions. The report knows
 the hash of one file per package only. The others are read from the index page that pip itself uses, through pip's
@@ -34,7 +34,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints"
-EXTRAS = ("cloud", "watch")
+EXTRAS = ("cloud", "tui", "watch")
 """What the launcher adds on first use; scripts/environment.sh and environment.py know the same names."""
 PYTHONS = ("cp311", "cp312", "cp313", "cp314")
 MACHINES = re.compile(r"(manylinux|musllinux|macosx|linux).*_(x86_64|aarch64|armv7l|arm64|universal2|intel)$")

@@ -15,7 +15,8 @@ HEAVY = ("numpy", "boto3", "azure", "obstore", "textual", "litestar", "rich", "s
 IDLE = (
     *HEAVY, "msgspec", "psutil", "prometheus_client", "xxhash", "awscrt", "asyncio", "concurrent", "ctypes", "hashlib",
     "_hashlib", "ipaddress", "logging", "multiprocessing", "pickle", "random", "selectors", "shutil", "socket", "ssl",
-    "subprocess", "tempfile", "traceback", "urllib", "importlib.metadata", "importlib.resources",
+    "cProfile", "profile", "pstats", "subprocess", "tempfile", "traceback", "urllib", "importlib.metadata",
+    "importlib.resources", "dunlin.jobs.profiled", "dunlin.workers.profiles", "dunlin.workers.crawl_news",
     "dunlin.cli.check", "dunlin.cli.control", "dunlin.cli.habits", "dunlin.cli.statefile", "dunlin.cli.status",
     "dunlin.stores.memory", "dunlin.workers.mover", "dunlin.workers.wire",
 )  # fmt: skip

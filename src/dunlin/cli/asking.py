@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -34,11 +34,19 @@ from dunlin.errors import DunlinError, printable, usage
 from dunlin.jobs.options import SyncOptions
 from dunlin.stores.open import canonical_url, is_far, shown_place
 
+if TYPE_CHECKING:
+    from dunlin.jobs.outward import Options
+
 NO_CONFIGURATION = (
     "Error: No configuration found. Please provide --config, create dunlin.yaml in current directory, or pass "
     "required flags (--container, --connection-string)"
 )
 OUTPUT_PATH = "./data"
+OUTWARD = (
+    *("metrics_addr", "notify_url", "notify_format", "notify_email", "notify_from", "smtp_url", "smtp_password"),
+    *("notify_on", "stalled_after", "notify_interval"),
+)
+OUTWARD_SECRETS = ("notify_url", "smtp_password")
 _CONTAINER_OPTIONS = ("container", "output_path", "prefix")
 
 
@@ -50,11 +58,15 @@ class NoConfiguration(click.exceptions.NoArgsIsHelpError):
 
 
 class Asked(NamedTuple):
-    """The runs, how they are told about, and lines to tell before they begin."""
+    """The runs, how they are told about, and lines to tell before they begin.
+
+    `outward`: metrics and messages while they go on; None: none.
+    """
 
     runs: tuple[SyncOptions, ...]
     telling: Telling
     notes: tuple[str, ...] = ()
+    outward: Options | None = None
 
 
 class Reading(NamedTuple):
@@ -73,6 +85,7 @@ def asked(context: click.Context, filters: tuple[str, ...]) -> Asked:
     command = context.info_name or "sync"
     runs: list[SyncOptions] = []
     notes: list[str] = []
+    outward = _outward(context)
     shown = _shown_secrets(context)
     for reading in _readings(context):
         for where, exposed in _wheres(reading, command):
@@ -96,7 +109,17 @@ def asked(context: click.Context, filters: tuple[str, ...]) -> Asked:
             "@FILE or the configuration file"
         )
     _apart(runs)
-    return Asked(tuple(runs), _telling(context), tuple(notes))
+    return Asked(tuple(runs), _telling(context), tuple(notes), outward)
+
+
+def _outward(context: click.Context) -> Options | None:
+    """Metrics and messages. They are the whole command's, so entries of `jobs` have no say in them."""
+    if not any(context.params.get(name) for name in OUTWARD) or context.params.get("dry_run"):
+        return None
+    from dunlin.config.outward import outward
+
+    written = {name for name in OUTWARD if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    return outward(context.params, written, context.meta.get("dunlin.origins", {}), settings_of(context))
 
 
 def _telling(context: click.Context) -> Telling:
@@ -218,7 +241,12 @@ def _shown_secrets(context: click.Context) -> list[str]:
     """The options of the command line whose values are secrets themselves."""
     secret = {flag for each in CREDENTIALS if each.secret
               for flag in (each.flag, *(side_flag(each.flag, side) for side in SIDES))}  # fmt: skip
-    found = []
+    found = [
+        f"--{name.replace('_', '-')}"
+        for name in OUTWARD_SECRETS
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        and not context.params[name].startswith("@")
+    ]
     for flag, value in _flags(context).items():
         plain = value.lstrip().startswith("{") if "service-account" in flag else not value.startswith("@")
         if flag in secret and value and plain:

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from dunlin import __version__
 from dunlin.cli.asking import Asked
@@ -23,17 +24,38 @@ from dunlin.model import Stats
 from dunlin.pace.stop import Stop
 from dunlin.report import Event, Fan, Level
 
+if TYPE_CHECKING:
+    from dunlin.jobs.outward import Outward
+    from dunlin.jobs.outward import Pair as Seen
+
 
 def conduct_all(asked: Asked) -> int:
     """Do all that is asked, one run after the other; returns the exit code that is the most severe."""
+    if asked.outward is None:
+        return _all(asked)
+    from dunlin.jobs.outward import Outward
+
+    outward = Outward(asked.outward, len(asked.runs), __version__)
+    try:
+        return _all(asked._replace(runs=_spawned(asked.runs)), outward)
+    finally:
+        outward.close()
+
+
+def _spawned(runs: Sequence[SyncOptions]) -> tuple[SyncOptions, ...]:
+    """The runs in a process that has threads besides: movers must not be forked from it."""
+    return tuple(each._replace(crew=each.crew._replace(start=each.crew.start or "spawn")) for each in runs)
+
+
+def _all(asked: Asked, outward: Outward | None = None) -> int:
     intervals = [options.watch.interval for options in asked.runs if options.watch is not None]
     if intervals:
-        return _watch(asked, Watch(min(intervals)))
+        return _watch(asked, Watch(min(intervals)), outward)
     code = 0
     for number, options in enumerate(asked.runs):
         notes = asked.notes if number == 0 else ()
         try:
-            ended = conduct(options, asked.telling, notes)
+            ended = conduct(options, asked.telling, notes, outward.pair(number + 1) if outward else None)
         except DunlinError as error:
             if len(asked.runs) == 1 or not _passes(error):
                 raise
@@ -53,13 +75,13 @@ def _passes(error: DunlinError) -> bool:
     return error.kind is not ErrorKind.INTERRUPTED and not addable(error)
 
 
-def conduct(options: SyncOptions, telling: Telling, notes: Sequence[str] = ()) -> int:
-    """Do it once, tell about it; returns the exit code. `notes`: warnings to begin with."""
+def conduct(options: SyncOptions, telling: Telling, notes: Sequence[str] = (), seen: Seen | None = None) -> int:
+    """Do it once, tell about it; returns the exit code. `notes`: warnings to begin with; `seen`: from outside."""
     stop, stage = Stop(), Stage()
     begun = time.monotonic()
-    with Signals(stop, stage.urgent, stage.leave):
+    with Signals(stop, stage.urgent, stage.leave, stage.rest, stage.back):
         try:
-            return _one(options, telling, stop, stage, notes).exit_code
+            return _one(options, telling, stop, stage, notes, seen=seen).exit_code
         except DunlinError as error:
             if not _tellable(error, telling):
                 raise
@@ -82,6 +104,16 @@ class Stage:
         if self.outlet is not None and self.outlet.view is not None:
             self.outlet.view.restore()
 
+    def rest(self) -> None:
+        """Ctrl-Z: leave the terminal in order."""
+        if self.outlet is not None:
+            self.outlet.rest()
+
+    def back(self, seconds: float) -> None:
+        """It goes on after so long."""
+        if self.outlet is not None:
+            self.outlet.back(seconds)
+
     def fail(
         self, options: SyncOptions, telling: Telling, error: DunlinError, seconds: float, cycle: int = 0
     ) -> Result:
@@ -101,38 +133,61 @@ def _tellable(error: DunlinError, telling: Telling) -> bool:
 
 
 def _one(
-    options: SyncOptions, telling: Telling, stop: Stop, stage: Stage, notes: Sequence[str] = (), cycle: int = 0
-) -> Result:
+    options: SyncOptions, telling: Telling, stop: Stop, stage: Stage, notes: Sequence[str] = (), cycle: int = 0,
+    seen: Seen | None = None,
+) -> Result:  # fmt: skip
     """One run and its summary; `cycle` of a watch, from 1. Raises what makes a run impossible, the outlet closed."""
-    from dunlin.jobs.sync import run
+    if options.log.profile:
+        from dunlin.jobs.profiled import run
+    else:
+        from dunlin.jobs.sync import run
 
     words = told.words_of(options)
     outlet = stage.outlet = Outlet(
-        telling, stop, ends=options.mode != "sync", words=words, attempts=options.transfer.attempts
-    )
+        telling, stop, ends=options.mode != "sync", words=words, attempts=options.transfer.attempts,
+        facts={"mode": options.mode, "resume": _with_state("dunlin control resume", options)},
+    )  # fmt: skip
     for note in notes:
         outlet.log.event(Event(Level.WARN, "configuration", note))
     if cycle <= 1:
         _advise(options, outlet)
     if outlet.by_lines:
         outlet.log.event(told.started(words, options, __version__))
+    reports = outlet.reports()
+    if seen is not None:
+        seen.begins(told.started(words, options, __version__), outlet.log.event)
+        reports.append(seen)
     try:
-        result = run(options, stop, Fan(outlet.reports()))
-    except DunlinError as error:
-        if outlet.by_lines and telling.log_format not in (None, "text"):
+        result = run(options, stop, Fan(reports))
+    except Exception as error:
+        from dunlin.cli.extras import addable
+
+        ended = told.ended(words, lost := _without_result(error))
+        if seen is not None and not addable(error):
+            seen.ends(ended, machine(lost, options, cycle=cycle))
+        if isinstance(error, DunlinError) and outlet.by_lines and telling.log_format not in (None, "text"):
             # Who reads text finds the same words in the line with which the command ends.
-            result = Result(Stats(), "interrupted" if error.kind is ErrorKind.INTERRUPTED else "failed", str(error), 1)
-            outlet.log.event(told.ended(words, result._replace(exit_code=error.exit_code)))
+            outlet.log.event(ended)
         raise
     finally:
         with suppress(Exception):
             outlet.close()
     if outlet.by_lines:
         outlet.log.event(told.ended(words, result))
+    if seen is not None:
+        seen.ends(told.ended(words, result), {**machine(result, options, cycle=cycle), "idle": _nothing(result)})
     return _end(options, telling, outlet, result, cycle)
 
 
-def _watch(asked: Asked, how: Watch) -> int:
+def _without_result(error: Exception) -> Result:
+    """How a run ended that raised."""
+    if not isinstance(error, DunlinError):
+        return Result(Stats(), "failed", f"a fault of dunlin itself: {type(error).__name__}", 2)
+    status = "interrupted" if error.kind is ErrorKind.INTERRUPTED else "failed"
+    return Result(Stats(), status, str(error), error.exit_code)
+
+
+def _watch(asked: Asked, how: Watch, outward: Outward | None = None) -> int:
     """Run all pairs again and again until a stop."""
     from dunlin.cli.extras import prepare_watch
     from dunlin.jobs.watch import Waiting, later, watch
@@ -144,7 +199,7 @@ def _watch(asked: Asked, how: Watch) -> int:
     stop, stage, telling = Stop(), Stage(), asked.telling
     base = stage.outlet = Outlet(telling, stop, ends=False)
     # A thread of the library that watches runs in this process: movers must not be forked from it.
-    runs = [each._replace(watch=how, crew=each.crew._replace(start=each.crew.start or "spawn")) for each in asked.runs]
+    runs = [each._replace(watch=how) for each in _spawned(asked.runs)]
 
     def once(number: int) -> Callable[[Stop, int], Result]:
         def act(inner: Stop, cycle: int) -> Result:
@@ -152,7 +207,8 @@ def _watch(asked: Asked, how: Watch) -> int:
             notes = asked.notes if number == 0 and cycle == 1 else ()
             begun = time.monotonic()
             try:
-                return _one(options, telling, inner, stage, notes, cycle)
+                seen = outward.pair(number + 1, cycle) if outward else None
+                return _one(options, telling, inner, stage, notes, cycle, seen)
             except DunlinError as error:
                 if _tellable(error, telling):
                     stage.fail(options, telling, error, time.monotonic() - begun, cycle)
@@ -160,7 +216,7 @@ def _watch(asked: Asked, how: Watch) -> int:
 
         return act
 
-    with Signals(stop, stage.urgent, stage.leave):
+    with Signals(stop, stage.urgent, stage.leave, stage.rest, stage.back):
         waiting = Waiting(runs, base.log)
         try:
             result = watch([once(number) for number in range(len(runs))], how, stop, base.log, waiting)
@@ -212,8 +268,12 @@ def _nothing(result: Result) -> bool:
 def _status_hint(options: SyncOptions) -> str:
     if options.state_db == "none":
         return ""
-    where = f" --state-db {printable(options.state_db)}" if options.state_db else ""
-    return f"dunlin status --failed{where}"
+    return _with_state("dunlin status --failed", options)
+
+
+def _with_state(command: str, options: SyncOptions) -> str:
+    """A command that is to read the state of this run."""
+    return f"{command} --state-db {printable(options.state_db)}" if options.state_db else command
 
 
 def _advise(options: SyncOptions, outlet: Outlet) -> None:

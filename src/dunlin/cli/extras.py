@@ -31,6 +31,7 @@ EXTRAS = {
     "botocore": "cloud",
     "google": "cloud",
     "requests": "cloud",
+    "textual": "tui",
     "watchfiles": "watch",
 }
 """The extra that brings a package."""

@@ -6,6 +6,7 @@ their path: the end says most, the beginning says where.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from dunlin.cli.meter import Moving, Picture
@@ -15,18 +16,65 @@ from dunlin.pace.sizes import format_duration, format_rate, format_size
 MOST_FILES = 6
 """Lines for large files, at most."""
 
+STILL = 10.0
+"""Seconds without anything that got on after which the view says so."""
+
+BAR = 20
+"""Cells of the bar."""
+
 
 def frame(picture: Picture, width: int, height: int) -> list[str]:
     """The lines of the view, each at most `width` cells wide; at most `height` lines."""
     room = max(1, width - 1)  # a line that fills the last cell makes some terminals wrap
-    totals = [line for line in (_scan(picture), _copied(picture), _pending(picture), _machine(picture)) if line]
-    lines = [fit(parts, room) for parts in totals]
+    most = max(1, height - 1)
+    totals = [_scan(picture), _copied(picture), _pending(picture, room), _machine(picture), alerts(picture)]
+    # Where there is not room for all: what is wrong, how far it is, what was done, what goes on besides.
+    chosen = sorted(sorted((at for at, parts in enumerate(totals) if parts), key=_IMPORTANCE.index)[:most])
+    lines = [fit(totals[at], room) for at in chosen]
     files = max(0, min(MOST_FILES, height - len(lines) - 3))
-    shown = [_file(each, room) for each in picture.moving[:files]]
+    shown = [_file(each, room, picture.paused) for each in picture.moving[:files]]
     more = len(picture.moving) - len(shown)
     if more > 0 and shown:
         shown[-1] = fit([f"and {more + 1} more large files"], room)
-    return (shown + lines)[-max(1, height - 1) :]
+    return (shown + lines)[-most:]
+
+
+_IMPORTANCE = (4, 2, 1, 0, 3)
+
+
+def alerts(picture: Picture) -> list[str]:
+    """What keeps the run from going on as it could, and what went wrong; the first is the most important."""
+    counts, gauges, facts = picture.counts, picture.gauges, picture.facts
+    parts = []
+    if gauges.get("stopping"):
+        parts.append("STOPPING, saving what is done")
+    elif picture.paused:
+        parts.append(f"PAUSED ({facts.get('resume', 'dunlin control resume')})")
+    elif picture.still >= STILL:
+        parts.append(f"nothing got on for {span(picture.still)}")
+    failed = counts["failed_files"] + counts["failed_directories"]
+    if failed:
+        parts.append(f"{failed:,} failed")
+    if "throttle" in facts:
+        parts.append(f"throttled: {facts['throttle']}")
+    if "memory" in facts:
+        parts.append(facts["memory"])
+    held = [name for name in ("files", "memory", "threads") if gauges.get(f"crawl_engaged_{name}")]
+    if held:
+        parts.append(f"listing waits: {' and '.join(held)} at the limit")
+    return parts
+
+
+def styled(line: str) -> str:
+    """A line of the view in colours (ECMA-48): what is wrong in red, what waits in yellow, the time left in cyan."""
+    return _STYLES.sub(lambda found: f"\x1b[{_COLORS[found.lastgroup or '']}m{found[0]}\x1b[0m", line)
+
+
+_STYLES = re.compile(
+    r"(?P<wrong>\bPAUSED[^,]*|\bSTOPPING\b|\b[\d,]+ failed\b)|(?P<waits>\bthrottled: .*|\bnothing got on for \S+|"
+    r"\blisting waits: .*|\bmemory is .*)|(?P<left>\bETA +\d\S*|\bat least \d[^\s,]*)"
+)
+_COLORS = {"wrong": "1;31", "waits": "33", "left": "36"}
 
 
 def fit(parts: Sequence[str], width: int) -> str:
@@ -42,13 +90,19 @@ def fit(parts: Sequence[str], width: int) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """`text` in at most `width` cells: the beginning and, twice as long, the end."""
-    if cells(text) <= width:
-        return text
+    """`text`, fit for a terminal, in at most `width` cells: the beginning and, twice as long, the end.
+
+    Nothing is cut in two: no wide character, no letter from its accents, no escaped character.
+    """
+    whole = printable(text)
+    if cells(whole) <= width:
+        return whole
     if width <= 3:
         return "..."[: max(0, width)]
-    head = _take(text, (width - 3) // 3)
-    return f"{head}...{_take(text[::-1], width - 3 - cells(head))[::-1]}"
+    pieces = _pieces(text)
+    head = _take(pieces, (width - 3) // 3)
+    tail = _take(pieces[::-1], width - 3 - cells("".join(head)))[::-1]
+    return f"{''.join(head)}...{''.join(tail)}"
 
 
 def cells(text: str) -> int:
@@ -60,14 +114,26 @@ def cells(text: str) -> int:
     return cell_len(text)
 
 
-def _take(text: str, width: int) -> str:
-    """The longest beginning of `text` that takes at most `width` cells."""
+def _pieces(text: str) -> list[str]:
+    """What `printable` makes of the text, in pieces that belong together."""
+    pieces: list[str] = []
+    for char in text:
+        shown = printable(char)
+        if pieces and not cells(shown):
+            pieces[-1] += shown
+        else:
+            pieces.append(shown)
+    return pieces
+
+
+def _take(pieces: Sequence[str], width: int) -> list[str]:
+    """As many pieces from the first as take at most `width` cells."""
     used = 0
-    for at, char in enumerate(text):
-        used += cells(char)
+    for at, piece in enumerate(pieces):
+        used += cells(piece)
         if used > width:
-            return text[:at]
-    return text
+            return list(pieces[:at])
+    return list(pieces)
 
 
 def count(number: float, one: str, many: str = "") -> str:
@@ -80,22 +146,24 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f}s" if seconds < 59.5 else format_duration(round(seconds))
 
 
-def _file(moving: Moving, width: int) -> str:
+def _file(moving: Moving, width: int, paused: bool) -> str:
     share = ""
     if moving.total:
         share = f"{min(100, moving.done * 100 // moving.total):3d}%"
     parts = [share or format_size(moving.done)]
-    if moving.rate is not None and width >= 36:
+    if moving.attempt > 1:
+        parts.insert(0, f"attempt {moving.attempt}")
+    if moving.rate is not None and width >= 36 and not paused:
         parts.append(f"{format_rate(moving.rate):>11}")
-    if width >= 54:
+    if width >= 54 and not paused:
         parts.append(f"ETA {span(moving.left) if moving.left is not None else '-':>6}")
     if moving.total and width >= 100:
-        parts.append(f"of {format_size(moving.total)}")
+        parts.append(f"of {format_size(moving.total):>8}")
     right = "  ".join(parts)
     space = width - len(right) - 2
     if space < 8:
         return fit([right], width)
-    name = shorten(printable(moving.name), space)
+    name = shorten(moving.name, space)
     return f"{name}{' ' * (space - cells(name))}  {right}"
 
 
@@ -112,8 +180,10 @@ def _scan(picture: Picture) -> list[str]:
 
 def _copied(picture: Picture) -> list[str]:
     counts = picture.counts
+    if picture.facts.get("mode", "sync") != "sync":
+        return []
     parts = [f"copied {count(counts['copied_files'], 'file')}", format_size(picture.moved_bytes)]
-    if picture.moved_bytes or picture.byte_rate:
+    if picture.byte_rate or (picture.moved_bytes and not picture.paused):
         parts.append(format_rate(picture.byte_rate))
     if picture.file_rate >= 1:
         parts.append(f"{picture.file_rate:,.0f} files/s")
@@ -123,36 +193,46 @@ def _copied(picture: Picture) -> list[str]:
     return parts
 
 
-def _pending(picture: Picture) -> list[str]:
-    gauges = picture.gauges
+def _pending(picture: Picture, width: int) -> list[str]:
+    gauges, known = picture.gauges, picture.scanned
     files, size = gauges.get("pending_files", 0), picture.pending_bytes
-    if not files and not size and not picture.scanned:
-        return []
-    return [f"pending {count(files, 'file')}", *filter(None, [eta(picture)]), format_size(size)]
+    if not files and not size:
+        return ["finishing"] if known and picture.facts.get("mode", "sync") == "sync" else []
+    parts = [*filter(None, [eta(picture)]), f"pending {count(files, 'file')}", format_size(size)]
+    if not known:
+        return [parts[-2], *parts[:-2], parts[-1], "more may come"]
+    share = min(99, int(picture.share * 100))
+    if width >= 70:
+        full = share * BAR // 100
+        return [f"[{'#' * full}{'-' * (BAR - full)}] {share}%", *parts]
+    return [f"{share}%", *parts]
 
 
 def eta(picture: Picture) -> str:
-    """``ETA 2m05s``; ``ETA ~2m05s`` while the scan goes on and more may come; "" when nobody can tell."""
-    if picture.left is None or picture.gauges.get("paused"):
+    """``ETA 2m05s``; ``at least 2m05s`` while the scan goes on and more may come; "" when nobody can tell.
+
+    What is found is soon copied where files are small: a few seconds are then no estimate of anything.
+    """
+    if picture.left is None or picture.paused:
         return ""
-    return f"ETA {'' if picture.scanned else '~'}{span(picture.left)}"
+    if picture.scanned:
+        return f"ETA {span(picture.left)}"
+    return f"at least {span(picture.left)}" if picture.left >= 5 else ""
 
 
 def _machine(picture: Picture) -> list[str]:
     counts, gauges = picture.counts, picture.gauges
-    parts = []
-    if gauges.get("paused"):
-        parts.append("PAUSED (dunlin control resume)")
-    failed = counts["failed_files"] + counts["failed_directories"]
-    if failed:
-        parts.append(f"{failed:,} failed")
+    parts = [f"{span(picture.seconds)} elapsed"]
     deleted = counts["deleted_files"] + counts["deleted_directories"]
     if deleted:
         parts.append(f"{deleted:,} deleted")
-    if gauges.get("limit"):
-        parts.append(f"limit {format_rate(gauges['limit'])}")
+    if limit := gauges.get("limit"):
+        reached = picture.byte_rate >= 0.9 * limit
+        parts.append(f"{'held to' if reached else 'limit'} {format_rate(limit)}")
+    if gauges.get("cpu_limit"):
+        parts.append(f"CPU at most {gauges['cpu_limit']:.0%}")
     if gauges.get("movers"):
         parts.append(count(gauges["movers"], "mover"))
     if gauges.get("threads"):
         parts.append(count(gauges["threads"], "thread"))
-    return [*parts, span(picture.seconds)]
+    return parts

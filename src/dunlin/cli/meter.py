@@ -1,16 +1,23 @@
 """What a run has done so far, as one picture that can be drawn: totals, rates, the time that is left.
 
-Rates are over the last ten seconds or so of samples; a sample is taken with every picture. For the time that is left
-a file counts as its bytes and `PER_FILE` more, which is about what opening, naming and closing cost: so the bytes
-decide where files are large and their number where they are small, and a backlog that holds both does not jump
-between two estimates. While the scan goes on more may come, so it is an estimate.
+Rates are over the last ten seconds or so of samples; a sample is taken with every picture. They begin with the first
+byte, so that the time until then does not make a run look slow, and their clock stands still in a pause, so that a run
+that goes on is as fast as it was. For the time that is left a file counts as its bytes and `PER_FILE` more, which is
+about what opening, naming and closing cost: so the bytes decide where files are large and their number where they are
+small, and a backlog that holds both does not jump between two estimates. While the scan goes on more may come, so it
+is the least that is left.
+
+A mover tells how far it is with a large file, that it is through, and a moment later, with all else of its unit, what
+became of it. In between the bytes belong to a file that has landed: they are moved and not pending. If the file then
+fails or is begun again they were moved for nothing, and totals go back by them.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,13 +29,22 @@ WINDOW = 10.0
 PER_FILE = 64 << 10
 """What a file costs beside its bytes, in bytes."""
 
+SMOOTH = 3.0
+"""Seconds after which a sample of a file's rate counts for a third."""
+
+LANDED = 64
+"""Files of which is remembered that they landed and are not counted yet."""
+
 MOVED = ("copied_files", "hard_links", "verified_files", "failed_files", "vanished_files")
 """Counts of files that are no longer pending."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class Moving:
-    """A large file being moved. `rate`: bytes per second, smoothed; None until two pictures were taken."""
+    """A large file being moved. `rate`: bytes per second, smoothed; None until it got on.
+
+    `attempt`: from 1; more when bytes of the file were moved for nothing before.
+    """
 
     name: str
     total: int | None
@@ -36,7 +52,9 @@ class Moving:
     rate: float | None = None
     ended: Callable[[Moving], None] = lambda moving: None
     advanced: Callable[[], None] = lambda: None
+    attempt: int = 1
     _last: tuple[float, int] | None = None
+    _weighed: tuple[float, float] = (0.0, 0.0)
 
     def advance(self, amount: int) -> None:
         """`amount` more bytes are done."""
@@ -53,12 +71,16 @@ class Moving:
             self._last = now, self.done
             return
         before, done = self._last
-        if now - before < 0.05:
+        span = now - before
+        if span < 0.05:
             return
-        current = (self.done - done) / (now - before)
-        weight = 1 - math.exp((before - now) / 3)
-        self.rate = current if self.rate is None else self.rate + weight * (current - self.rate)
+        # Bytes and seconds fade alike: at first this is the mean since the beginning, without a bias to one sample.
+        fade = math.exp(-span / SMOOTH)
+        moved, took = self._weighed
+        self._weighed = moved * fade + self.done - done, took * fade + span
         self._last = now, self.done
+        if self.done:
+            self.rate = self._weighed[0] / self._weighed[1]
 
     @property
     def left(self) -> float | None:
@@ -71,7 +93,9 @@ class Moving:
 class Picture(NamedTuple):
     """The run at one moment. Rates per second; `left` in seconds, None when it cannot be told.
 
-    `moved_bytes` holds the part of large files that is done, `pending_bytes` does not.
+    `moved_bytes` holds the part of large files that is done, `pending_bytes` does not. `facts`: what else is to be
+    known, in words, by what it is about; `share` of the work that is done, 0 to 1; `still`: seconds since anything
+    got on, a pause not counted.
     """
 
     counts: Counter[str]
@@ -83,67 +107,165 @@ class Picture(NamedTuple):
     file_rate: float
     left: float | None
     seconds: float
+    facts: Mapping[str, str] = {}
+    share: float = 0.0
+    still: float = 0.0
 
     @property
     def scanned(self) -> bool:
         """The scan is complete: what is pending is all there will be."""
         return bool(self.gauges.get("scan_complete"))
 
+    @property
+    def paused(self) -> bool:
+        """Nothing moves until somebody says so."""
+        return bool(self.gauges.get("paused"))
+
 
 class Meter:
-    """Collects counts, gauges and tasks. `clock` gives seconds; only differences matter."""
+    """Collects counts, gauges and tasks. `clock` gives seconds; only differences matter.
+
+    `facts`: see `Picture`; whoever made the meter may add some.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.counts: Counter[str] = Counter()
         self.gauges: dict[str, float] = {}
+        self.facts: dict[str, str] = {}
         self.skipped: Counter[str] = Counter()
         self.failures: list[str] = []
         self.moving: list[Moving] = []
         self.started = clock()
+        self._looked = self.started
+        self._rested = 0.0  # seconds that count for nobody: pauses
+        self._resting = False
         self._samples = deque([(self.started, 0, 0)])
+        self._landed: dict[str, int] = {}
+        self._attempts: dict[str, int] = {}
+        self._wasted = 0
         self._most = 0
+        self._progress: tuple[float, ...] = ()
+        self._progressed = self.started
+        self._workers = 0
 
     def event(self, event: Event) -> None:
-        """Remember what the summary will tell: why names were skipped, the first failures."""
-        if event.name == "file.skipped" or event.fields.get("verb") == "skip":
-            self.skipped[str(event.fields.get("reason", ""))] += int(event.fields.get("files", 1))
-        elif event.name in ("file.failed", "directory.failed") and len(self.failures) < 3:
-            self.failures.append(event.message)
+        """Remember what the view and the summary will tell: what holds the run back, what was skipped, what failed."""
+        name, fields = event.name, event.fields
+        if name == "file.skipped" or fields.get("verb") == "skip":
+            self.skipped[str(fields.get("reason", ""))] += int(fields.get("files", 1))
+        elif name in ("file.failed", "directory.failed"):
+            self._waste(str(fields.get("path", "")))
+            if len(self.failures) < 3:
+                self.failures.append(event.message)
+        elif name.startswith("throttle."):
+            self._throttle(event)
+        elif name.startswith("memory."):
+            self.facts.pop("memory", None)
+            if words := _MEMORY.get(name):
+                self.facts["memory"] = words
+
+    def _throttle(self, event: Event) -> None:
+        fields = event.fields
+        if event.name == "throttle.released":
+            self._workers = 0
+            self.facts.pop("throttle", None)
+            return
+        with suppress(KeyError, TypeError, ValueError):  # news of another version is no reason to end a run
+            self._workers = self._workers or int(fields["before"])
+            words = f"{fields['gauge']} {float(fields['value']):.0%}, workers {self._workers} -> {fields['workers']}"
+            self.facts["throttle"] = words
 
     def begin(self, name: str, total: int | None, advanced: Callable[[], None]) -> Moving:
         """A large file begins to move; `advanced` is called whenever it gets on."""
         moving = Moving(name, total, ended=self._end, advanced=advanced)
+        if self._waste(name):
+            self._attempts[name] = moving.attempt = self._attempts.get(name, 1) + 1
         self.moving.append(moving)
         return moving
 
+    def _waste(self, name: str) -> bool:
+        """What was moved of a file was for nothing; whether anything was."""
+        amount = self._landed.pop(name, 0)
+        self._wasted += amount
+        return amount > 0
+
     def _end(self, moving: Moving) -> None:
         # By identity: two files of one name and size may be on their way.
-        self.moving[:] = [each for each in self.moving if each is not moving]
+        left = [each for each in self.moving if each is not moving]
+        if len(left) == len(self.moving):
+            return
+        self.moving[:] = left
+        if moving.done:
+            self._landed[moving.name] = moving.done
+            if len(self._landed) > LANDED:
+                del self._landed[next(iter(self._landed))]
+
+    def rest(self, seconds: float) -> None:
+        """The process stood still for so long: that is nobody's speed."""
+        self._rested += seconds
+        self._looked += seconds
 
     def picture(self) -> Picture:
         """The run now; also a sample for the rates."""
-        now = self.clock()
+        wall = self.clock()
+        if self._resting:
+            self._rested += wall - self._looked
+        self._looked = wall
+        self._resting = paused = bool(self.gauges.get("paused"))
+        now = wall - self._rested
         for each in self.moving:
             each.sample(now)
         flying = sum(each.done for each in self.moving)
+        if self._wasted:
+            self._go_back()
         # A finished file leaves `moving` a moment before its bytes are counted; totals do not go back for that.
         self._most = max(self._most, self.counts["copied_bytes"] + flying)
         files = sum(self.counts[name] for name in MOVED)
-        samples = self._samples
-        samples.append((now, self._most, files))
-        while len(samples) > 2 and now - samples[1][0] >= WINDOW:
-            samples.popleft()
-        before, size, number = samples[0]
+        before, size, number = self._sample(now, files)
         span = now - before
-        measured = (self._most - size) / span if span > 0 else 0.0
+        measured = max(0.0, (self._most - size) / span) if span > 0 else 0.0
         byte_rate = self.gauges.get("bytes_per_second") or measured
         file_rate = (files - number) / span if span > 0 else 0.0
-        seconds = now - self.started
-        pending = max(0.0, self.gauges.get("pending_bytes", 0) - flying)
+        pending = max(0.0, self.gauges.get("pending_bytes", 0) + self.counts["copied_bytes"] - self._most)
         work = pending + PER_FILE * self.gauges.get("pending_files", 0)
         speed = byte_rate + PER_FILE * file_rate
-        left = 0.0 if not work else work / speed if speed and seconds >= 1 else None
+        left = 0.0 if not work else work / speed if speed and span >= 1 and not paused else None
+        done = self._most + PER_FILE * files
+        if paused:
+            byte_rate = file_rate = 0.0
         return Picture(
-            self.counts, self.gauges, self.moving, self._most, pending, byte_rate, file_rate, left, seconds
-        )
+            self.counts, self.gauges, self.moving, self._most, pending, byte_rate, file_rate, left,
+            wall - self.started, self.facts, done / (done + work) if work else 1.0, self._still(now),
+        )  # fmt: skip
+
+    def _go_back(self) -> None:
+        """Take what was moved for nothing out of the total and out of the samples: it is no negative speed."""
+        gone, self._wasted = min(self._wasted, self._most), 0
+        self._most -= gone
+        self._samples = deque((when, max(0, size - gone), files) for when, size, files in self._samples)
+
+    def _sample(self, now: float, files: int) -> tuple[float, int, int]:
+        """Add the present to the samples; returns the one that rates begin with."""
+        samples = self._samples
+        samples.append((now, self._most, files))
+        window = WINDOW if self._most or files else 1.0
+        while len(samples) > 2 and now - samples[1][0] >= window:
+            samples.popleft()
+        return samples[0]
+
+    def _still(self, now: float) -> float:
+        """Seconds since anything got on."""
+        counts = self.counts
+        progress = (self._most, *(float(counts[name]) for name in _PROGRESS))
+        if progress != self._progress:
+            self._progress, self._progressed = progress, now
+        return now - self._progressed
+
+
+_PROGRESS = (*MOVED, "scanned_files", "scanned_directories", "equal_files", "deleted_files", "deleted_directories")
+
+_MEMORY = {
+    "memory.tight": "memory is short, less is under way",
+    "memory.full": "memory is at its limit, one file at a time",
+}

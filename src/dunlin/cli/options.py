@@ -10,7 +10,7 @@ import click
 
 from dunlin.errors import printable, usage
 from dunlin.filters import Selection, parse_rules, read_files
-from dunlin.jobs.options import Crew, Limits, Log, SyncOptions, Watch
+from dunlin.jobs.options import Crawling, Crew, Limits, Log, SyncOptions, Watch
 from dunlin.pace.schedule import Schedule
 from dunlin.pace.sizes import parse_age
 from dunlin.plan import Policy
@@ -245,7 +245,26 @@ def sync_options(
         verify=_first(values.get("verify_checksums"), True),
         share_snapshot=bool(values.get("share_snapshot")),
         limits=_limits(values),
+        crawl=_crawling(values),
         **{name: values[name] for name in ("timeout", "request_timeout") if values.get(name) is not None},
+    )
+
+
+def _crawling(values: Values) -> Crawling:
+    default = Crawling()
+    engage = values.get("throttle_engage_threshold") or round(default.engage * 100)
+    release = values.get("throttle_release_threshold") or min(round(default.release * 100), max(1, engage * 85 // 100))
+    if release > engage or (release == engage and engage > 1):
+        hint = "directories that wait go on below it: choose a smaller one"
+        raise usage(f"--throttle-release-threshold {release} is not below --throttle-engage-threshold {engage}", hint)
+    cooldown = values.get("adjustment_cooldown")
+    return Crawling(
+        parallelism=values.get("crawl_parallelism") or 0,
+        max_active_files=values.get("max_active_files") or 0,
+        engage=engage / 100,
+        release=release / 100,
+        consistency=values.get("consistency_threshold") or default.consistency,
+        cooldown=default.cooldown if cooldown is None else cooldown,
     )
 
 
@@ -269,6 +288,7 @@ def _log(values: Values) -> Log:
         keep=default.keep if keep is None else keep,
         report_file=values.get("report_file"),
         names=bool(values.get("verbose")),
+        profile=values.get("profile") or None,
     )
 
 

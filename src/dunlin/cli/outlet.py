@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, NamedTuple
 
@@ -65,6 +66,7 @@ class Outlet:
         ends: bool,
         words: Words | None = None,
         attempts: int = 3,
+        facts: Mapping[str, str] | None = None,
         out: IO[str] | None = None,
         err: IO[str] | None = None,
     ) -> None:
@@ -72,6 +74,7 @@ class Outlet:
         stop: asked when nobody reads what the run is for.
         ends: whether the lines on standard output are what the run is for (dry run, check).
         words: what the things of the pair are called in lines of a log. attempts: how often a file is tried.
+        facts: for the view: `mode` of the run, and the command that lets it `resume` after a pause.
         out, err: default: the process's own.
         """
         self._out = sys.stdout if out is None else out
@@ -81,6 +84,7 @@ class Outlet:
         self._telling = telling
         self.words = words
         self.attempts = attempts
+        self._facts = dict(facts or {})
         self._out_lost = False
         self.unwritten = False
         out_terminal = not telling.as_json and _is_terminal(self._out)
@@ -113,12 +117,16 @@ class Outlet:
         """What the run reports to: first lines, then what draws."""
         news: list[Report] = [News(self, self._telling, SHOWN_FAILURES if self._err_terminal else None)]
         if self.view is not None:
-            self.progress = Progress(self.view.show, REDRAW, first=FIRST)
+            self.progress = Progress(self.view.show, REDRAW, first=FIRST, stopping=self._stops)
         else:
             # Without lines it still collects what the summary tells.
             pause = LINE if self.by_lines else float("inf")
-            self.progress = Progress(log_line(self.log), pause, first=pause)
+            self.progress = Progress(log_line(self.log), pause, first=pause, stopping=self._stops)
+        self.progress.meter.facts.update(self._facts)
         return [*news, self.progress]
+
+    def _stops(self) -> bool:
+        return self._stop.requested
 
     def out(self, text: str) -> None:
         """A line of the result."""
@@ -170,6 +178,16 @@ class Outlet:
         with suppress(OSError, ValueError):
             os.write(self._err.fileno(), (text + "\n").encode("utf-8", "backslashreplace"))
 
+    def rest(self) -> None:
+        """The process is about to be stopped by Ctrl-Z: the view goes until it is back."""
+        if self.view is not None:
+            self.view.rest(self.progress is not None and self.progress.showing)
+
+    def back(self, seconds: float) -> None:
+        """The process goes on after so long."""
+        if self.progress is not None:
+            self.progress.meter.rest(seconds)
+
     def close(self) -> None:
         """The run is over: the view goes, what follows is written plainly."""
         if self.view is not None:
@@ -205,7 +223,8 @@ class News:
     def event(self, event: Event) -> None:
         """See `Report`."""
         log = self._outlet.log
-        if event.name in _STAGES and self._outlet.short and not self._outlet.by_lines:
+        stands = event.name in _STAGES or (event.name.startswith("crawl.") and event.level is Level.INFO)
+        if stands and self._outlet.short and not self._outlet.by_lines:
             return  # the view shows it
         if event.name in ("file.failed", "file.retry"):
             event = self._worded(event)
@@ -218,7 +237,7 @@ class News:
                 self._outlet.out(plan_line(event))
         elif event.level < Level.WARN and event.name.startswith(("file.", "directory.")):
             self._file(event, log)
-        elif event.name == "file.failed" and self._most is not None:
+        elif event.name in ("file.failed", "directory.failed") and self._most is not None:
             self._failures += 1
             if self._failures <= self._most:
                 log.event(event)

@@ -26,6 +26,7 @@ WHOLE = "Integrity"
 STATE = "State and resuming"
 WATCH = "Watching"
 OUTPUT = "Output"
+OUTWARD = "Metrics and messages (secrets may be @FILE; nothing of it in a dry run)"
 CONTAINERS = "Azure containers, in place of SOURCE and DESTINATION"
 _FORMS = "each also as --source-... and --dest-...; a secret may be @FILE"
 LOGINS = {
@@ -79,6 +80,21 @@ def _patience(text: str) -> Any:
         raise click.BadParameter(str(error)) from None
 
 
+def _address(text: str) -> Any:
+    from dunlin.report.address import parse_address
+
+    return parse_address(text)
+
+
+def _events(text: str) -> str:
+    from dunlin.config import schema
+
+    try:
+        return schema.notify_events(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def share(text: str) -> float:
     """The type of a number above 0 and up to 1."""
     from dunlin.config import schema
@@ -87,6 +103,20 @@ def share(text: str) -> float:
         return schema.share(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def _percent(most: int) -> Any:
+    from dunlin.config import schema
+
+    kind = schema.percent(most)
+
+    def convert(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return parsed(convert)
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -274,6 +304,27 @@ def crew_options() -> list[Option]:
     ]
 
 
+def crawl_options() -> list[Option]:
+    """How the tree is listed; what only experts move is in the reference and the documentation, not in the help."""
+
+    def number(shown: str, help: str, most: int) -> Option:
+        return Option(shown, help, section=SPEED, automatic=True, type=whole(1, most), metavar="N")
+
+    def expert(shown: str, help: str, kind: Any, metavar: str) -> Option:
+        return Option(shown, help, section=SPEED, hidden=True, type=kind, metavar=metavar)
+
+    return [
+        number("--crawl-parallelism", "Directories listed at a time. Default: automatic.", 10_000),
+        number("--max-active-files", "The most names that listings hold in memory. Default: automatic.", 1 << 40),
+        expert("--throttle-engage-threshold", "Percent of the limits on names and threads from which on directories "
+               "wait. Default: 100.", _percent(100), "PERCENT"),
+        expert("--throttle-release-threshold", "Percent below which they go on. Default: 85.", _percent(99), "PERCENT"),
+        expert("--consistency-threshold", "Samples of one kind before limits are moved. Default: 10.",
+               whole(1, 10_000), "N"),
+        expert("--adjustment-cooldown", "Time between two moves of the limits. Default: 2m.", SECONDS, "TIME"),
+    ]  # fmt: skip
+
+
 def limit_options() -> list[Option]:
     """What the run may take of the machine and of a listing."""
 
@@ -297,6 +348,7 @@ def speed_options() -> list[Option]:
     return [
         bandwidth_option(),
         *crew_options(),
+        *crawl_options(),
         *limit_options(),
         *patience_options(),
         _switch("--scan-first", "List everything before anything is moved.", SPEED),
@@ -360,6 +412,40 @@ def watch_options() -> list[Option]:
         _switch("--watch", "Go on looking for what is new until stopped.", WATCH),
         Option("--watch-interval", "How long to wait between two looks: 90s, 2m. Default: 5m.", section=WATCH,
                type=INTERVAL, metavar="TIME"),
+    ]  # fmt: skip
+
+
+def metrics_options() -> list[Option]:
+    """For every command that may take long."""
+    return [
+        Option("--metrics-addr", "Serve Prometheus metrics at HOST:PORT/metrics while the command works; PORT alone is "
+               "for this machine only.", section=OUTWARD, off=None, type=parsed(_address), metavar="HOST:PORT"),
+    ]  # fmt: skip
+
+
+def notify_options() -> list[Option]:
+    """Messages to people."""
+
+    def each(shown: str, help: str, metavar: str, **attributes: Any) -> Option:
+        return Option(shown, help, section=OUTWARD, metavar=metavar, **attributes)
+
+    return [
+        each("--notify-url", "Post messages to this webhook; the whole address is a secret.", "URL"),
+        each("--notify-format", "slack (default), which many chats take, or json, with all fields.", "FORMAT",
+             type=click.Choice(["slack", "json"])),
+        each("--notify-email", "Send messages to this address; several with commas or several times.", "ADDRESS",
+             multiple=True),
+        each("--notify-from", "The sender of e-mails. Default: the user at the mail server, or dunlin at this machine.",
+             "ADDRESS"),
+        each("--smtp-url", "The mail server: smtp://HOST:PORT (with STARTTLS where it is offered) or "
+             "smtps://USER@HOST:PORT.", "URL"),
+        each("--smtp-password", "The password of the mail server's user.", "PASSWORD"),
+        each("--notify-on", "What is worth a message: failure, finish, stalled, recovery, with commas. Default: "
+             "failure,stalled,recovery.", "EVENTS", type=_events),
+        each("--stalled-after", "Without any progress for so long a run counts as stalled. Default: 10m.", "TIME",
+             type=INTERVAL),
+        each("--notify-interval", "At most one message of a kind in this time; the rest is counted. Default: 5m.",
+             "TIME", type=SECONDS),
     ]  # fmt: skip
 
 
@@ -429,6 +515,8 @@ def output_options() -> list[Option]:
         log_level_option(OUTPUT),
         Option("--log-format", "text (default), json or logfmt, on standard error.", section=OUTPUT,
                type=click.Choice(["text", "json", "logfmt"]), metavar="FORMAT"),
+        Option("--profile", "Write a profile of the run to FILE, for `python -m pstats FILE`; -v names the functions "
+               "that took the longest. For experts: it makes the run slower.", section=OUTPUT, metavar="FILE"),
         Option("-h", "Accepted: numbers are always readable.", section=OUTPUT, is_flag=True, plain=True, hidden=True,
                into="human_readable", aliases=["--human-readable"]),
     ]  # fmt: skip

@@ -6,20 +6,18 @@ anything pays for a look at the clock, and now and then for a picture.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
-from dunlin.cli.frame import count, frame
+from dunlin.cli.frame import alerts, cells, count, frame, styled
 from dunlin.cli.meter import Meter, Picture
+from dunlin.cli.region import Region
 from dunlin.jobs.told import progress
 from dunlin.pace.sizes import format_rate
 from dunlin.report import Event, Level, Report, Task
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.live import Live
 
 REDRAW = 0.1
 """Seconds between two pictures in a terminal."""
@@ -29,7 +27,10 @@ LINE = 30.0
 
 
 class Progress:
-    """A report that keeps a `Meter` and calls `show` with a picture every `interval` seconds, first after `first`."""
+    """A report that keeps a `Meter` and calls `show` with a picture every `interval` seconds, first after `first`.
+
+    `stopping`: whether the run was asked to stop.
+    """
 
     def __init__(
         self,
@@ -37,8 +38,10 @@ class Progress:
         interval: float,
         first: float,
         clock: Callable[[], float] = time.monotonic,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.meter = Meter(clock)
+        self._stopping = stopping
         self._show = show
         self._interval = interval
         self._clock = clock
@@ -84,6 +87,7 @@ class Progress:
             return
         self._showing = True
         try:
+            self.meter.gauges["stopping"] = float(self._stopping())
             self._show(self.meter.picture())
         finally:
             self._showing = False
@@ -99,17 +103,12 @@ def log_line(report: Report) -> Callable[[Picture], None]:
         pending = gauges.get("pending_files", 0), picture.pending_bytes
         failed = counts["failed_files"] + counts["failed_directories"]
         more = not picture.scanned
-        paused = bool(gauges.get("paused"))
-        left = None if paused else picture.left
         files, size = moved + int(pending[0]), picture.moved_bytes + picture.pending_bytes
-        line = progress(moved, files, picture.moved_bytes, size, picture.seconds, left, more)
+        line = progress(moved, files, picture.moved_bytes, size, picture.seconds, picture.left, more)
         parts = [line, format_rate(picture.byte_rate)]
         if more:
             parts.append(f"listing: {count(counts['scanned_files'], 'file')}")
-        if failed:
-            parts.append(f"{failed:,} failed")
-        if paused:
-            parts.append("paused")
+        parts += alerts(picture)
         fields = {
             "scanned_files": counts["scanned_files"],
             "scan_complete": picture.scanned,
@@ -120,6 +119,7 @@ def log_line(report: Report) -> Callable[[Picture], None]:
             "pending_bytes": int(pending[1]),
             "eta_seconds": None if picture.left is None else round(picture.left),
             "failed_files": failed,
+            "paused": picture.paused,
             "elapsed_seconds": round(picture.seconds),
         }
         report.event(Event(Level.INFO, "run.progress", ", ".join(parts), fields))
@@ -133,91 +133,89 @@ class LiveView:
     def __init__(self, stream: IO[str], color: bool, size: Callable[[], tuple[int, int]] | None = None) -> None:
         """Args:
         stream: the terminal.
+        color: whether colours are welcome.
         size: gives (columns, lines); None: ask the terminal.
         """
         self._stream = stream
-        self._color = color
-        self._size = size
-        self._live: Live | None = None
+        self._size = size or self._ask
+        self._region = Region(stream, cells, styled) if color else Region(stream, cells)
         self._above: list[str] = []
         self._lost = False
         self._closed = False
 
     def show(self, picture: Picture) -> None:
-        """Draw; the first call imports rich and takes the region."""
+        """Draw, if the terminal is ours at the moment; the first call takes the region."""
         if self._lost or self._closed:
             return
-        live = self._live or self._start()
-        width, height = self._size() if self._size else live.console.size
-        self._draw(live, frame(picture, width, height))
+        with self._guard():
+            if not self._region.in_front():
+                self._region.forget()
+                self._release()
+                return
+            width, height = self._size()
+            above, self._above = self._above, []
+            self._region.draw(frame(picture, width, height), width, above)
 
     @property
     def active(self) -> bool:
         """Whether the region is there."""
-        return self._live is not None
+        return self._region.there
 
     def line(self, text: str) -> None:
         """A line above the region; at once where there is none yet."""
-        if self._live is None:
-            self._write(text + "\n")
-        else:
+        if self.active:
             self._above.append(text)
             # Failures may come by the thousand; they are drawn with the next picture.
+        else:
+            self._write(text + "\n")
 
     def flush(self) -> None:
         """Show the lines that wait for the next picture."""
-        if self._live is not None and self._above:
-            with self._guard():
-                self._print(self._live.console)
+        if self.active and self._above:
+            with self._guard(), suppress(RuntimeError):  # a signal handler may ask in the midst of writing
+                self._region.leave(self._size()[0])
+                self._release()
 
     def close(self) -> None:
         """Remove the region and show the cursor again; lines are written plainly afterwards."""
-        live, self._live = self._live, None
         self._closed = True
-        if live is not None and not self._lost:
-            with self._guard():
-                if self._above:
-                    self._print(live.console)
-                live.stop()
+        self._leave()
+
+    def rest(self, drawing: bool) -> None:
+        """The process is about to be stopped, to go on one day: leave the terminal as it was found.
+
+        `drawing`: a picture is being drawn at this moment, so there is no saying where the cursor is.
+        """
+        # Something else may be written at this moment: the signal that stops us has come in the middle of it.
+        with suppress(RuntimeError):
+            if drawing:
+                self._region.let_go()
+            else:
+                self._leave()
 
     def restore(self) -> None:
         """Show the cursor, without ceremony: the process is about to end."""
-        if self._live is not None:
-            with suppress(OSError, ValueError):
-                self._stream.write("\x1b[?25h\n")
-                self._stream.flush()
+        self._region.let_go()
 
-    def _start(self) -> Live:
-        from rich.console import Console
-        from rich.live import Live
-
-        console = Console(
-            file=self._stream, no_color=not self._color, highlight=False, markup=False, emoji=False, soft_wrap=False,
-            force_terminal=True, width=self._size()[0] if self._size else None,
-        )  # fmt: skip
-        live = Live(
-            console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False,
-            vertical_overflow="crop",
-        )  # fmt: skip
+    def _leave(self) -> None:
+        if self._lost:
+            return
         with self._guard():
-            live.start()
-        self._live = live
-        return live
+            self._region.leave(self._size()[0])
+            self._release()
 
-    def _draw(self, live: Live, lines: list[str]) -> None:
-        from rich.text import Text
-
-        with self._guard():
-            body = Text("\n".join(lines), no_wrap=True, overflow="crop", end="")
-            body.highlight_regex(r"PAUSED.*?\)|[\d,]+ failed", "bold red")
-            body.highlight_regex(r"ETA +~?\d\S*", "cyan")
-            if self._above:
-                self._print(live.console)
-            live.update(body, refresh=True)
-
-    def _print(self, console: Console) -> None:
+    def _release(self) -> None:
+        """Write the lines that wait for a picture."""
         lines, self._above = self._above, []
-        console.print("\n".join(lines), soft_wrap=True)
+        for line in lines:
+            self._write(line + "\n")
+
+    def _ask(self) -> tuple[int, int]:
+        try:
+            columns, lines = os.get_terminal_size(self._stream.fileno())
+        except (OSError, ValueError):
+            columns = lines = 0
+        return columns or 80, lines or 24  # a serial line may not know
 
     def _write(self, text: str) -> None:
         with self._guard():

@@ -55,6 +55,8 @@ def _options() -> list[click.Parameter]:
         *parameters.output_options(),
         *parameters.audit_options(),
         *parameters.watch_options(),
+        *parameters.metrics_options(),
+        *parameters.notify_options(),
         config_option(parameters.CONFIGURATION),
         *parameters.credential_options(),
     ]

@@ -10,7 +10,7 @@ from dunlin.state.files import FILE_ROW, SYNCED_ROW, Failed, KnownFile, Pending
 from dunlin.state.frontier import Known, Queued
 from dunlin.state.later import Extra, LinkGroup
 from dunlin.state.location import Location, locate, own_files
-from dunlin.state.news import Metric, Order, StoredEvent, StoredMetric
+from dunlin.state.news import CrawlMetric, Metric, Order, StoredCrawl, StoredEvent, StoredMetric
 from dunlin.state.runs import Pair, Run, Unfinished
 from dunlin.state.status import PairStatus
 from dunlin.state.store import State
@@ -20,6 +20,7 @@ __all__ = [
     "SYNCED_ROW",
     "AuditLog",
     "AuditOptions",
+    "CrawlMetric",
     "DirectoryStatus",
     "Extra",
     "Failed",
@@ -36,6 +37,7 @@ __all__ = [
     "Queued",
     "Run",
     "State",
+    "StoredCrawl",
     "StoredEvent",
     "StoredMetric",
     "Target",

@@ -1,6 +1,6 @@
-"""News for people and other processes: events, metrics, and orders to a run.
+"""News for people and other processes: events, metrics, how crawls stood, and orders to a run.
 
-Events and metrics are bounded: the oldest go when there are too many. An order (`control_put`) is one
+All but orders are bounded: the oldest go when there are too many. An order (`control_put`) is one
 row per run it is meant for, taken exactly once; a run looks for orders a few times a second, and
 `PRAGMA data_version` tells in a microsecond that no other process has written anything.
 """
@@ -16,6 +16,7 @@ from dunlin.state.codec import decode_name, encode_name
 
 KEEP_EVENTS = 10_000
 KEEP_METRICS = 50_000  # a day at one in two seconds
+KEEP_CRAWLS = 10_000  # a day at one in ten seconds
 _TRIM_EVERY = 256
 
 VERBS = frozenset({"pause", "resume", "stop", "bwlimit"})
@@ -23,7 +24,20 @@ VERBS = frozenset({"pause", "resume", "stop", "bwlimit"})
 
 
 class Metric(NamedTuple):
-    """One sample. cpu: percent of the machine. memory: bytes resident. network, disk, bytes: bytes per second."""
+    """One sample of a run, or the mean of many.
+
+    Attributes:
+        cpu: percent of the machine that is busy. memory: bytes resident of the run's processes.
+        network, disk: bytes per second of the machine. workers: files in flight at most.
+        files, bytes: that the run moved, per second.
+        throttled: the host, or memory, has the run slowed down. cause: why ("cpu 91%", "memory"), or "".
+        iowait: percent of the processors' time. busy: percent of the time the busiest disk had something to do.
+        used: percent of the machine's memory that is not available.
+        wanted: what `workers` would be if the host had no say.
+        paused: nothing was moved. bandwidth: limit in bytes per second, 0: none.
+        pending_files, pending_bytes: known, and not moved yet.
+        seconds: 0 for a sample; else it is the mean of so many seconds (`thinning`).
+    """
 
     cpu: float | None = None
     memory: int | None = None
@@ -33,6 +47,51 @@ class Metric(NamedTuple):
     files: float | None = None
     bytes: float | None = None
     throttled: bool = False
+    iowait: float | None = None
+    busy: float | None = None
+    used: float | None = None
+    wanted: int | None = None
+    cause: str = ""
+    paused: bool = False
+    bandwidth: int = 0
+    pending_files: int | None = None
+    pending_bytes: int | None = None
+    seconds: int = 0
+
+
+class CrawlMetric(NamedTuple):
+    """How a crawl stood; the fields are those of `workers.crawled`, in bytes and seconds.
+
+    `engaged`: what kept new directories waiting, with commas between.
+    """
+
+    active: int = 0
+    waiting: int = 0
+    queued: int = 0
+    held: int = 0
+    files_limit: int = 0
+    directories_limit: int = 0
+    total_files: int = 0
+    total_directories: int = 0
+    files_per_second: float = 0.0
+    directories_per_second: float = 0.0
+    directory_seconds: float = 0.0
+    memory: int = 0
+    memory_limit: int = 0
+    threads: int = 0
+    threads_limit: int = 0
+    engaged: str = ""
+    adjustments: int = 0
+    settled: int = 0
+
+
+class StoredCrawl(NamedTuple):
+    """How a crawl stood, as it was stored; `time` in ns."""
+
+    id: int
+    run: int
+    time: int
+    crawl: CrawlMetric
 
 
 class StoredMetric(NamedTuple):
@@ -45,7 +104,10 @@ class StoredMetric(NamedTuple):
 
 
 class StoredEvent(NamedTuple):
-    """An event as it was stored; `time` in ns, `level` as in `logging`."""
+    """An event as it was stored; `time` in ns, `level` as in `logging`, `size` in bytes.
+
+    `number`: of files that it is about, where it stands for many.
+    """
 
     id: int
     run: int | None
@@ -57,6 +119,8 @@ class StoredEvent(NamedTuple):
     kind: ErrorKind | None
     attempt: int
     resolved: bool
+    size: int | None = None
+    number: int = 1
 
 
 class Order(NamedTuple):
@@ -84,11 +148,13 @@ class News:
         path: str | None = None,
         kind: ErrorKind | None = None,
         attempt: int = 0,
+        size: int | None = None,
+        number: int = 1,
     ) -> None:
-        """Remember an event; the newest 10,000 are kept. `message` must be printable (`errors.printable`)."""
+        """Remember an event (see `StoredEvent`). `message` must be printable (`errors.printable`)."""
         stored = None if path is None else encode_name(path)
         with self._database.transaction():
-            row = (run, self._now(), level, name, message, stored, kind.value if kind else None, attempt)
+            row = (run, self._now(), level, name, message, stored, kind.value if kind else None, attempt, size, number)
             self._database.execute(self._sql["event_put"], row)
             self._trim("event_trim", KEEP_EVENTS)
 
@@ -102,7 +168,7 @@ class News:
             rows = self._database.query(self._sql["event_last"], (limit,))[::-1]
         else:
             rows = self._database.query(self._sql["event_after"], (after, limit))
-        return [_event(row) for row in rows]
+        return [to_event(row) for row in rows]
 
     def put_metric(self, run: int, metric: Metric) -> None:
         """Remember a sample; the newest 50,000 are kept."""
@@ -113,7 +179,18 @@ class News:
     def metrics(self, run: int, after: int = 0, limit: int = 1000) -> list[StoredMetric]:
         """The run's samples after the id `after`, oldest first."""
         rows = self._database.query(self._sql["metric_after"], (run, after, limit))
-        return [StoredMetric(row[0], row[1], row[2], Metric._make((*row[3:10], bool(row[10])))) for row in rows]
+        return [StoredMetric(row[0], row[1], row[2], to_metric(row[3:])) for row in rows]
+
+    def put_crawl(self, run: int, crawl: CrawlMetric) -> None:
+        """Remember how the crawl of a run stands; the newest 10,000 are kept."""
+        with self._database.transaction():
+            self._database.execute(self._sql["crawl_put"], (run, self._now(), *crawl))
+            self._trim("crawl_trim", KEEP_CRAWLS)
+
+    def crawls(self, run: int, after: int = 0, limit: int = 1000) -> list[StoredCrawl]:
+        """How the run's crawl stood, after the id `after`, oldest first."""
+        rows = self._database.query(self._sql["crawl_after"], (run, after, limit))
+        return [StoredCrawl(row[0], row[1], row[2], CrawlMetric._make(row[3:])) for row in rows]
 
     def _trim(self, statement: str, keep: int) -> None:
         last = self._database.last_id()
@@ -150,7 +227,14 @@ class News:
         return orders
 
 
-def _event(row: tuple[Any, ...]) -> StoredEvent:
+def to_metric(row: tuple[Any, ...]) -> Metric:
+    """A `Metric` from the columns of a row, in the order of its fields."""
+    metric = Metric._make(row)
+    return metric._replace(throttled=bool(metric.throttled), paused=bool(metric.paused))
+
+
+def to_event(row: tuple[Any, ...]) -> StoredEvent:
+    """A `StoredEvent` from a row of the event_* statements."""
     path = None if row[6] is None else decode_name(row[6])
     kind = ErrorKind(row[7]) if row[7] else None
-    return StoredEvent._make((*row[:6], path, kind, row[8], bool(row[9])))
+    return StoredEvent._make((*row[:6], path, kind, row[8], bool(row[9]), *row[10:]))

@@ -56,11 +56,11 @@ VALUES (?1, ?2, ?2, ?3, ?4, 'running', ?5, ?6, coalesce((SELECT origin FROM run 
 UPDATE run SET origin = id WHERE id = ? AND origin = 0
 
 -- name: run_get
-SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin
+SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin, life
 FROM run WHERE id = ?
 
 -- name: run_last
-SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin
+SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin, life
 FROM run WHERE pair = ? ORDER BY id DESC LIMIT 1
 
 -- name: run_tokens
@@ -70,11 +70,11 @@ SELECT json_extract(options, '$.token') FROM run WHERE pair = ?1 ORDER BY id DES
 SELECT coalesce(sum(json_extract(stats, '$.copied_bytes')), 0) FROM run WHERE pair = ?1
 
 -- name: run_page
-SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin
+SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin, life
 FROM run WHERE pair = ? ORDER BY id DESC LIMIT ?
 
 -- name: run_live
-SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin
+SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin, life
 FROM run WHERE status = 'running' ORDER BY id
 
 -- name: run_success
@@ -93,7 +93,7 @@ UPDATE run SET status = 'interrupted', ended = updated, message = 'the process e
 WHERE status = 'running' AND pair = ?
 
 -- name: run_update
-UPDATE run SET stats = ?2, updated = ?3 WHERE id = ?1
+UPDATE run SET stats = ?2, updated = ?3, life = coalesce(?4, life) WHERE id = ?1
 
 -- name: run_finish
 UPDATE run SET status = ?2, stats = ?3, message = ?4, ended = ?5, updated = ?5 WHERE id = ?1
@@ -206,11 +206,11 @@ VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 1)
 UPDATE directory SET digest = NULL, written = max(written, ?2) WHERE id = ?1
 
 -- name: file_known
-SELECT name, size, mtime, ctime, mode, uid, gid, etag, hash_algorithm, hash, status FROM file
+SELECT name, size, mtime, ctime, mode, uid, gid, etag, hash_algorithm, hash, status, last_synced FROM file
 WHERE directory_id = ?1 AND name > ?2 AND name < ?3 ORDER BY name LIMIT ?4
 
 -- name: file_some
-SELECT name, size, mtime, ctime, mode, uid, gid, etag, hash_algorithm, hash, status FROM file
+SELECT name, size, mtime, ctime, mode, uid, gid, etag, hash_algorithm, hash, status, last_synced FROM file
 WHERE directory_id = ?1 AND name = ?2
 
 -- name: file_forget
@@ -315,31 +315,52 @@ SELECT token, time, total FROM checkpoint WHERE pair = ? AND prefix = ?
 -- ---- news.py: events, metrics, control ----
 
 -- name: event_put
-INSERT INTO event (run, time, level, name, message, path, kind, attempt) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO event (run, time, level, name, message, path, kind, attempt, size, number)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: event_trim
 DELETE FROM event WHERE id <= ?
 
 -- name: event_after
-SELECT id, run, time, level, name, message, path, kind, attempt, resolved FROM event
+SELECT id, run, time, level, name, message, path, kind, attempt, resolved, size, number FROM event
 WHERE id > ? ORDER BY id LIMIT ?
 
 -- name: event_last
-SELECT id, run, time, level, name, message, path, kind, attempt, resolved FROM event ORDER BY id DESC LIMIT ?
+SELECT id, run, time, level, name, message, path, kind, attempt, resolved, size, number FROM event ORDER BY id DESC LIMIT ?
 
 -- name: event_resolve
 UPDATE event SET resolved = 1
 WHERE run IN (SELECT id FROM run WHERE pair = ?1) AND path = ?2 AND level >= 40 AND resolved = 0
 
 -- name: metric_put
-INSERT INTO metric (run, time, cpu, memory, network, disk, workers, files, bytes, throttled)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO metric (run, time, cpu, memory, network, disk, workers, files, bytes, throttled, iowait, busy, used, wanted, cause, paused, bandwidth,
+    pending_files, pending_bytes, seconds)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: metric_trim
 DELETE FROM metric WHERE id <= ?
 
 -- name: metric_after
-SELECT id, run, time, cpu, memory, network, disk, workers, files, bytes, throttled FROM metric
+SELECT id, run, time, cpu, memory, network, disk, workers, files, bytes, throttled, iowait, busy, used, wanted, cause, paused, bandwidth,
+    pending_files, pending_bytes, seconds FROM metric
+WHERE run = ? AND id > ? ORDER BY id LIMIT ?
+
+-- name: crawl_put
+INSERT INTO crawl (
+    run, time, active, waiting, queued, held, files_limit, directories_limit, total_files, total_directories,
+    files_per_second, directories_per_second, directory_seconds, memory, memory_limit, threads, threads_limit, engaged,
+    adjustments, settled
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: crawl_trim
+DELETE FROM crawl WHERE id <= ?
+
+-- name: crawl_after
+SELECT id, run, time,
+    active, waiting, queued, held, files_limit, directories_limit, total_files, total_directories,
+    files_per_second, directories_per_second, directory_seconds, memory, memory_limit, threads, threads_limit, engaged,
+    adjustments, settled
+FROM crawl
 WHERE run = ? AND id > ? ORDER BY id LIMIT ?
 
 -- name: control_put
@@ -358,3 +379,77 @@ SELECT id, verb, argument FROM control WHERE run = ? AND done IS NULL ORDER BY i
 
 -- name: control_done
 UPDATE control SET done = ?2 WHERE id = ?1
+
+-- ---- overview.py: what live views read ----
+
+-- name: run_before
+SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin, life
+FROM run WHERE id < ?1 ORDER BY id DESC LIMIT ?2
+
+-- name: run_before_of_pair
+SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin, life
+FROM run WHERE pair = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3
+
+-- name: run_sums
+-- runs, clean, ended, files, bytes, failed, deleted, seconds
+SELECT count(*),
+    coalesce(sum(status = 'completed' AND bad = 0), 0),
+    coalesce(sum(status IN ('completed', 'failed')), 0),
+    coalesce(sum(stats ->> 'copied_files'), 0),
+    coalesce(sum(stats ->> 'copied_bytes'), 0),
+    coalesce(sum(coalesce(stats ->> 'failed_files', 0) + coalesce(stats ->> 'failed_directories', 0)), 0),
+    coalesce(sum(coalesce(stats ->> 'deleted_files', 0) + coalesce(stats ->> 'deleted_directories', 0)), 0),
+    coalesce(sum(coalesce(ended, updated) - started), 0) / 1e9
+FROM (
+    SELECT *, coalesce(stats ->> 'failed_files', stats ->> 'failed_directories', stats ->> 'source_errors', 0) AS bad
+    FROM run WHERE coalesce(ended, updated) > ?1 AND (?2 IS NULL OR pair = ?2)
+)
+
+-- name: past_sums
+SELECT coalesce(sum(runs), 0), coalesce(sum(clean), 0), coalesce(sum(ended), 0), coalesce(sum(files), 0),
+    coalesce(sum(bytes), 0), coalesce(sum(failed), 0), coalesce(sum(deleted), 0), coalesce(sum(seconds), 0.0)
+FROM past WHERE hour >= ?1 AND (?2 IS NULL OR pair = ?2)
+
+-- name: metric_rate
+SELECT avg(files), avg(bytes) FROM metric WHERE run = ?1 AND seconds = 0 AND time > ?2 HAVING count(*)
+
+-- name: metric_latest
+SELECT run, time, cpu, memory, network, disk, workers, files, bytes, throttled, iowait, busy, used, wanted, cause, paused, bandwidth,
+    pending_files, pending_bytes, seconds FROM metric
+WHERE run = ? ORDER BY id DESC LIMIT 1
+
+-- name: metric_page
+SELECT run, time, cpu, memory, network, disk, workers, files, bytes, throttled, iowait, busy, used, wanted, cause, paused, bandwidth,
+    pending_files, pending_bytes, seconds FROM metric
+WHERE run = ?1 AND time > ?2 ORDER BY id LIMIT ?3
+
+-- name: metric_series
+-- {field} is a word of overview.SERIES; a mean stands for the time behind it
+SELECT seconds, min(time), avg({field}), count(*) FROM metric
+WHERE seconds IN (0, 60, 3600) AND time >= ?1 AND time < ?2 AND {field} IS NOT NULL
+    AND (?5 IS NULL OR run = ?5) AND (?6 IS NULL OR run IN (SELECT id FROM run WHERE pair = ?6))
+GROUP BY seconds, iif(seconds = 3600, time, (time - ?4) / ?3)
+
+-- name: event_activity
+SELECT id, run, time, level, name, message, path, kind, attempt, resolved, size, number FROM event
+WHERE id > ?1 AND id < ?2 AND (?4 IS NULL OR run = ?4) ORDER BY id DESC LIMIT ?3
+
+-- name: event_errors
+SELECT id, run, time, level, name, message, path, kind, attempt, resolved, size, number FROM event
+WHERE level >= 40 AND id > ?1 AND id < ?2 AND (?4 IS NULL OR run = ?4)
+    AND (?5 IS NULL OR run IN (SELECT id FROM run WHERE pair = ?5)) AND (?6 OR resolved = 0)
+ORDER BY id DESC LIMIT ?3
+
+-- name: event_error_kinds
+SELECT kind, count(*) FROM event
+WHERE level >= 40 AND resolved = 0 AND (?1 IS NULL OR run = ?1)
+    AND (?2 IS NULL OR run IN (SELECT id FROM run WHERE pair = ?2))
+GROUP BY kind
+
+-- name: crawl_last
+SELECT time,
+    active, waiting, queued, held, files_limit, directories_limit, total_files, total_directories,
+    files_per_second, directories_per_second, directory_seconds, memory, memory_limit, threads, threads_limit, engaged,
+    adjustments, settled
+FROM crawl
+WHERE run = ? ORDER BY id DESC LIMIT ?

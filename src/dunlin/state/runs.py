@@ -40,6 +40,30 @@ class Pair(NamedTuple):
     known_files: int
 
 
+class Life(NamedTuple):
+    """How a run goes, beside its counts: what it says with every sign of life.
+
+    Attributes:
+        paused: nothing is moved until somebody resumes it.
+        listed: the listing is over, so what is pending is all there will be.
+        limit: bytes per second that it may move; 0: as many as it can.
+        workers: files in flight at most. wanted: what they would be if the host had no say.
+        cause: why it is slowed down ("cpu 91%", "memory"); "" when it is not.
+        flying: bytes of large files that are on their way and not counted yet.
+        files, bytes: per second, over the last seconds.
+    """
+
+    paused: bool = False
+    listed: bool = False
+    limit: int = 0
+    workers: int = 0
+    wanted: int = 0
+    cause: str = ""
+    flying: int = 0
+    files: float = 0.0
+    bytes: float = 0.0
+
+
 class Run(NamedTuple):
     """One execution. Times in ns; `status` is a word of `codec.RUN_STATUS`; `origin` the first run of its chain."""
 
@@ -56,6 +80,7 @@ class Run(NamedTuple):
     options: dict[str, Any]
     continued_from: int | None
     origin: int
+    life: Life = Life()
 
 
 class Unfinished(NamedTuple):
@@ -135,9 +160,10 @@ class Runs:
             self._database.execute(self._sql["directory_adopt_queued"], (old, new))
             self._database.execute(self._sql["directory_adopt_scanned"], (old, new))
 
-    def update_run(self, run: int, stats: Stats) -> None:
-        """Show the counts so far, and that the run lives."""
-        self._database.execute(self._sql["run_update"], (run, _dump(stats), self._now()))
+    def update_run(self, run: int, stats: Stats, life: Life | None = None) -> None:
+        """Show the counts so far, that the run lives, and how; without `life` that stays as it was said last."""
+        said = None if life is None else json.dumps(life._asdict())
+        self._database.execute(self._sql["run_update"], (run, _dump(stats), self._now(), said))
 
     def finish_run(self, run: int, status: str, stats: Stats, message: str = "") -> None:
         """Write down how a run ended: "completed", "failed" or "interrupted".
@@ -277,4 +303,6 @@ _STATS = frozenset(field.name for field in dataclasses.fields(Stats))
 def to_run(row: tuple[Any, ...]) -> Run:
     """A `Run` from a row of the run_* statements."""
     counts = {name: value for name, value in json.loads(row[9]).items() if name in _STATS}
-    return Run._make((*row[:9], Stats(**counts), json.loads(row[10]), *row[11:]))
+    said = json.loads(row[13]) if row[13] else {}
+    life = Life(**{name: value for name, value in said.items() if name in Life._fields})
+    return Run._make((*row[:9], Stats(**counts), json.loads(row[10]), *row[11:13], life))

@@ -1,4 +1,4 @@
--- dunlin's state, schema 1: what is remembered of every pair. People may query the views; see docs/state.md.
+-- dunlin's state, schema 3: what is remembered of every pair. People may query the views; see docs/state.md.
 --
 -- Times are ns since 1970 (INTEGER), sizes bytes. Names and paths are TEXT when they are valid UTF-8, else a BLOB
 -- of their raw bytes: a BLOB sorts after every TEXT. Codes, chosen small because there is a row per file:
@@ -35,7 +35,8 @@ CREATE TABLE run (
     stats TEXT NOT NULL DEFAULT '{}',   -- JSON of model.Stats
     options TEXT NOT NULL DEFAULT '{}', -- JSON, without secrets
     continued_from INTEGER REFERENCES run (id),
-    origin INTEGER NOT NULL             -- the first run of the chain of continued runs
+    origin INTEGER NOT NULL,            -- the first run of the chain of continued runs
+    life TEXT NOT NULL DEFAULT '{}'     -- JSON of runs.Life: the last sign of life
 );
 CREATE INDEX run_pair ON run (pair, id);
 CREATE INDEX run_live ON run (id) WHERE status = 'running';
@@ -126,9 +127,46 @@ CREATE TABLE metric (
     workers INTEGER,
     files REAL,                         -- per second
     bytes REAL,                         -- per second
-    throttled INTEGER NOT NULL DEFAULT 0
+    throttled INTEGER NOT NULL DEFAULT 0,
+    iowait REAL,                        -- percent of the processors' time
+    busy REAL,                          -- percent of the time in which the busiest disk had something to do
+    used REAL,                          -- percent of the machine's memory that is not available
+    wanted INTEGER,                     -- workers there would be if the host had no say
+    cause TEXT NOT NULL DEFAULT '',     -- why the run is slowed down
+    paused INTEGER NOT NULL DEFAULT 0,
+    bandwidth INTEGER NOT NULL DEFAULT 0,  -- limit in bytes per second, 0: none
+    pending_files INTEGER,
+    pending_bytes INTEGER,
+    seconds INTEGER NOT NULL DEFAULT 0  -- 0: a sample; else the mean of so many seconds from time on
 );
 CREATE INDEX metric_run ON metric (run, id);
+CREATE INDEX metric_seconds ON metric (seconds, time);
+
+-- how the crawl stood, now and then
+CREATE TABLE crawl (
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    time INTEGER NOT NULL,
+    active INTEGER NOT NULL,            -- directories being listed
+    waiting INTEGER NOT NULL,           -- directories that wait for a slot
+    queued INTEGER NOT NULL,            -- directories in the frontier's window, -1 where more are on record
+    held INTEGER NOT NULL,              -- names in memory
+    files_limit INTEGER NOT NULL,
+    directories_limit INTEGER NOT NULL,
+    total_files INTEGER NOT NULL,       -- seen since the run began
+    total_directories INTEGER NOT NULL,
+    files_per_second REAL NOT NULL,
+    directories_per_second REAL NOT NULL,
+    directory_seconds REAL NOT NULL,    -- a directory on average
+    memory INTEGER NOT NULL,            -- bytes resident
+    memory_limit INTEGER NOT NULL,      -- bytes, 0: none
+    threads INTEGER NOT NULL,
+    threads_limit INTEGER NOT NULL,
+    engaged TEXT NOT NULL,              -- what keeps directories waiting: 'files,memory'
+    adjustments INTEGER NOT NULL,
+    settled INTEGER NOT NULL            -- directories skipped by their change times
+);
+CREATE INDEX crawl_run ON crawl (run, id);
 
 CREATE TABLE event (
     id INTEGER PRIMARY KEY,
@@ -140,9 +178,27 @@ CREATE TABLE event (
     path,
     kind TEXT,                          -- errors.ErrorKind
     attempt INTEGER NOT NULL DEFAULT 0,
-    resolved INTEGER NOT NULL DEFAULT 0
+    resolved INTEGER NOT NULL DEFAULT 0,
+    size INTEGER,                       -- bytes
+    number INTEGER NOT NULL DEFAULT 1   -- of files that it is about
 );
 CREATE INDEX event_open ON event (run, path) WHERE level >= 40 AND resolved = 0;
+CREATE INDEX event_minor ON event (id) WHERE level < 30;
+
+-- what runs did that are not kept themselves
+CREATE TABLE past (
+    pair INTEGER NOT NULL,
+    hour INTEGER NOT NULL,              -- since 1970; 0: all that is older than those that are kept
+    runs INTEGER NOT NULL,
+    ended INTEGER NOT NULL,             -- by themselves
+    clean INTEGER NOT NULL,             -- of those: without any failure
+    files INTEGER NOT NULL,             -- copied
+    bytes INTEGER NOT NULL,
+    failed INTEGER NOT NULL,            -- files and directories
+    deleted INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    PRIMARY KEY (pair, hour)
+) WITHOUT ROWID;
 
 CREATE TABLE control (
     id INTEGER PRIMARY KEY,
@@ -244,6 +300,31 @@ SELECT
     bytes * 8 / 1000000 AS download_rate_mbps,
     throttled
 FROM metric;
+
+CREATE VIEW crawl_metrics AS
+SELECT
+    id,
+    run AS sync_run_id,
+    datetime(time / 1000000000, 'unixepoch') AS timestamp,
+    active AS active_dirs,
+    waiting AS waiting_dirs,
+    queued AS queued_dirs,
+    held AS files_in_window,
+    files_limit AS max_active_files,
+    directories_limit AS crawl_parallelism,
+    total_files,
+    total_directories AS total_dirs,
+    files_per_second AS files_per_sec,
+    directories_per_second AS dirs_per_sec,
+    directory_seconds AS avg_dir_seconds,
+    memory / 1048576 AS memory_mb,
+    memory_limit / 1048576 AS memory_limit_mb,
+    threads,
+    threads_limit,
+    engaged AS throttled_by,
+    adjustments,
+    settled AS ctime_skips
+FROM crawl;
 
 CREATE VIEW error_log AS
 SELECT

@@ -39,7 +39,7 @@ class PairStatus(NamedTuple):
         return sum(self.failed_by_category.values())
 
 
-class Overview:
+class Status:
     """Reads one state file for people."""
 
     def __init__(self, database: Database, sql: dict[str, str]) -> None:

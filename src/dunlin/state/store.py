@@ -31,14 +31,18 @@ from dunlin.state.frontier import Frontier
 from dunlin.state.later import Later
 from dunlin.state.news import News
 from dunlin.state.runs import Runs
-from dunlin.state.status import Overview
+from dunlin.state.status import Status
 
 # beside this file: importlib.resources would take 30 ms of a start
 _HERE = os.path.dirname(__file__)
 
 
 def _create() -> str:
-    with open(os.path.join(_HERE, "schema.sql"), encoding="utf-8") as file:
+    return _read("schema.sql")
+
+
+def _read(name: str) -> str:
+    with open(os.path.join(_HERE, name), encoding="utf-8") as file:
         return file.read()
 
 
@@ -46,10 +50,10 @@ SCHEMA = Schema(
     what="state file",
     option="--state-db",
     application_id=0x446E6C53,  # "DnlS"
-    version=1,
+    version=3,
     create=_create,
-    # schema 2 will be {2: read("migrations/2.sql")}; schema.sql is always the newest as a whole
-    migrations={},
+    # schema.sql is always the newest as a whole; a migration is never changed once it was released
+    migrations={2: lambda: _read("migrations/2.sql"), 3: lambda: _read("migrations/3.sql")},
 )
 
 
@@ -59,7 +63,7 @@ class State:
     def __init__(self, database: Database, report: Report, clock: Callable[[], int] = time.time_ns) -> None:
         self.database = database
         self._clock = clock
-        self._sql = load_statements(os.path.join(_HERE, "queries.sql"))
+        self._sql = self.statements = load_statements(os.path.join(_HERE, "queries.sql"))
         self._last: int = database.value(self._sql["clock"])
         self._kept = self._last
 
@@ -96,10 +100,11 @@ class State:
         news = News(database, self._sql, self.now)
         self.put_event, self.resolve, self.events = news.put_event, news.resolve, news.events
         self.put_metric, self.metrics = news.put_metric, news.metrics
+        self.put_crawl, self.crawls = news.put_crawl, news.crawls
         self.control_put, self.control_poll = news.control_put, news.control_poll
         self.control_waiting, self.orders = news.control_waiting, news.orders
 
-        self.status = Overview(database, self._sql).status
+        self.status = Status(database, self._sql).status
 
     @classmethod
     def open(

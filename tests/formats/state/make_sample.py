@@ -13,7 +13,7 @@ import tempfile
 from dunlin.errors import ErrorKind
 from dunlin.model import Stats
 from dunlin.report import NullReport
-from dunlin.state import DirectoryStatus, FileStatus, Metric, State, Target, store
+from dunlin.state import CrawlMetric, DirectoryStatus, FileStatus, Metric, State, Target, store
 
 HERE = os.path.dirname(__file__)
 START = 1_700_000_000_000_000_000
@@ -26,7 +26,7 @@ def fill(path: str) -> None:
     pair = state.pair("file:///home/me/photos", "file:///mnt/nas/photos", "all")
     first = state.begin_run(pair, {"archive": True}, "boot-1", 100)
     root = state.start_frontier(first.id)
-    state.put_synced(first.id, root, [("a.jpg", 3, START + 1, START, 0o100644, 1, 2, b"\x01" * 32)], "blake3")
+    state.put_synced(first.id, root, [("a.jpg", 3, START + 1, START, None, 0o100644, 1, 2, b"\x01" * 32)], "blake3")
     sub, raw = state.add_directories(first.id, [("2023", Target.PRESENT), ("caf\udce9", Target.ABSENT)])
     state.finish_directory(first.id, root, DirectoryStatus.DONE, START, b"digest")
     bad = ("locked", 5, START, START, None, 0o100600, 1, 2, "etag", "bWQ1", None, None)
@@ -46,6 +46,7 @@ def fill(path: str) -> None:
     state.add_links(pair.id, [(1, 2, "one", True), (1, 2, "two", False)])
     state.set_token(pair.id, "", "next", 12)
     state.put_metric(second.id, Metric(cpu=12.5, memory=1 << 26, workers=2))
+    state.put_crawl(second.id, CrawlMetric(active=4, held=1_000, files_limit=2_000, engaged="memory", settled=3))
     state.put_event(second.id, 40, "file.failed", "Permission denied", "2023/locked", ErrorKind.DENIED)
     state.control_put(second.id, "pause")
     state.finish_run(second.id, "interrupted", Stats(scanned_files=1), "SIGINT")

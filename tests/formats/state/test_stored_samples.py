@@ -10,10 +10,13 @@ import pytest
 
 from dunlin.errors import ErrorKind
 from dunlin.report import NullReport
-from dunlin.state import Extra, LinkGroup, State, store
+from dunlin.state import CrawlMetric, Extra, LinkGroup, State, store
 
 HERE = Path(__file__).parent
-SAMPLES = {"schema-1.db.gz": "fc470b5316d40b2e922a7f9adfaa06746fdbfd3604016c78d0561d4bb29ea37f"}
+SAMPLES = {
+    "schema-1.db.gz": "fc470b5316d40b2e922a7f9adfaa06746fdbfd3604016c78d0561d4bb29ea37f",
+    "schema-2.db.gz": "082464a43cdf3838727ca7d3ed774da223bb9305ed5c73df4ddefeab4a4ec02a",
+}
 
 
 def test_there_is_a_sample_of_every_schema() -> None:
@@ -56,4 +59,24 @@ def test_sample_opens_and_a_run_can_continue_it(tmp_path: Path, name: str) -> No
     assert [(f.path, f.kind) for f in status.failed] == [("2023/locked", ErrorKind.DENIED)]
     assert state.database.value("SELECT count(*) FROM file_path") == 3
     assert [metric.metric.workers for metric in state.metrics(left.run)] == [2]
+    crawls = [(stored.crawl.active, stored.crawl.engaged) for stored in state.crawls(left.run)]
+    assert crawls == ([] if name == "schema-1.db.gz" else [(4, "memory")])
+    state.put_crawl(left.run, CrawlMetric(active=5))
+    assert state.database.value("SELECT max(active_dirs) FROM crawl_metrics") == 5
     state.close()
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_migrated_file_has_all_that_a_new_one_has(tmp_path: Path, name: str) -> None:
+    old = tmp_path / "old.db"
+    old.write_bytes(gzip.decompress((HERE / name).read_bytes()))
+    columns = (
+        "SELECT s.type, s.name, c.name, c.type FROM sqlite_schema AS s LEFT JOIN pragma_table_info(s.name) AS c "
+        "ORDER BY s.type, s.name, c.cid"
+    )
+    found = []
+    for path in (old, tmp_path / "new.db"):
+        state = State.open(str(path), NullReport())
+        found.append(state.database.query(columns))
+        state.close()
+    assert found[0] == found[1]

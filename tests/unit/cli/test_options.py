@@ -18,7 +18,7 @@ from dunlin.cli.options import ordered, sync_options
 from dunlin.cli.sync import command as sync_command
 from dunlin.errors import DunlinError
 from dunlin.filters import Rule
-from dunlin.jobs.options import SyncOptions
+from dunlin.jobs.options import Crawling, SyncOptions
 from dunlin.stores.objects.answers import TIMEOUTS
 from dunlin.stores.open import Far
 from dunlin.transfer import Options as Transfer
@@ -135,6 +135,14 @@ VALUES = [
     (["--workers", "24"], "crew.workers", 24),
     (["--movers", "3"], "crew.movers", 3),
     (["--threads", "4"], "crew.threads", 4),
+    ([], "crawl", Crawling()),
+    (["--crawl-parallelism", "16"], "crawl.parallelism", 16),
+    (["--max-active-files", "2000"], "crawl.max_active_files", 2000),
+    (["--throttle-engage-threshold", "90%"], "crawl.engage", 0.9),
+    (["--throttle-engage-threshold", "50"], "crawl.release", 0.42),
+    (["--throttle-release-threshold", "60"], "crawl.release", 0.6),
+    (["--consistency-threshold", "3"], "crawl.consistency", 3),
+    (["--adjustment-cooldown", "0"], "crawl.cooldown", 0.0),
     (["--scan-first"], "crew.scan_first", True),
     (["--mover-start", "spawn"], "crew.start", "spawn"),
     (["--bandwidth-limit", "off"], "bandwidth", None),
@@ -157,6 +165,8 @@ VALUES = [
     (["--log-file-size", "0"], "log.max_size", 0),
     (["--log-file-keep", "0"], "log.keep", 0),
     (["--report-file", "r"], "log.report_file", "r"),
+    (["--profile", "p"], "log.profile", "p"),
+    (["--profile", ""], "log.profile", None),
     (["-n"], "mode", "plan"),
     (["--min-size", "0"], "selection.min_size", 0),
     (["--max-size", "1K"], "selection.max_size", 1024),
@@ -190,6 +200,8 @@ def test_every_long_option_reaches_the_engine_or_the_output() -> None:
     elsewhere |= {"include", "exclude", "include_from", "exclude_from", "filter_from", "files_from", "min_age"}
     elsewhere |= {"max_age", "dry_run", "update"}
     elsewhere |= {"container", "output_path", "prefix", "config"}  # test_asking
+    outward = (*parameters.metrics_options(), *parameters.notify_options())
+    elsewhere |= {option.name for option in outward}  # test_outward
     elsewhere |= {option.name for option in parameters.credential_options()}  # test_asking, config/test_logins
     accepted = {"numeric_ids", "times", "recursive", "human_readable"}
     output = {"verbose", "quiet", "progress", "as_json", "log_level", "log_format"}

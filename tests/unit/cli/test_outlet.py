@@ -100,6 +100,23 @@ def test_a_failed_attempt_is_told_out_of_those_there_may_be(name: str, made: int
     assert f"Failed to download blob (blob=p, attempt={shown}, error=denied)" in text(err)
 
 
+@pytest.mark.parametrize(("err", "telling", "shown"), [
+    (Terminal(), Telling(), 1), (io.StringIO(), Telling(), 2), (Terminal(), Telling(log_format="json"), 2),
+    (Terminal(), Telling(progress=False), 1), (io.StringIO(), Telling(quiet=True), 1),
+])  # fmt: skip
+def test_how_a_crawl_stands_is_for_logs_and_its_warnings_are_for_all(
+    err: IO[str], telling: Telling, shown: int
+) -> None:
+    made, _, err, _ = outlet(telling, err=err)
+    report = Fan([made.reports()[0]])
+    report.event(Event(Level.INFO, "crawl.progress", "Active Dirs: 1 | Wait: 0 | Files: 2"))
+    report.event(Event(Level.WARN, "crawl.contention", "High contention: 45 dirs waiting"))
+    made.close()
+    told = text(err)
+    assert ("Active Dirs" in told) + ("High contention" in told) == shown
+    assert "High contention" in told
+
+
 def test_per_file_news_reaches_a_log_of_level_debug() -> None:
     made, _, err, _ = outlet(Telling(log_level="debug", log_format="logfmt"))
     Fan(made.reports()).event(DELETED)

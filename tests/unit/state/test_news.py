@@ -7,7 +7,7 @@ import pytest
 from dunlin.errors import ErrorKind
 from dunlin.model import Stats
 from dunlin.report import NullReport
-from dunlin.state import Metric, Pair, Run, State, news
+from dunlin.state import CrawlMetric, Metric, Pair, Run, State, news
 
 
 def test_events_are_read_newest_or_from_where_one_stopped(state: State, run: Run) -> None:
@@ -30,13 +30,17 @@ def test_errors_of_a_path_are_resolved_once_it_is_synced(state: State, pair: Pai
 def test_events_and_metrics_are_bounded(state: State, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(news, "KEEP_EVENTS", 300)
     monkeypatch.setattr(news, "KEEP_METRICS", 300)
+    monkeypatch.setattr(news, "KEEP_CRAWLS", 300)
     with state.transaction():
         for n in range(2000):
             state.put_event(run.id, 20, "x", str(n))
             state.put_metric(run.id, Metric(workers=n))
+            state.put_crawl(run.id, CrawlMetric(active=n))
     assert 300 <= state.database.value("SELECT count(*) FROM event") < 300 + 256
     assert 300 <= state.database.value("SELECT count(*) FROM metric") < 300 + 256
+    assert 300 <= state.database.value("SELECT count(*) FROM crawl") < 300 + 256
     assert state.events()[-1].message == "1999"
+    assert state.crawls(run.id, limit=9_999)[-1].crawl.active == 1999
 
 
 def test_metric_comes_back_as_it_was(state: State, run: Run) -> None:
@@ -46,6 +50,18 @@ def test_metric_comes_back_as_it_was(state: State, run: Run) -> None:
     found = state.metrics(run.id)
     assert [stored.metric for stored in found] == [metric, Metric()]
     assert [stored.metric for stored in state.metrics(run.id, after=found[0].id)] == [Metric()]
+
+
+def test_crawl_comes_back_as_it_was_and_people_can_query_it(state: State, run: Run) -> None:
+    crawl = CrawlMetric(4, 2, -1, 900, 1000, 8, 5000, 70, 15.5, 2.25, 0.004, 1 << 30, 3 << 30, 5, 72, "files", 1, 9)
+    state.put_crawl(run.id, crawl)
+    state.put_crawl(run.id, CrawlMetric())
+    found = state.crawls(run.id)
+    assert [stored.crawl for stored in found] == [crawl, CrawlMetric()]
+    assert [stored.crawl for stored in state.crawls(run.id, after=found[0].id)] == [CrawlMetric()]
+    view = "active_dirs, files_in_window, max_active_files, total_dirs, memory_mb, throttled_by, ctime_skips"
+    rows = state.database.query(f"SELECT sync_run_id, {view} FROM crawl_metrics")
+    assert rows[0] == (run.id, 4, 900, 1000, 70, 1024, "files", 9)
 
 
 def test_order_reaches_a_run_once_from_another_connection(path: str, state: State, run: Run) -> None:
