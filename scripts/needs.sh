@@ -18,6 +18,7 @@ needs() {
     need setfacl acl
     need setfattr attr
     need tmux tmux
+    need chromium chromium
     need setpriv util-linux
     need_library libstdc++.so.6 libstdc++6 # node
     [ "$purpose" != bench ] || need_library libsecret-1.so.0 libsecret-1-0 # azcopy

@@ -36,6 +36,7 @@ from dunlin.stores.open import canonical_url, is_far, shown_place
 
 if TYPE_CHECKING:
     from dunlin.jobs.outward import Options
+    from dunlin.jobs.retry import Retry
 
 NO_CONFIGURATION = (
     "Error: No configuration found. Please provide --config, create dunlin.yaml in current directory, or pass "
@@ -110,6 +111,31 @@ def asked(context: click.Context, filters: tuple[str, ...]) -> Asked:
         )
     _apart(runs)
     return Asked(tuple(runs), _telling(context), tuple(notes), outward)
+
+
+def asked_again(context: click.Context, found: Retry, state_db: str) -> Asked:
+    """The run that tries again what failed in another one. Raises USAGE where it is not on record how that was made."""
+    from dunlin.config.logins import place
+    from dunlin.jobs.public import as_before
+
+    flags, settings = _flags(context), settings_of(context)
+    source = place(found.source, "source", flags, settings)
+    target = place(found.destination, "dest", flags, settings)
+    where = Where(source.url, target.url, "", source.login, target.login)
+    given = sync_options(
+        {**context.params, "state_db": state_db},
+        where=where,
+        now=time.time_ns(),
+        user_state=config.user_state_dir(),
+        runtime=config.runtime_dir(),
+    )
+    options = as_before(given, found.public, found.runs)
+    if options is None:
+        raise usage(
+            f"run {found.run} was made by an older dunlin, which did not put on record how",
+            "`dunlin sync` with the same pair tries its files again",
+        )
+    return Asked((options,), _telling(context), tuple(settings.notes))
 
 
 def _outward(context: click.Context) -> Options | None:

@@ -248,7 +248,7 @@ def _end(options: SyncOptions, telling: Telling, outlet: Outlet, result: Result,
             result,
             options.mode,
             skipped=skipped,
-            failures=meter.failures if meter else (),
+            failures=meter.failures if meter and not outlet.told_failures else (),
             total_bytes=meter.gauges.get("total_bytes", 0) if meter else 0,
             status_hint=_status_hint(options),
         )

@@ -16,6 +16,10 @@ from dunlin.pace.sizes import format_duration, format_rate, format_size
 MOST_FILES = 6
 """Lines for large files, at most."""
 
+WIDEST = 110
+"""Cells of the line of a file: figures far from the name are hard to follow, and a long line breaks when the terminal
+becomes narrower."""
+
 STILL = 10.0
 """Seconds without anything that got on after which the view says so."""
 
@@ -32,7 +36,8 @@ def frame(picture: Picture, width: int, height: int) -> list[str]:
     chosen = sorted(sorted((at for at, parts in enumerate(totals) if parts), key=_IMPORTANCE.index)[:most])
     lines = [fit(totals[at], room) for at in chosen]
     files = max(0, min(MOST_FILES, height - len(lines) - 3))
-    shown = [_file(each, room, picture.paused) for each in picture.moving[:files]]
+    wide = min(room, WIDEST)
+    shown = [_file(each, wide, picture.paused) for each in picture.moving[:files]]
     more = len(picture.moving) - len(shown)
     if more > 0 and shown:
         shown[-1] = fit([f"and {more + 1} more large files"], room)
@@ -71,8 +76,8 @@ def styled(line: str) -> str:
 
 
 _STYLES = re.compile(
-    r"(?P<wrong>\bPAUSED[^,]*|\bSTOPPING\b|\b[\d,]+ failed\b)|(?P<waits>\bthrottled: .*|\bnothing got on for \S+|"
-    r"\blisting waits: .*|\bmemory is .*)|(?P<left>\bETA +\d\S*|\bat least \d[^\s,]*)"
+    r"(?P<wrong>\bPAUSED[^,]*|\bSTOPPING\b|\b[\d,]+ failed\b)|(?P<waits>\bthrottled: [^,]*|\bnothing got on for \S+|"
+    r"\blisting waits: .*|\bmemory is .*)|(?P<left>\bETA +\d[^\s,]*|\bat least \d[^\s,]*)"
 )
 _COLORS = {"wrong": "1;31", "waits": "33", "left": "36"}
 
@@ -196,8 +201,8 @@ def _copied(picture: Picture) -> list[str]:
 def _pending(picture: Picture, width: int) -> list[str]:
     gauges, known = picture.gauges, picture.scanned
     files, size = gauges.get("pending_files", 0), picture.pending_bytes
-    if not files and not size:
-        return ["finishing"] if known and picture.facts.get("mode", "sync") == "sync" else []
+    if known and not files and not size:
+        return ["finishing"] if picture.facts.get("mode", "sync") == "sync" else []
     parts = [*filter(None, [eta(picture)]), f"pending {count(files, 'file')}", format_size(size)]
     if not known:
         return [parts[-2], *parts[:-2], parts[-1], "more may come"]

@@ -22,6 +22,9 @@ COMMANDS = {
     "sync": "make DESTINATION equal to SOURCE",
     "check": "compare SOURCE and DESTINATION without moving anything",
     "status": "show runs, totals, pending and failed files",
+    "retry": "transfer the files now that failed in a run",
+    "dashboard": "show a running sync live in the terminal",
+    "history": "list the runs, or tell of one, as text or as a page",
     "control": "pause, resume, stop or slow down a run",
     "init": "write a commented configuration file",
     "config": "show the configuration that holds, and where it came from",
@@ -33,7 +36,7 @@ _WORDS = {
     "copy": "sync", "mirror": "sync", "move": "sync", "cp": "sync", "rsync": "sync", "run": "sync", "diff": "check",
     "compare": "check", "verify": "check", "cryptcheck": "check", "progress": "status", "list": "status",
     "ls": "status", "pause": "control pause", "resume": "control resume", "stop": "control stop",
-    "bwlimit": "control bwlimit", "help": "--help",
+    "bwlimit": "control bwlimit", "help": "--help", "top": "dashboard", "monitor": "dashboard", "tui": "dashboard",
 }  # fmt: skip
 
 _EXAMPLE = """

@@ -173,8 +173,8 @@ class Meter:
             return
         with suppress(KeyError, TypeError, ValueError):  # news of another version is no reason to end a run
             self._workers = self._workers or int(fields["before"])
-            words = f"{fields['gauge']} {float(fields['value']):.0%}, workers {self._workers} -> {fields['workers']}"
-            self.facts["throttle"] = words
+            cause = f"{fields['gauge']} was {float(fields['value']):.0%}"
+            self.facts["throttle"] = f"workers {self._workers} -> {fields['workers']} ({cause})"
 
     def begin(self, name: str, total: int | None, advanced: Callable[[], None]) -> Moving:
         """A large file begins to move; `advanced` is called whenever it gets on."""

@@ -97,7 +97,7 @@ class Outlet:
             self.view = None
         self._out_view = self.view if out_terminal else None
         self._err_view = self.view if err_terminal else None
-        self._err_terminal = err_terminal
+        self._out_terminal, self._err_terminal = out_terminal, err_terminal
         self.progress: Progress | None = None
         form = telling.log_format or ("short" if err_terminal else "text")
         self.log = Log(self.say, form, self._level())
@@ -112,6 +112,11 @@ class Outlet:
         """Whether progress is told in lines: no view, and it is not unwanted."""
         wanted = self._telling.progress
         return self.view is None and (not self._telling.quiet if wanted is None else wanted)
+
+    @property
+    def told_failures(self) -> bool:
+        """Whether who reads the summary has just read the first failures."""
+        return self.short and self._out_terminal
 
     def reports(self) -> list[Report]:
         """What the run reports to: first lines, then what draws."""

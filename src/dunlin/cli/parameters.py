@@ -106,13 +106,11 @@ def share(text: str) -> float:
 
 
 def _percent(most: int) -> Any:
-    from dunlin.config import schema
-
-    kind = schema.percent(most)
-
     def convert(text: str) -> Any:
+        from dunlin.config import schema
+
         try:
-            return kind(text)
+            return schema.percent(most)(text)
         except ValueError as error:
             raise click.BadParameter(str(error)) from None
 
@@ -314,7 +312,7 @@ def crawl_options() -> list[Option]:
         return Option(shown, help, section=SPEED, hidden=True, type=kind, metavar=metavar)
 
     return [
-        number("--crawl-parallelism", "Directories listed at a time. Default: automatic.", 10_000),
+        number("--crawl-parallelism", "The most directories listed at a time. Default: automatic.", 10_000),
         number("--max-active-files", "The most names that listings hold in memory. Default: automatic.", 1 << 40),
         expert("--throttle-engage-threshold", "Percent of the limits on names and threads from which on directories "
                "wait. Default: 100.", _percent(100), "PERCENT"),

@@ -7,7 +7,8 @@ done about it:
     wrapping           lines are cut to the width, and wrapping is off while they are drawn: a character that this
                        terminal draws wider than we think cannot push the region down
     another width      a narrower terminal breaks the old lines in two, and the way back up is longer: counted from
-                       what was drawn. Terminals that cut lines off instead lose a line above the region by that.
+                       what was drawn. Terminals that cut lines off instead lose a line above the region by that, and
+                       those that scroll to make room (tmux) keep pieces of old lines off the screen, in their history.
     another program    a job in the background has no business on the screen; the region is given up until it is back
                        in front
     Ctrl-Z             the region goes before the process stops, and the cursor comes back (`leave`)

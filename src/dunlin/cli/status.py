@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dunlin.cli.base import Command, Option, config_option, echo, log_level_option, state_option
 
 if TYPE_CHECKING:
+    from dunlin.cli.glance import Glance
     from dunlin.state import Failed, PairStatus, Run, State
 
 EXAMPLE = """
@@ -24,21 +25,28 @@ def status(state_db: str | None, as_json: bool, failed: bool, log_level: str) ->
     """Parse, call, print, exit code."""
     import time
 
+    from dunlin.cli.glance import glance
     from dunlin.cli.statefile import lives, open_state, watches
+    from dunlin.state.overview import Overview
 
     state = open_state(state_db, write=False)
     try:
-        pairs = [(pair, all_failed(state, pair) if failed else pair.failed[:SHOWN]) for pair in state.status()]
+        view = Overview(state, lives)
+        pairs = [
+            (pair, all_failed(state, pair) if failed else pair.failed[:SHOWN], glance(view, pair.id))
+            for pair in state.status()
+        ]
     finally:
         state.close()
     if as_json:
         import json
 
-        echo(json.dumps({"pairs": [machine(pair, names, lives, watches) for pair, names in pairs]}))
+        echo(json.dumps({"pairs": [machine(pair, names, lives, watches, more) for pair, names, more in pairs]}))
     elif not pairs:
         echo("no runs yet")
     else:
-        echo("\n\n".join("\n".join(people(pair, names, lives, time.time_ns(), watches)) for pair, names in pairs))
+        now = time.time_ns()
+        echo("\n\n".join("\n".join(people(pair, names, lives, now, watches, more)) for pair, names, more in pairs))
     return 0
 
 
@@ -67,9 +75,11 @@ def people(
     lives: Callable[[Run], bool],
     now: int,
     watches: Callable[[Run], bool] = lambda run: False,
+    more: Glance | None = None,
 ) -> list[str]:
-    """A pair for people. `now` in ns."""
+    """A pair for people. `now` in ns. `more`: how it goes, and what was done in a day."""
     from dunlin.cli.frame import count
+    from dunlin.cli.glance import days, running
     from dunlin.errors import printable
     from dunlin.pace.sizes import format_size
 
@@ -84,6 +94,8 @@ def people(
             if alive
             else f"  run {newest.id} was cut short; `dunlin sync` with the same pair continues it"
         )
+        if more is not None and more.now is not None:
+            lines += running(more.now)
     elif pair.runs and watches(pair.runs[0]):
         lines.append(f"  watched by process {pair.runs[0].pid}, which waits for its next look")
     if pair.pending_files or pair.queued_directories:
@@ -95,16 +107,14 @@ def people(
         kinds = ", ".join(f"{name} {number:,}" for name, number in sorted(pair.failed_by_category.items()))
         lines.append(f"  failed: {count(pair.failed_files, 'file')} ({kinds})")
         lines += [f"    {printable(each.path)}: {printable(each.error)}" for each in failed]
-        more = pair.failed_files - len(failed)
-        if more > 0:
-            lines.append(f"    and {more:,} more" + ("; --failed lists them" if len(failed) <= SHOWN else ""))
+        rest = pair.failed_files - len(failed)
+        if rest > 0:
+            lines.append(f"    and {rest:,} more" + ("; --failed lists them" if len(failed) <= SHOWN else ""))
+        lines.append("    `dunlin retry` tries those of the last run again")
+    lines += days(more) if more is not None else []
     if pair.runs:
         lines.append("  runs, the newest first:")
         lines += [f"    {_run(run, lives, now)}" for run in pair.runs]
-        files = sum(run.stats.copied_files for run in pair.runs)
-        size = sum(run.stats.copied_bytes for run in pair.runs)
-        if len(pair.runs) > 1:
-            lines.append(f"    together: copied {count(files, 'file')} ({format_size(size)})")
     return lines
 
 
@@ -125,6 +135,8 @@ def _run(run: Run, lives: Callable[[Run], bool], now: int) -> str:
     parts += [f"{number:,} {what}" for number, what in ((deleted, "deleted"), (failed, "failed")) if number]
     if run.continued_from:
         parts.append(f"continued run {run.continued_from}")
+    if tried := run.options.get("retry"):
+        parts.append(f"tried run {min(tried)} again")
     message = f"; {printable(' '.join(run.message.split()))}" if run.message else ""
     duration = format_duration(max(0, end - run.started) / 1e9)
     return f"{run.id:>4}  {_stamp(run.started)}  {word(run, lives):11}  {duration:>6}  {', '.join(parts)}{message}"
@@ -148,9 +160,12 @@ def machine(
     failed: list[Failed],
     lives: Callable[[Run], bool],
     watches: Callable[[Run], bool] = lambda run: False,
+    more: Glance | None = None,
 ) -> dict[str, Any]:
     """A pair as the value of --json. Times in ns since 1970, sizes in bytes."""
     import dataclasses
+
+    from dunlin.cli.glance import machine as figures
 
     return {
         "id": pair.id,
@@ -181,15 +196,17 @@ def machine(
             }
             for run in pair.runs
         ],
+        **(figures(more) if more is not None else {}),
     }
 
 
 command = Command(
     "status",
     help="""
-    Show what the state file knows: for every pair the last runs, totals, and the files that are pending or failed.
+    Show what the state file knows: for every pair how a run goes and when it will be through, what was done in the
+    last 24 hours and in all, the last runs, and the files that are pending or failed.
 
-    It may be asked while a run is going on.
+    It may be asked while a run is going on. `dunlin retry` tries again what failed.
     """,
     short_help="show runs, totals, pending and failed files",
     example=EXAMPLE,

@@ -78,9 +78,11 @@ def _line(text: str) -> str:
 def _outcome(result: Result, mode: str) -> str:
     words = {"sync": _done, "plan": _planned, "check": _compared}[mode](result.stats)
     if result.status == "completed":
-        return words
-    message = f" ({_line(result.message)})" if result.message else ""
-    return f"{result.status}{message}: {words}"
+        return "no files found, nothing to do" if words == _done(Stats()) else words
+    message = _line(result.message)
+    if message.startswith(f"{result.status} "):
+        return f"{message}: {words}"
+    return f"{result.status} ({message}): {words}" if message else f"{result.status}: {words}"
 
 
 def _done(stats: Stats) -> str:
@@ -133,7 +135,7 @@ def _speed(stats: Stats, total_bytes: float) -> str:
     rates = rates_of(stats)
     if stats.copied_bytes:
         parts.append(format_rate(rates["bytes_per_second"]))
-    if stats.scanned_files:
+    if rates["files_per_second"] >= 0.5:
         parts.append(f"{rates['files_per_second']:,.0f} files/s")
     if total_bytes > stats.copied_bytes:
         parts.append(f"{format_size(total_bytes)} copied in all runs")

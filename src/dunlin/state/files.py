@@ -239,6 +239,10 @@ class Files:
         rows = self._database.query(self._sql["failed_page"], (run, at, encode_name(name), limit))
         return [to_failed(row) for row in rows]
 
+    def count_failed(self, run: int) -> int:
+        """How many files failed in the run and were not seen since."""
+        return int(self._database.value(self._sql["failed_in_run"], (run,)))
+
 
 def to_failed(row: tuple[Any, ...]) -> Failed:
     """A `Failed` from a row of the failed_* statements."""

@@ -1,8 +1,9 @@
 """News for people and other processes: events, metrics, how crawls stood, and orders to a run.
 
-All but orders are bounded: the oldest go when there are too many. An order (`control_put`) is one
-row per run it is meant for, taken exactly once; a run looks for orders a few times a second, and
-`PRAGMA data_version` tells in a microsecond that no other process has written anything.
+All but orders are bounded: the oldest go when there are too many (`thinning` says which, and what becomes of
+samples). Warnings and errors are counted apart from the rest, so that no number of copied files pushes one out. An
+order (`control_put`) is one row per run it is meant for, taken exactly once; a run looks for orders a few times a
+second, and `PRAGMA data_version` tells in a microsecond that no other process has written anything.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from dunlin.errors import ErrorKind
 from dunlin.sqlite import Database
 from dunlin.state.codec import decode_name, encode_name
 
-KEEP_EVENTS = 10_000
-KEEP_METRICS = 50_000  # a day at one in two seconds
+KEEP_EVENTS = 10_000  # warnings and errors
+KEEP_MINOR = 1_000  # of the rest: files that were copied and the like
+KEEP_METRICS = 50_000  # thinning leaves fewer by far, unless very many runs go on at a time
 KEEP_CRAWLS = 10_000  # a day at one in ten seconds
 _TRIM_EVERY = 256
 
@@ -156,7 +158,8 @@ class News:
         with self._database.transaction():
             row = (run, self._now(), level, name, message, stored, kind.value if kind else None, attempt, size, number)
             self._database.execute(self._sql["event_put"], row)
-            self._trim("event_trim", KEEP_EVENTS)
+            if self._database.last_id() % _TRIM_EVERY == 0:
+                self.trim_events()
 
     def resolve(self, pair: int, path: str) -> None:
         """The errors of the pair about `path` no longer hold: it was synced."""
@@ -171,10 +174,11 @@ class News:
         return [to_event(row) for row in rows]
 
     def put_metric(self, run: int, metric: Metric) -> None:
-        """Remember a sample; the newest 50,000 are kept."""
+        """Remember a sample; of the newest 50,000 what `thinning` leaves is kept."""
         with self._database.transaction():
             self._database.execute(self._sql["metric_put"], (run, self._now(), *metric))
-            self._trim("metric_trim", KEEP_METRICS)
+            if self._database.last_id() % _TRIM_EVERY == 0:
+                self._database.execute(self._sql["metric_trim"], (KEEP_METRICS,))
 
     def metrics(self, run: int, after: int = 0, limit: int = 1000) -> list[StoredMetric]:
         """The run's samples after the id `after`, oldest first."""
@@ -185,17 +189,19 @@ class News:
         """Remember how the crawl of a run stands; the newest 10,000 are kept."""
         with self._database.transaction():
             self._database.execute(self._sql["crawl_put"], (run, self._now(), *crawl))
-            self._trim("crawl_trim", KEEP_CRAWLS)
+            last = self._database.last_id()
+            if last > KEEP_CRAWLS and last % _TRIM_EVERY == 0:
+                self._database.execute(self._sql["crawl_trim"], (last - KEEP_CRAWLS,))
 
     def crawls(self, run: int, after: int = 0, limit: int = 1000) -> list[StoredCrawl]:
         """How the run's crawl stood, after the id `after`, oldest first."""
         rows = self._database.query(self._sql["crawl_after"], (run, after, limit))
         return [StoredCrawl(row[0], row[1], row[2], CrawlMetric._make(row[3:])) for row in rows]
 
-    def _trim(self, statement: str, keep: int) -> None:
-        last = self._database.last_id()
-        if last > keep and last % _TRIM_EVERY == 0:
-            self._database.execute(self._sql[statement], (last - keep,))
+    def trim_events(self) -> None:
+        """Drop the oldest events where there are too many."""
+        self._database.execute(self._sql["event_trim_minor"], (KEEP_MINOR,))
+        self._database.execute(self._sql["event_trim"], (KEEP_EVENTS,))
 
     def control_put(self, run: int | None, verb: str, argument: str = "") -> int:
         """Tell a running run (None: every running run) to do something; returns how many were told.

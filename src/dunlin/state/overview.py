@@ -162,7 +162,7 @@ class Activity(NamedTuple):
     """One thing that happened, for people.
 
     Attributes:
-        word: "copied", "deleted", "retry", "failed", "more" (files that have no line of their own), "warning" or "note".
+        word: "copied", "deleted", "retry", "failed", "warning", "note", or "more" (files without a line of their own).
         path: "" where it is about no file. Names are as in `model`: undecodable bytes are surrogates; show them
             through `errors.printable`.
         size: bytes, None: not known. number: files that it is about.
@@ -387,14 +387,13 @@ class Overview:
         if field not in SERIES:
             raise ValueError(f"there is no curve of {field}")
         step = max(1, -(-(end - begin) // max(1, buckets)))
-        # A mean stands for the time behind it, so the one before the beginning counts, too.
-        sql = self._sql["metric_series"].replace("{field}", field)
-        rows = self._database.query(sql, (begin - HOUR, end, step, begin, run, pair))
+        sql = self._sql["metric_series"].replace("/*field*/cpu", field)
+        rows = self._database.query(sql, (begin, end, step, run, pair))
         sums = [0.0] * buckets
         weights = [0] * buckets
-        for seconds, time, value, number in rows:
-            first = (time - begin) // step
-            last = (time + max(0, seconds * SECOND - 1) - begin) // step
+        for seconds, moment, value, number in rows:
+            first = (moment - begin) // step
+            last = (moment + max(0, seconds * SECOND - 1) - begin) // step
             for at in range(max(0, first), min(buckets - 1, last) + 1):
                 sums[at] += value * number
                 weights[at] += number
@@ -474,9 +473,8 @@ class Overview:
     @staticmethod
     def _matching(found: Iterator[Activity], limit: int, text: str) -> list[Activity]:
         wanted = text.casefold()
-        return list(
-            islice((each for each in found if wanted in each.path.casefold() or wanted in each.message.casefold()), limit)
-        )
+        hits = (each for each in found if wanted in each.path.casefold() or wanted in each.message.casefold())
+        return list(islice(hits, limit))
 
     # ---- the crawl ----
 

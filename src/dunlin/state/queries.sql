@@ -63,11 +63,25 @@ FROM run WHERE id = ?
 SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin, life
 FROM run WHERE pair = ? ORDER BY id DESC LIMIT 1
 
+-- name: run_last_whole
+SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin, life
+FROM run WHERE pair = ? AND json_extract(options, '$.retry') IS NULL ORDER BY id DESC LIMIT 1
+
+-- name: run_newest
+SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin, life
+FROM run ORDER BY id DESC LIMIT 1
+
+-- name: run_retries
+SELECT id, json_extract(options, '$.retry') FROM run
+WHERE pair = ?1 AND id > ?2 AND json_extract(options, '$.retry') IS NOT NULL ORDER BY id
+
 -- name: run_tokens
 SELECT json_extract(options, '$.token') FROM run WHERE pair = ?1 ORDER BY id DESC LIMIT ?2
 
 -- name: run_moved
-SELECT coalesce(sum(json_extract(stats, '$.copied_bytes')), 0) FROM run WHERE pair = ?1
+SELECT coalesce(sum(json_extract(stats, '$.copied_bytes')), 0)
+    + coalesce((SELECT sum(bytes) FROM past WHERE pair = ?1), 0)
+FROM run WHERE pair = ?1
 
 -- name: run_page
 SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, options, continued_from, origin, life
@@ -78,7 +92,7 @@ SELECT id, pair, started, ended, updated, boot_id, pid, status, message, stats, 
 FROM run WHERE status = 'running' ORDER BY id
 
 -- name: run_success
-SELECT max(ended) FROM run WHERE pair = ? AND status = 'completed'
+SELECT max(ended) FROM run WHERE pair = ? AND status = 'completed' AND json_extract(options, '$.retry') IS NULL
 
 -- name: run_began_clean
 -- when the last run that ended with 0 began, or the first of the runs that it continued
@@ -86,6 +100,7 @@ SELECT origin.started FROM run JOIN run AS origin ON origin.id = run.origin
 WHERE run.pair = ? AND run.status = 'completed'
     AND coalesce(json_extract(run.stats, '$.failed_files'), json_extract(run.stats, '$.failed_directories'),
         json_extract(run.stats, '$.vanished_files'), json_extract(run.stats, '$.source_errors'), 0) = 0
+    AND json_extract(run.options, '$.retry') IS NULL
 ORDER BY run.id DESC LIMIT 1
 
 -- name: run_dead
@@ -242,6 +257,9 @@ CROSS JOIN directory AS d ON d.id = f.directory_id
 WHERE f.run = ?1 AND f.status = 2 AND (f.directory_id, f.name) > (?2, ?3)
 ORDER BY f.directory_id, f.name LIMIT ?4
 
+-- name: failed_in_run
+SELECT count(*) FROM file INDEXED BY file_failed WHERE run = ?1 AND status = 2
+
 -- name: failed_kinds
 SELECT f.error_kind, count(*) FROM run AS r
 CROSS JOIN file AS f INDEXED BY file_failed ON f.run = r.id
@@ -318,8 +336,16 @@ SELECT token, time, total FROM checkpoint WHERE pair = ? AND prefix = ?
 INSERT INTO event (run, time, level, name, message, path, kind, attempt, size, number)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: event_trim_minor
+DELETE FROM event WHERE level < 30
+    AND id <= (SELECT id FROM event WHERE level < 30 ORDER BY id DESC LIMIT 1 OFFSET ?)
+
 -- name: event_trim
-DELETE FROM event WHERE id <= ?
+DELETE FROM event WHERE level >= 30
+    AND id <= (SELECT id FROM event WHERE level >= 30 ORDER BY id DESC LIMIT 1 OFFSET ?)
+
+-- name: event_age
+DELETE FROM event WHERE time < ?1 OR (resolved AND time < ?2)
 
 -- name: event_after
 SELECT id, run, time, level, name, message, path, kind, attempt, resolved, size, number FROM event
@@ -338,7 +364,7 @@ INSERT INTO metric (run, time, cpu, memory, network, disk, workers, files, bytes
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: metric_trim
-DELETE FROM metric WHERE id <= ?
+DELETE FROM metric WHERE id <= (SELECT id FROM metric ORDER BY id DESC LIMIT 1 OFFSET ?)
 
 -- name: metric_after
 SELECT id, run, time, cpu, memory, network, disk, workers, files, bytes, throttled, iowait, busy, used, wanted, cause, paused, bandwidth,
@@ -424,11 +450,13 @@ SELECT run, time, cpu, memory, network, disk, workers, files, bytes, throttled, 
 WHERE run = ?1 AND time > ?2 ORDER BY id LIMIT ?3
 
 -- name: metric_series
--- {field} is a word of overview.SERIES; a mean stands for the time behind it
-SELECT seconds, min(time), avg({field}), count(*) FROM metric
-WHERE seconds IN (0, 60, 3600) AND time >= ?1 AND time < ?2 AND {field} IS NOT NULL
-    AND (?5 IS NULL OR run = ?5) AND (?6 IS NULL OR run IN (SELECT id FROM run WHERE pair = ?6))
-GROUP BY seconds, iif(seconds = 3600, time, (time - ?4) / ?3)
+-- the marked column becomes another word of overview.SERIES; a mean stands for the time behind it
+SELECT seconds, min(time), avg(/*field*/cpu), count(/*field*/cpu) FROM metric
+WHERE (seconds = 0 AND time >= ?1 OR seconds = 60 AND time > ?1 - 60000000000
+        OR seconds = 3600 AND time > ?1 - 3600000000000)
+    AND time < ?2 AND /*field*/cpu IS NOT NULL
+    AND (?4 IS NULL OR run = ?4) AND (?5 IS NULL OR run IN (SELECT id FROM run WHERE pair = ?5))
+GROUP BY seconds, iif(seconds, time, (time - ?1) / ?3)
 
 -- name: event_activity
 SELECT id, run, time, level, name, message, path, kind, attempt, resolved, size, number FROM event
@@ -453,3 +481,143 @@ SELECT time,
     adjustments, settled
 FROM crawl
 WHERE run = ? ORDER BY id DESC LIMIT ?
+
+-- ---- thinning.py ----
+
+-- name: metric_minutes
+SELECT min(m.id), m.run, min(m.time),
+    avg(m.cpu), max(m.memory), avg(m.network), avg(m.disk), CAST(round(avg(m.workers)) AS INTEGER),
+    avg(m.files), avg(m.bytes), avg(m.throttled) >= 0.5, avg(m.iowait), avg(m.busy), avg(m.used), max(m.wanted),
+    max(m.cause), avg(m.paused) >= 0.5, max(m.bandwidth), max(m.pending_files), max(m.pending_bytes), ?2
+FROM metric AS m WHERE m.seconds = 0 AND m.time < ?1
+GROUP BY m.run, m.time / 60000000000
+
+-- name: metric_hours
+-- the hour of a pair: runs of a watch may be many
+SELECT min(m.id), max(m.run), min(m.time),
+    avg(m.cpu), max(m.memory), avg(m.network), avg(m.disk), CAST(round(avg(m.workers)) AS INTEGER),
+    avg(m.files), avg(m.bytes), avg(m.throttled) >= 0.5, avg(m.iowait), avg(m.busy), avg(m.used), max(m.wanted),
+    max(m.cause), avg(m.paused) >= 0.5, max(m.bandwidth), max(m.pending_files), max(m.pending_bytes), ?2
+FROM metric AS m LEFT JOIN run AS r ON r.id = m.run
+WHERE m.seconds = 60 AND m.time < ?1
+GROUP BY coalesce(r.pair, -m.run), m.time / 3600000000000
+
+-- name: metric_thin
+DELETE FROM metric WHERE seconds = ?1 AND time < ?2
+
+-- name: metric_mean
+INSERT INTO metric (id, run, time, cpu, memory, network, disk, workers, files, bytes, throttled, iowait, busy, used, wanted, cause, paused, bandwidth,
+    pending_files, pending_bytes, seconds)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: run_old
+SELECT id FROM run WHERE pair = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2
+
+-- name: run_spare
+-- runs that nothing refers to any more: no file that failed, no directory that waits, not the last one that went well
+SELECT id, status, coalesce(ended, updated) / 3600000000000, (coalesce(ended, updated) - started) / 1e9, stats
+FROM run AS r
+WHERE pair = ?1 AND id <= ?2 AND status <> 'running'
+    AND origin <> (SELECT origin FROM run WHERE pair = ?1 ORDER BY id DESC LIMIT 1)
+    AND id NOT IN (?3, ?4, ?5)
+    AND NOT EXISTS (SELECT 1 FROM directory WHERE run = r.id AND status = 0)
+    AND NOT EXISTS (SELECT 1 FROM directory WHERE run = r.id AND status = 1)
+    AND NOT EXISTS (SELECT 1 FROM directory WHERE run = r.id AND status = 3)
+    AND NOT EXISTS (SELECT 1 FROM file INDEXED BY file_failed WHERE run = r.id AND status = 2)
+ORDER BY id LIMIT ?6
+
+-- name: run_good
+-- the last run of a pair that completed, and the first of the chain of the last one that ended with 0
+SELECT (SELECT max(id) FROM run WHERE pair = ?1 AND status = 'completed' AND json_extract(options, '$.retry') IS NULL),
+    (SELECT origin FROM run WHERE pair = ?1 AND status = 'completed'
+        AND coalesce(json_extract(stats, '$.failed_files'), json_extract(stats, '$.failed_directories'),
+            json_extract(stats, '$.vanished_files'), json_extract(stats, '$.source_errors'), 0) = 0
+        AND json_extract(options, '$.retry') IS NULL
+        ORDER BY id DESC LIMIT 1),
+    (SELECT id FROM run WHERE pair = ?1 AND status = 'completed'
+        AND coalesce(json_extract(stats, '$.failed_files'), json_extract(stats, '$.failed_directories'),
+            json_extract(stats, '$.vanished_files'), json_extract(stats, '$.source_errors'), 0) = 0
+        AND json_extract(options, '$.retry') IS NULL
+        ORDER BY id DESC LIMIT 1)
+
+-- name: run_drop
+DELETE FROM run WHERE id = ?
+
+-- name: past_add
+INSERT INTO past (pair, hour, runs, ended, clean, files, bytes, failed, deleted, seconds)
+VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (pair, hour) DO UPDATE SET runs = runs + 1, ended = ended + excluded.ended, clean = clean + excluded.clean,
+    files = files + excluded.files, bytes = bytes + excluded.bytes, failed = failed + excluded.failed,
+    deleted = deleted + excluded.deleted, seconds = seconds + excluded.seconds
+
+-- name: past_fold
+INSERT INTO past (pair, hour, runs, ended, clean, files, bytes, failed, deleted, seconds)
+SELECT pair, 0, sum(runs), sum(ended), sum(clean), sum(files), sum(bytes), sum(failed), sum(deleted), sum(seconds)
+FROM past WHERE pair = ?1 AND hour > 0 AND hour < ?2 GROUP BY pair
+ON CONFLICT (pair, hour) DO UPDATE SET runs = runs + excluded.runs, ended = ended + excluded.ended,
+    clean = clean + excluded.clean, files = files + excluded.files, bytes = bytes + excluded.bytes,
+    failed = failed + excluded.failed, deleted = deleted + excluded.deleted, seconds = seconds + excluded.seconds
+
+-- name: past_drop
+DELETE FROM past WHERE pair = ?1 AND hour > 0 AND hour < ?2
+
+-- name: control_age
+DELETE FROM control WHERE done < ?
+
+-- ---- survey.py: the files of one run ----
+
+-- name: survey_count
+SELECT count(*) FROM (SELECT 1 FROM directory INDEXED BY directory_written WHERE pair = ?1 AND written >= ?2 LIMIT ?3)
+
+-- name: survey_directories
+SELECT id, path, written FROM directory INDEXED BY directory_written
+WHERE pair = ?1 AND written >= ?2 AND id % ?3 = 0 LIMIT ?4
+
+-- name: survey_files
+-- rows of other runs, and of files found equal, are counted as band -1
+SELECT band, count(*), sum(size), max(size) FROM (
+    SELECT coalesce(size, 0) AS size, CASE
+        WHEN run <> ?2 OR status <> 1 OR last_synced > ?4 THEN -1 WHEN coalesce(size, 0) < 1 THEN 0 WHEN size < 1024 THEN 1
+        WHEN size < 16384 THEN 2 WHEN size < 131072 THEN 3 WHEN size < 1048576 THEN 4 WHEN size < 16777216 THEN 5
+        WHEN size < 134217728 THEN 6 WHEN size < 1073741824 THEN 7 ELSE 8 END AS band
+    FROM file WHERE directory_id = ?1 LIMIT ?3
+) GROUP BY band
+
+-- name: survey_largest
+SELECT name, size FROM (
+    SELECT name, coalesce(size, 0) AS size, run, status, last_synced FROM file WHERE directory_id = ?1 LIMIT ?3
+) WHERE run = ?2 AND status = 1 AND last_synced <= ?4 ORDER BY size DESC LIMIT ?5
+
+-- name: slow_put
+INSERT OR REPLACE INTO slow (run, place, seconds, files, bytes, path) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: slow_drop
+DELETE FROM slow WHERE run = ?
+
+-- name: slow_all
+SELECT seconds, files, bytes, path FROM slow WHERE run = ? ORDER BY place
+
+-- name: crawl_span
+-- the first sample, and the first that knows of all directories
+SELECT (SELECT min(time) FROM crawl WHERE run = ?1), min(time) FROM crawl
+WHERE run = ?1 AND total_directories = (SELECT max(total_directories) FROM crawl WHERE run = ?1)
+
+-- name: failed_count
+SELECT count(*) FROM file INDEXED BY file_failed WHERE run = ? AND status = 2
+
+-- ---- resolved.py ----
+
+-- name: event_unresolved
+SELECT id, path, name FROM event
+WHERE level >= 40 AND resolved = 0 AND run < ?2 AND run IN (SELECT id FROM run WHERE pair = ?1)
+    AND name IN ('file.failed', 'directory.failed') AND path IS NOT NULL
+ORDER BY id DESC LIMIT ?3
+
+-- name: event_paths
+SELECT path FROM event WHERE level >= 40 AND resolved = 0 AND run = ?1 AND path IS NOT NULL
+
+-- name: event_resolved
+UPDATE event SET resolved = 1 WHERE id = ?
+
+-- name: control_of
+SELECT id, time, verb, argument FROM control WHERE run = ?1 ORDER BY id DESC LIMIT ?2

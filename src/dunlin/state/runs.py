@@ -175,8 +175,8 @@ class Runs:
         database, sql = self._database, self._sql
         with database.transaction():
             database.execute(sql["run_finish"], (run, status, _dump(stats), message, self._now()))
-            if status == "completed":
-                ended = self.run(run)
+            ended = self.run(run)
+            if status == "completed" and not ended.options.get("retry"):
                 known = database.value(sql["run_chain_files"], (ended.pair, ended.origin))
                 database.execute(sql["pair_known"], (ended.pair, known))
 
@@ -192,6 +192,16 @@ class Runs:
         row = self._database.one(self._sql["run_last"], (pair,))
         return to_run(row) if row else None
 
+    def newest_run(self) -> Run | None:
+        """The latest run of all pairs."""
+        row = self._database.one(self._sql["run_newest"])
+        return to_run(row) if row else None
+
+    def retries(self, pair: int, run: int) -> list[int]:
+        """The later runs of the pair that tried again what failed in `run`."""
+        rows = self._database.query(self._sql["run_retries"], (pair, run))
+        return [number for number, tried in rows if run in json.loads(tried)]
+
     def last_success(self, pair: int) -> int | None:
         """When (ns) the pair's last run without any failure began, or the first one that it continued."""
         began: int | None = self._database.value(self._sql["run_began_clean"], (pair,))
@@ -204,16 +214,19 @@ class Runs:
     def watched(self) -> list[Run]:
         """The last run of each pair, where it is over and was one of a watch (`watch` among its options).
 
-        Whether the watch lives is for the caller to find out (pid).
+        Whether the watch lives is for the caller to find out (pid). Retries are made beside it.
         """
-        last = [self.last_run(pair) for pair, *_ in self._database.query(self._sql["pair_all"])]
-        return [run for run in last if run is not None and run.status != "running" and run.options.get("watch")]
+        found = []
+        for pair, *_ in self._database.query(self._sql["pair_all"]):
+            rows = self._database.query(self._sql["run_last_whole"], (pair,))
+            found += [run for run in map(to_run, rows) if run.status != "running" and run.options.get("watch")]
+        return found
 
     def unfinished(self, pair: int) -> Unfinished | None:
         """What the pair's last run left to do; None when it completed, or there was none."""
         last = self.last_run(pair)
-        if last is None or last.status == "completed":
-            return None
+        if last is None or last.status == "completed" or last.options.get("retry"):
+            return None  # what a retry was to do stays on record as failed
         value, sql = self._database.value, self._sql
         files, size = self._database.one(sql["pending_totals"], (last.id,))
         queued = value(sql["directory_count_queued"], (last.id,))

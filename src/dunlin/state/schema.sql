@@ -200,6 +200,17 @@ CREATE TABLE past (
     PRIMARY KEY (pair, hour)
 ) WITHOUT ROWID;
 
+-- where the time of a run went: its slowest units, the slowest first
+CREATE TABLE slow (
+    run INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    files INTEGER NOT NULL,             -- copied by the unit
+    bytes INTEGER NOT NULL,
+    path NOT NULL,                      -- of the file, or of the directory with a slash at its end
+    PRIMARY KEY (run, place)
+) WITHOUT ROWID;
+
 CREATE TABLE control (
     id INTEGER PRIMARY KEY,
     run INTEGER NOT NULL,

@@ -5,6 +5,7 @@
     runs      pairs, runs, what a power cut left in doubt        files   rows of files: synced, pending, failed
     frontier  directories: queued, scanned, done                 later   deferred deletions and hard links
     news      events, metrics, orders to a run                   status  what people are shown
+    thinning  what is dropped as it grows old
 
 One process writes a pair at a time (the caller holds the pair's lock); any number of processes read,
 and several pairs may share a file: transactions are short and wait for each other. Use it from one
@@ -32,6 +33,7 @@ from dunlin.state.later import Later
 from dunlin.state.news import News
 from dunlin.state.runs import Runs
 from dunlin.state.status import Status
+from dunlin.state.thinning import Thinning
 
 # beside this file: importlib.resources would take 30 ms of a start
 _HERE = os.path.dirname(__file__)
@@ -70,6 +72,7 @@ class State:
         runs = Runs(database, self._sql, self.now)
         self.pair, self.begin_run, self.adopt = runs.pair, runs.begin_run, runs.adopt
         self.pairs = runs.pairs
+        self.newest_run, self.retries = runs.newest_run, runs.retries
         self.update_run, self.finish_run = runs.update_run, runs.finish_run
         self.run, self.last_run, self.running, self.unfinished = runs.run, runs.last_run, runs.running, runs.unfinished
         self.watched, self.checked, self.last_success = runs.watched, runs.checked, runs.last_success
@@ -91,6 +94,7 @@ class State:
         self.known_rows, self.known_names = files.known_rows, files.known_names
         self.forget_missing, self.forget_unseen = files.forget_missing, files.forget_unseen
         self.pending, self.pending_totals, self.failed = files.pending, files.pending_totals, files.failed
+        self.count_failed = files.count_failed
 
         later = Later(database, self._sql)
         self.add_extras, self.extras, self.count_extras = later.add_extras, later.extras, later.count_extras
@@ -101,6 +105,7 @@ class State:
         self.put_event, self.resolve, self.events = news.put_event, news.resolve, news.events
         self.put_metric, self.metrics = news.put_metric, news.metrics
         self.put_crawl, self.crawls = news.put_crawl, news.crawls
+        self.thin = Thinning(database, self._sql, self.now, news).thin
         self.control_put, self.control_poll = news.control_put, news.control_poll
         self.control_waiting, self.orders = news.control_waiting, news.orders
 

@@ -14,6 +14,7 @@ from dunlin.errors import ErrorKind
 from dunlin.model import Stats
 from dunlin.report import NullReport
 from dunlin.state import CrawlMetric, DirectoryStatus, FileStatus, Metric, State, Target, store
+from dunlin.state.runs import Life
 
 HERE = os.path.dirname(__file__)
 START = 1_700_000_000_000_000_000
@@ -45,7 +46,10 @@ def fill(path: str) -> None:
     state.add_extras(pair.id, [("old", True, True), ("old/x", False, False)])
     state.add_links(pair.id, [(1, 2, "one", True), (1, 2, "two", False)])
     state.set_token(pair.id, "", "next", 12)
-    state.put_metric(second.id, Metric(cpu=12.5, memory=1 << 26, workers=2))
+    state.put_metric(second.id, Metric(cpu=12.5, memory=1 << 26, workers=2, cause="memory", paused=True, seconds=60))
+    state.update_run(second.id, Stats(), Life(paused=True, limit=9))
+    state.put_event(second.id, 20, "files.more", "and 7 more", size=8, number=7)
+    state.database.execute(state.statements["past_add"], (pair.id, 472_222, 1, 1, 2, 3, 0, 0, 0.5))
     state.put_crawl(second.id, CrawlMetric(active=4, held=1_000, files_limit=2_000, engaged="memory", settled=3))
     state.put_event(second.id, 40, "file.failed", "Permission denied", "2023/locked", ErrorKind.DENIED)
     state.control_put(second.id, "pause")

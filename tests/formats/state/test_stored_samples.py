@@ -11,11 +11,13 @@ import pytest
 from dunlin.errors import ErrorKind
 from dunlin.report import NullReport
 from dunlin.state import CrawlMetric, Extra, LinkGroup, State, store
+from dunlin.state.overview import Overview
 
 HERE = Path(__file__).parent
 SAMPLES = {
     "schema-1.db.gz": "fc470b5316d40b2e922a7f9adfaa06746fdbfd3604016c78d0561d4bb29ea37f",
     "schema-2.db.gz": "082464a43cdf3838727ca7d3ed774da223bb9305ed5c73df4ddefeab4a4ec02a",
+    "schema-3.db.gz": "0bf9916945f57b75581678601c48d2d2e8458aaf3e9cefd232c2ca21d1816256",
 }
 
 
@@ -61,6 +63,13 @@ def test_sample_opens_and_a_run_can_continue_it(tmp_path: Path, name: str) -> No
     assert [metric.metric.workers for metric in state.metrics(left.run)] == [2]
     crawls = [(stored.crawl.active, stored.crawl.engaged) for stored in state.crawls(left.run)]
     assert crawls == ([] if name == "schema-1.db.gz" else [(4, "memory")])
+    told = (state.run(left.run).life.limit, state.metrics(left.run)[0].metric.cause)
+    more = [event.number for event in state.events() if event.level == 20]
+    new = name not in ("schema-1.db.gz", "schema-2.db.gz")
+    assert (*told, more) == ((9, "memory", [7]) if new else (0, "", []))
+    with Overview.open(str(path), lives=lambda run: True) as view:
+        assert view.ever().runs == (4 if new else 3)
+        assert view.now() is not None
     state.put_crawl(left.run, CrawlMetric(active=5))
     assert state.database.value("SELECT max(active_dirs) FROM crawl_metrics") == 5
     state.close()

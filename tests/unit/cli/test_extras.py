@@ -45,6 +45,7 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ("google.oauth2", "cloud"),
         ("azure.identity", "cloud"),
         ("watchfiles", "watch"),
+        ("textual.app", "tui"),
         ("apsw", ""),
     ],
 )

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dunlin.cli.frame import cells, eta, fit, frame, shorten, span
+from dunlin.cli.frame import cells, eta, fit, frame, shorten, span, styled
 from dunlin.cli.meter import Moving, Picture
+from dunlin.errors import printable
 
 MIB = 1 << 20
 
@@ -27,7 +28,7 @@ def picture(*files: Moving, counts: dict[str, int] | None = None, **gauges: floa
     all_counts.update(scanned_directories=1000, copied_files=12_345, copied_bytes=3 << 30)
     all_counts.update(counts or {})
     everything = {"pending_files": 4567, "pending_bytes": 12 << 30, "movers": 2, "threads": 4, **gauges}
-    return Picture(all_counts, everything, list(files), 3 << 30, 12 << 30, 98.0 * MIB, 1234.0, 125.0, 61.0)
+    return Picture(all_counts, everything, list(files), 3 << 30, 12 << 30, 98.0 * MIB, 1234.0, 125.0, 61.0, {}, 0.25)
 
 
 def text(*args: object, width: int = 80, height: int = 24, **kwargs: object) -> str:
@@ -39,9 +40,23 @@ def test_everything_is_there_in_a_usual_terminal() -> None:
         "video/holiday.mkv                                  43%    100 MiB/s  ETA     6s",
         "scanning: 1,234,567 files, 5.0 TiB, 1,200,000 in sync, 1,000 directories",
         "copied 12,345 files, 3.0 GiB, 98.0 MiB/s, 1,234 files/s, 345 GiB in all runs",
-        "pending 4,567 files, ETA ~2m05s, 12.0 GiB",
-        "limit 20.0 MiB/s, 2 movers, 4 threads, 1m01s",
+        "pending 4,567 files, at least 2m05s, 12.0 GiB, more may come",
+        "1m01s elapsed, held to 20.0 MiB/s, 2 movers, 4 threads",
     ]
+
+
+def test_once_all_is_known_the_view_says_how_far_it_is() -> None:
+    lines = text(scan_complete=1, limit=200.0 * MIB, cpu_limit=0.05).splitlines()
+    assert lines[0].startswith("scanned 1,234,567 files, ")
+    assert lines[2] == "[#####---------------] 25%, ETA 2m05s, pending 4,567 files, 12.0 GiB"
+    assert lines[3] == "1m01s elapsed, limit 200 MiB/s, CPU at most 5%, 2 movers, 4 threads"
+    assert text(scan_complete=1, width=60).splitlines()[2] == "25%, ETA 2m05s, pending 4,567 files, 12.0 GiB"
+
+
+def test_figures_stay_near_the_names_they_belong_to() -> None:
+    line = text(moving(), width=200).splitlines()[0]
+    assert len(line) == 110
+    assert line.endswith("  ETA     6s  of  1.0 GiB")
 
 
 def test_forty_columns_keep_what_matters_most() -> None:
@@ -50,24 +65,74 @@ def test_forty_columns_keep_what_matters_most() -> None:
     assert lines[1:4] == [
         "scanning: 1,234,567 files, 5.0 TiB",
         "copied 12,345 files, 3.0 GiB",
-        "pending 4,567 files, ETA ~2m05s",
+        "pending 4,567 files, at least 2m05s",
     ]
 
 
+def test_where_there_is_little_room_it_is_for_what_matters_most() -> None:
+    shown = [text(moving(), width=30, height=height, scan_complete=1, paused=1).splitlines() for height in (2, 3, 4, 5)]
+    assert shown[0] == ["PAUSED (...in control resume)"]
+    assert shown[1] == ["25%, pending 4,567 files", *shown[0]]
+    assert shown[2] == ["copied 12,345 files, 3.0 GiB", *shown[1]]
+    assert shown[3] == ["scanned 1,234,567 files", *shown[2]]
+
+
 def test_the_estimate_is_marked_until_the_scan_is_complete() -> None:
-    assert eta(picture()) == "ETA ~2m05s"
+    assert eta(picture()) == "at least 2m05s"
+    assert eta(picture()._replace(left=3.0)) == "", "what is found is soon copied, and says nothing of the rest"
     assert eta(picture(scan_complete=1)) == "ETA 2m05s"
     assert "scanned 1,234,567 files" in text(scan_complete=1)
 
 
 def test_a_paused_run_says_so_and_promises_nothing() -> None:
     shown = text(paused=1)
-    assert "PAUSED (dunlin control resume)" in shown
+    assert shown.splitlines()[-1] == "PAUSED (dunlin control resume)"
     assert "ETA" not in shown
+    held = picture(moving(), paused=1.0)._replace(facts={"resume": "dunlin control resume --state-db x"}, byte_rate=0.0)
+    lines = frame(held, 80, 24)
+    assert lines[0].split() == ["video/holiday.mkv", "43%"], "a rate and a time of before would be wrong"
+    assert lines[-1] == "PAUSED (dunlin control resume --state-db x)"
+    assert frame(picture(paused=1.0, stopping=1.0), 80, 24)[-1] == "STOPPING, saving what is done"
+
+
+def test_what_holds_a_run_back_is_named() -> None:
+    facts = {"throttle": "workers 8 -> 5 (cpu was 93%)", "memory": "memory is short, less is under way"}
+    held = picture(crawl_engaged_files=1.0)._replace(facts=facts)
+    assert frame(held, 140, 24)[-1] == (
+        "throttled: workers 8 -> 5 (cpu was 93%), memory is short, less is under way, listing waits: files at the limit"
+    )
+    assert frame(picture()._replace(still=25.0), 80, 24)[-1] == "nothing got on for 25s"
+    assert "got on" not in text()
+    assert "throttled" not in text()
+
+
+def test_check_and_dry_runs_do_not_speak_of_copies() -> None:
+    none = picture(scan_complete=1, pending_files=0)._replace(facts={"mode": "check"}, pending_bytes=0)
+    assert [line.split()[0] for line in frame(none, 80, 24)] == ["scanned", "1m01s"]
+
+
+def test_a_run_without_anything_pending_finishes() -> None:
+    shown = frame(picture(scan_complete=1, pending_files=0)._replace(pending_bytes=0), 80, 24)
+    assert shown[2] == "finishing"
+    shown = frame(picture(pending_files=0)._replace(pending_bytes=0, left=0.0), 80, 24)
+    assert shown[2] == "pending 0 files, 0 B, more may come", "the line stays while files come and go"
+
+
+def test_a_file_that_is_tried_again_says_so() -> None:
+    assert "  attempt 2   43%  " in text(moving(attempt=2))
+
+
+def test_colors_mark_words_that_stand_there_anyway() -> None:
+    assert styled("PAUSED (x), 3 failed") == "\x1b[1;31mPAUSED (x)\x1b[0m, \x1b[1;31m3 failed\x1b[0m"
+    assert styled("25%, ETA 2m05s, pending") == "25%, \x1b[36mETA 2m05s\x1b[0m, pending"
+    assert styled("throttled: workers 8 -> 5") == "\x1b[33mthrottled: workers 8 -> 5\x1b[0m"
+    assert styled("scanned 3 files") == "scanned 3 files"
 
 
 def test_failures_and_deletions_are_shown() -> None:
-    assert "3 failed, 12 deleted" in text(counts={"failed_files": 2, "failed_directories": 1, "deleted_files": 12})
+    shown = text(counts={"failed_files": 2, "failed_directories": 1, "deleted_files": 12})
+    assert "elapsed, 12 deleted" in shown
+    assert shown.splitlines()[-1] == "3 failed"
 
 
 def test_without_a_limit_none_is_shown() -> None:
@@ -111,7 +176,15 @@ def test_the_view_fits_any_terminal(name: str, width: int, height: int, files: i
 def test_shortened_text_fits_and_is_whole_when_it_can_be(name: str, width: int) -> None:
     short = shorten(name, width)
     assert cells(short) <= width
-    assert (short == name) is (cells(name) <= width)
+    assert (short == printable(name)) is (cells(printable(name)) <= width)
+
+
+@pytest.mark.parametrize(("name", "width", "short"), [
+    ("a\u200db\u200dc\u200dd", 16, "a...c\\u200dd"), ("e\u0301" * 9, 7, "e\u0301...e\u0301e\u0301e\u0301"),
+    ("x\x1b[2J" * 5, 12, "x...x\\x1b[2J"),
+])  # fmt: skip
+def test_escapes_and_accents_are_never_cut_in_two(name: str, width: int, short: str) -> None:
+    assert shorten(name, width) == short
 
 
 def test_a_wide_character_is_never_cut_in_two() -> None:

@@ -148,3 +148,138 @@ def test_why_names_were_skipped_and_what_failed_first(meter: Meter) -> None:
         meter.event(Event(Level.ERROR, "file.failed", f"cannot read {number}"))
     assert meter.skipped == {"link": 12}
     assert meter.failures == ["cannot read 0", "cannot read 1", "cannot read 2"]
+
+
+def test_the_time_before_the_first_byte_does_not_slow_a_run_down(meter: Meter, clock: Clock) -> None:
+    for _ in range(50):
+        clock.now += 0.1
+        assert meter.picture().left == 0
+    meter.gauges |= {"pending_files": 1, "pending_bytes": 100 * MIB}
+    moving = meter.begin("big", 100 * MIB, lambda: None)
+    for _ in range(20):
+        clock.now += 0.1
+        moving.advance(MIB)
+        picture = meter.picture()
+    assert picture.byte_rate == pytest.approx(10 * MIB, rel=0.6)
+    assert picture.byte_rate > 6 * MIB, "over seven seconds it would be 3"
+    assert moving.rate == pytest.approx(10 * MIB, rel=0.06)
+
+
+def test_a_pause_is_nobodys_speed(meter: Meter, clock: Clock) -> None:
+    meter.gauges |= {"pending_files": 1, "pending_bytes": 100 * MIB}
+    moving = meter.begin("big", 100 * MIB, lambda: None)
+    for _ in range(20):
+        clock.now += 0.5
+        moving.advance(MIB)
+        before = meter.picture()
+    meter.gauges["paused"] = 1
+    for _ in range(100):
+        paused = meter.picture()
+        assert (paused.byte_rate, paused.left) == (0, None)
+        clock.now += 30
+    meter.gauges["paused"] = 0
+    after = meter.picture()
+    assert after.byte_rate == pytest.approx(before.byte_rate)
+    assert after.left == pytest.approx(before.left)
+    assert moving.rate == pytest.approx(2 * MIB)
+    assert after.still < 1
+    assert after.seconds == pytest.approx(3010)
+
+
+def test_a_process_that_was_stopped_is_as_fast_as_before(meter: Meter, clock: Clock) -> None:
+    for _ in range(10):
+        clock.now += 1
+        meter.counts["copied_bytes"] += MIB
+        before = meter.picture()
+    clock.now += 600
+    meter.rest(600)
+    assert meter.picture().byte_rate == pytest.approx(before.byte_rate)
+    assert meter.picture().still == 0
+
+
+def test_a_file_that_has_landed_is_not_pending_again(meter: Meter, clock: Clock) -> None:
+    meter.gauges |= {"pending_files": 2, "pending_bytes": 90 * MIB, "scan_complete": 1}
+    first = meter.begin("a", 45 * MIB, lambda: None)
+    clock.now += 1
+    first.advance(45 * MIB)
+    assert (meter.picture().moved_bytes, meter.picture().pending_bytes) == (45 * MIB, 45 * MIB)
+    first.end()
+    second = meter.begin("b", 45 * MIB, lambda: None)
+    second.advance(5 * MIB)
+    landed = meter.picture()
+    assert landed.moved_bytes + landed.pending_bytes == 90 * MIB
+    meter.counts.update(copied_files=1, copied_bytes=45 * MIB)
+    meter.gauges |= {"pending_files": 1, "pending_bytes": 45 * MIB}
+    counted = meter.picture()
+    assert (counted.moved_bytes, counted.pending_bytes) == (50 * MIB, 40 * MIB)
+    assert landed.share <= counted.share < 1
+
+
+def test_what_was_moved_for_nothing_is_taken_back(meter: Meter, clock: Clock) -> None:
+    meter.gauges |= {"pending_files": 1, "pending_bytes": 100 * MIB}
+    first = meter.begin("big", 100 * MIB, lambda: None)
+    clock.now += 2
+    first.advance(80 * MIB)
+    meter.picture()
+    first.end()
+    again = meter.begin("big", 100 * MIB, lambda: None)
+    assert (first.attempt, again.attempt) == (1, 2)
+    clock.now += 1
+    again.advance(10 * MIB)
+    picture = meter.picture()
+    assert (picture.moved_bytes, picture.pending_bytes) == (10 * MIB, 90 * MIB)
+    assert picture.byte_rate > 0
+    again.end()
+    meter.event(Event(Level.ERROR, "file.failed", "cannot read big", {"path": "big"}))
+    assert meter.picture().moved_bytes == 0
+
+
+def test_a_beginning_without_bytes_is_no_attempt(meter: Meter) -> None:
+    """A store that cannot copy by itself says so after the task has begun; the bytes then come by another way."""
+    meter.begin("big", 10, lambda: None).end()
+    assert meter.begin("big", 10, lambda: None).attempt == 1
+
+
+def test_files_that_landed_are_not_remembered_without_end(meter: Meter) -> None:
+    for number in range(1000):
+        moving = meter.begin(f"f{number}", 5, lambda: None)
+        moving.advance(5)
+        moving.end()
+    assert len(meter._landed) <= 64
+
+
+def test_standing_still_is_measured(meter: Meter, clock: Clock) -> None:
+    meter.counts["scanned_files"] = 5
+    assert meter.picture().still == 0
+    clock.now += 25
+    assert meter.picture().still == 25
+    meter.counts["scanned_files"] = 6
+    assert meter.picture().still == 0
+
+
+def test_what_throttles_is_told_from_the_number_before_it_began(meter: Meter) -> None:
+    def step(name: str, before: int, after: int, value: float) -> None:
+        fields = {"gauge": "cpu", "value": value, "before": before, "workers": after}
+        meter.event(Event(Level.WARN, name, "", fields))
+
+    step("throttle.engaged", 8, 5, 0.93)
+    assert meter.picture().facts["throttle"] == "workers 8 -> 5 (cpu was 93%)"
+    step("throttle.engaged", 5, 3, 0.97)
+    step("throttle.eased", 3, 4, 0.6)
+    assert meter.picture().facts["throttle"] == "workers 8 -> 4 (cpu was 60%)"
+    step("throttle.released", 4, 8, 0.2)
+    assert "throttle" not in meter.picture().facts
+    meter.event(Event(Level.WARN, "throttle.engaged", "", {}))
+    assert "throttle" not in meter.picture().facts
+    meter.event(Event(Level.WARN, "memory.full", ""))
+    assert meter.picture().facts["memory"].startswith("memory is at its limit")
+    meter.event(Event(Level.INFO, "memory.easy", ""))
+    assert "memory" not in meter.picture().facts
+
+
+def test_the_share_that_is_done_counts_bytes_and_files(meter: Meter, clock: Clock) -> None:
+    assert meter.picture().share == 1
+    meter.counts.update(copied_files=25, copied_bytes=25 * MIB)
+    meter.gauges |= {"pending_files": 75, "pending_bytes": 75 * MIB}
+    clock.now += 1
+    assert meter.picture().share == pytest.approx(0.25)

@@ -8,8 +8,10 @@ import time
 
 import pytest
 
+from dunlin.cli.frame import alerts
 from dunlin.cli.meter import Picture
 from dunlin.cli.progress import LiveView, Progress, log_line
+from dunlin.cli.region import Region
 from dunlin.report import Event, Level, RecordingReport
 from tests.unit.cli.test_meter import Clock
 
@@ -181,6 +183,61 @@ def test_a_terminal_that_goes_away_ends_the_view_not_the_run() -> None:
         progress.show()
     made.restore()
     made.close()
+
+
+def test_a_job_in_the_background_writes_plain_lines_and_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, stream, progress, _ = view()
+    progress.show()
+    made.line("waits for the next picture")
+    drawn = len(stream.getvalue())
+    monkeypatch.setattr(Region, "in_front", lambda self: False)
+    progress.show()
+    assert stream.getvalue()[drawn:] == "waits for the next picture\n"
+    made.line("at once")
+    assert stream.getvalue().endswith("\nat once\n")
+    monkeypatch.setattr(Region, "in_front", lambda self: True)
+    progress.show()
+    assert "scanning" in stream.getvalue()[drawn:]
+    made.close()
+
+
+def test_before_a_stop_the_view_goes_and_afterwards_it_is_drawn_anew() -> None:
+    made, stream, progress, _ = view()
+    progress.show()
+    made.line("a warning")
+    made.rest(drawing=False)
+    assert stream.getvalue().endswith("\x1b[J\x1b[?25ha warning\n")
+    progress.show()
+    assert "scanning" in ESCAPE.sub("", stream.getvalue().partition("a warning")[2])
+    made.rest(drawing=True)
+    assert not made.active
+    made.close()
+
+
+def test_a_request_to_stop_is_shown() -> None:
+    clock, shown = Clock(), Shown()
+    asked: list[bool] = []
+    progress = Progress(shown, 0.1, first=0, clock=clock, stopping=lambda: bool(asked))
+    progress.show()
+    asked.append(True)
+    progress.show()
+    assert [picture.gauges["stopping"] for picture in shown.pictures] == [1.0, 1.0], "one dictionary, drawn at once"
+    assert "STOPPING" in "".join(alerts(shown.pictures[-1]))
+
+
+def test_the_line_for_a_log_says_what_holds_a_run_back() -> None:
+    clock, report = Clock(), RecordingReport()
+    progress = Progress(log_line(report), 30, first=30, clock=clock)
+    progress.meter.facts["resume"] = "dunlin control resume --state-db x"
+    progress.gauge("paused", 1)
+    progress.gauge("paused", 0)
+    clock.now += 31
+    progress.event(Event(Level.WARN, "throttle.engaged", "", {"gauge": "cpu", "value": 0.9, "before": 8, "workers": 5}))
+    paused, _, throttled = report.events
+    assert paused.message.endswith("PAUSED (dunlin control resume --state-db x)")
+    assert paused.fields["paused"] is True
+    assert throttled.message.endswith(", throttled: workers 8 -> 5 (cpu was 90%)")
+    assert "PAUSED" not in throttled.message
 
 
 def test_no_thread_is_left_behind() -> None:

@@ -61,6 +61,39 @@ def test_a_forked_child_has_its_own_life() -> None:
     assert not stop.requested
 
 
+@pytest.mark.parametrize("job", ["parent", "mover"])
+def test_ctrl_z_stops_the_process_with_the_terminal_in_order(job: str) -> None:
+    """A child does it, since the stop is real; its parent waits for the stop and lets it go on."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)  # the kernel stops no group that has nobody outside who could let it go on
+
+        def rest() -> None:
+            os.write(writer, b"rest ")
+
+        def back(seconds: float) -> None:
+            os.write(writer, f"back {seconds >= 0} ".encode())
+
+        signals = Signals(Stop(), lambda text: None, rest=rest, back=back)
+        if job == "mover":
+            signals._process = 0  # as if it was inherited
+        with signals:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGTSTP)
+        os.write(writer, str(signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL).encode())
+        os._exit(0)
+    os.close(writer)
+    stops = 0
+    while os.WIFSTOPPED(status := os.waitpid(child, os.WUNTRACED)[1]):
+        stops += 1
+        os.kill(child, signal.SIGCONT)
+    told = os.read(reader, 1000).decode()
+    os.close(reader)
+    assert (os.waitstatus_to_exitcode(status), stops) == (0, 2)
+    assert told == ("rest back True rest back True True" if job == "parent" else "False")
+
+
 HANGS = """
 import os, signal, sys
 from dunlin.cli import signals

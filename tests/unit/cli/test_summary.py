@@ -32,7 +32,10 @@ def test_nothing_to_do() -> None:
 
 
 def test_an_empty_source() -> None:
-    assert people(result(), "sync")[0] == "copied 0 files (0 B), 0 in sync"
+    assert people(result(), "sync")[0] == "no files found, nothing to do"
+    assert people(result(created_links=1), "sync")[0] == "copied 0 files (0 B), 0 in sync, 1 link made"
+    early = people(result("interrupted", "interrupted by SIGINT", 130), "sync")
+    assert early == ["interrupted by SIGINT: copied 0 files (0 B), 0 in sync", "2.00s"]
 
 
 def test_failures_are_named_and_the_rest_is_where_to_find() -> None:
@@ -51,9 +54,9 @@ def test_failures_are_named_and_the_rest_is_where_to_find() -> None:
 
 def test_an_interrupted_run_says_why_and_what_is_left() -> None:
     end = result("interrupted", "interrupted by SIGINT", 130, copied_files=1, copied_bytes=5, pending_files=3)
-    assert people(end, "sync")[0] == (
-        "interrupted (interrupted by SIGINT): copied 1 file (5 B), 0 in sync, 3 still pending"
-    )
+    assert people(end, "sync")[0] == "interrupted by SIGINT: copied 1 file (5 B), 0 in sync, 3 still pending"
+    end = result("interrupted", "stopped by `dunlin control stop`", 130)
+    assert people(end, "sync")[0].startswith("interrupted (stopped by `dunlin control stop`): copied")
 
 
 def test_a_dry_run() -> None:

@@ -29,14 +29,17 @@ def test_errors_of_a_path_are_resolved_once_it_is_synced(state: State, pair: Pai
 
 def test_events_and_metrics_are_bounded(state: State, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(news, "KEEP_EVENTS", 300)
+    monkeypatch.setattr(news, "KEEP_MINOR", 100)
     monkeypatch.setattr(news, "KEEP_METRICS", 300)
     monkeypatch.setattr(news, "KEEP_CRAWLS", 300)
     with state.transaction():
         for n in range(2000):
-            state.put_event(run.id, 20, "x", str(n))
+            state.put_event(run.id, 30, "x", str(n))
+            state.put_event(run.id, 20, "y", str(n))
             state.put_metric(run.id, Metric(workers=n))
             state.put_crawl(run.id, CrawlMetric(active=n))
-    assert 300 <= state.database.value("SELECT count(*) FROM event") < 300 + 256
+    assert 300 <= state.database.value("SELECT count(*) FROM event WHERE level = 30") < 300 + 256
+    assert 100 <= state.database.value("SELECT count(*) FROM event WHERE level = 20") < 100 + 256
     assert 300 <= state.database.value("SELECT count(*) FROM metric") < 300 + 256
     assert 300 <= state.database.value("SELECT count(*) FROM crawl") < 300 + 256
     assert state.events()[-1].message == "1999"

@@ -29,3 +29,14 @@ CREATE TABLE past (
     seconds REAL NOT NULL,
     PRIMARY KEY (pair, hour)
 ) WITHOUT ROWID;
+
+-- where the time of a run went: its slowest units, the slowest first
+CREATE TABLE slow (
+    run INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    files INTEGER NOT NULL,             -- copied by the unit
+    bytes INTEGER NOT NULL,
+    path NOT NULL,                      -- of the file, or of the directory with a slash at its end
+    PRIMARY KEY (run, place)
+) WITHOUT ROWID;

@@ -1,0 +1,408 @@
+"""The pages of the dashboard: which panels are where in a terminal of a given size.
+
+`paint` gives as many lines as the terminal has, none longer than it is wide. From 60 × 20 on there is always room for
+the run, the load, the last activities and errors; statistics and listing join when there are lines for them, and
+stand beside each other when there are columns. What is folded away here is on the page of statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dunlin.pace.sizes import format_rate, format_size
+from dunlin.tui import panels
+from dunlin.tui.text import (
+    BAD,
+    DIM,
+    GOOD,
+    PLAIN,
+    STRONG,
+    TITLE,
+    WARN,
+    Line,
+    apart,
+    cells,
+    clip,
+    cut,
+    joined,
+    pad,
+    shown,
+    sparkline,
+    title,
+)
+
+if TYPE_CHECKING:
+    from dunlin.state.overview import Activity, Statistics
+    from dunlin.tui.reader import Look
+
+LEAST = 60, 20
+"""Columns and lines below which nothing but that is said."""
+
+WIDE = 120
+"""Columns from which panels stand beside each other; activities and errors from `VERY_WIDE` on."""
+VERY_WIDE = 180
+
+KINDS = ("", "network", "checksum", "disk", "auth", "unknown")
+"""Types of errors, in the order in which `t` goes through them."""
+
+DETAIL = 5
+"""Lines in which the page of errors shows the whole of one."""
+
+KEYS = (
+    ("q  Ctrl+C", "quit; the sync goes on"),
+    ("r", "read the state file now"),
+    ("p", "pause the run that is shown, or resume it"),
+    ("↑ ↓  PgUp PgDn", "scroll; Home: back to the newest"),
+    ("/", "search the activity, or the errors; Esc shows all again"),
+    ("f", "all errors"),
+    ("t  o", "there: one type of error after another; with resolved ones"),
+    ("s", "statistics, curves, earlier runs"),
+    ("Tab", "the next pair in the state file, Shift+Tab the one before"),
+    ("e", "export to a JSON or CSV file"),
+    ("?", "this page"),
+    ("Esc", "back"),
+)
+"""Every key, and what it does."""
+
+SIGNS = (
+    "1,000+ files, ETA ~2m: the listing goes on, so there may be more.",
+    "8 → 5 (throttled): the machine is busy, so fewer files are in flight.",
+    "ok below 60%, busy below 80%, high from there on.",
+)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class View:
+    """What the person looks at.
+
+    Attributes:
+        page: "main", "errors", "statistics" or "help".
+        top: the id of the first activity that is shown; None: the newest, whatever comes.
+        cursor: which error is chosen. scroll: the first line of a page that is longer than the terminal.
+        search, error_search: what was searched for. kind, resolved: which errors are shown.
+        note: a line that stands in place of the keys for a moment, and its style.
+        asking: an answer is being typed: its explanation stands in place of the keys.
+        ordered: what the run was told, until it shows.
+    """
+
+    page: str = "main"
+    top: int | None = None
+    cursor: int = 0
+    scroll: int = 0
+    search: str = ""
+    error_search: str = ""
+    kind: str = ""
+    resolved: bool = False
+    note: tuple[str, str] = ("", PLAIN)
+    asking: str = ""
+    ordered: str = ""
+
+
+def paint(look: Look, view: View, width: int, height: int, now: int) -> list[Line]:
+    """The lines of the page that is open; `now` in ns. Keeps `view.cursor` and `view.scroll` within what there is."""
+    if width < LEAST[0] or height + bool(view.asking) < LEAST[1]:
+        small = f"too small: {width}x{height}, the dashboard needs {LEAST[0]}x{LEAST[1]} (q quits)"
+        return [[(cut(small, max(1, width)), WARN)]]
+    top = [_header(look, view, width, now)]
+    if look.problem:
+        top.append(_problem(look, width))
+    room = height - len(top) - 1
+    body = _PAGES[view.page](look, view, width, room)[:room]
+    body += [[] for _ in range(room - len(body))]
+    return [clip(line, width) for line in (*top, *body, _footer(look, view, width))]
+
+
+def _header(look: Look, view: View, width: int, now: int) -> Line:
+    left: Line = [("dunlin ", f"{TITLE} {STRONG}"), (_HEADS[view.page], TITLE)]
+    if len(look.pairs) > 1 and look.now is not None:
+        place = next((at for at, each in enumerate(look.pairs, 1) if each.id == look.now.run.pair), 1)
+        left.append((f"  pair {place} of {len(look.pairs)}", DIM))
+    clock: Line = [(panels.clock_time(now), STRONG)]
+    keys = _keys([("q", "quit"), ("r", "refresh"), ("?", "help")])
+    return apart(left, [*joined(keys, 40, "  "), ("   ", PLAIN), *clock], width)
+
+
+_HEADS = {"main": "dashboard", "errors": "errors", "statistics": "statistics", "help": "keys"}
+
+
+def _problem(look: Look, width: int) -> Line:
+    old = f"; figures from {panels.clock_time(look.time)}" if look.time else ""
+    return [(cut(f"⚠ {shown(look.problem)}{old}", width), BAD)]
+
+
+def _footer(look: Look, view: View, width: int) -> Line:
+    if view.asking:
+        return [(cut(view.asking, width), DIM)]
+    if view.note[0]:
+        return [(cut(view.note[0], width), view.note[1])]
+    if view.page == "main":
+        paused = look.now is not None and look.now.status == "paused"
+        names = [("p", "resume" if paused else "pause"), ("f", "errors"), ("s", "statistics"), ("/", "search")]
+        names += [("↑↓", "scroll"), ("e", "export")] + ([("Tab", "next pair")] if len(look.pairs) > 1 else [])
+    elif view.page == "errors":
+        names = [("Esc", "back"), ("/", "search"), ("t", "type"), ("o", "resolved too")]
+        names += [("↑↓", "choose"), ("e", "export")]
+    else:
+        names = [("Esc", "back"), ("↑↓", "scroll")] + ([("e", "export")] if view.page == "statistics" else [])
+    return joined(_keys(names), width, "  ")
+
+
+def _keys(names: Sequence[tuple[str, str]]) -> list[Line]:
+    return [[(key, f"{STRONG} {TITLE}"), (f" {what}", DIM)] for key, what in names]
+
+
+# ---- the main page ----
+
+
+def _main(look: Look, view: View, width: int, room: int) -> list[Line]:
+    lines = [title("Current sync", width), *panels.sync(look, width)]
+    left = room - len(lines)
+    if width >= WIDE:
+        lines += _beside(_resources, _statistics, look, width)
+        left -= 4
+        if left >= 12:
+            lines += _listing(look, width)
+            left -= 3
+    else:
+        lines += _resources(look, width)
+        left -= 4
+        if left >= 11:
+            lines += _statistics(look, width)
+            left -= 4
+        if left >= 12:
+            lines += _listing(look, width)
+            left -= 3
+    if width >= VERY_WIDE:
+        first = width * 3 // 5
+        happened, errors = activity(look, view, first, left), _errors(look, width - first - 2, left)
+        errors += [[] for _ in range(left - len(errors))]
+        return lines + [[*pad(one, first), ("  ", PLAIN), *two] for one, two in zip(happened, errors, strict=False)]
+    number = max(1, min(len(look.errors), 10, left // 3))
+    return [*lines, *activity(look, view, width, left - number - 1), *_errors(look, width, number + 1)]
+
+
+Panel = Callable[["Look", int], list[Line]]
+
+
+def _beside(one: Panel, two: Panel, look: Look, width: int) -> list[Line]:
+    first = (width - 2) // 2
+    left, right = one(look, first), two(look, width - 2 - first)
+    rows = max(len(left), len(right), 4)
+    left, right = ([*lines, *([[]] * (rows - len(lines)))] for lines in (left, right))
+    return [[*pad(a, first), ("  ", PLAIN), *b] for a, b in zip(left, right, strict=True)]
+
+
+def _resources(look: Look, width: int) -> list[Line]:
+    return _filled([title("System resources", width, panels.throttling(look)), *panels.resources(look, width)], 4)
+
+
+def _statistics(look: Look, width: int) -> list[Line]:
+    return _filled([title("Last 24 hours", width), *panels.statistics(look, width)], 4)
+
+
+def _listing(look: Look, width: int) -> list[Line]:
+    return _filled([title("Listing", width), *panels.listing(look.crawl, width)], 3)
+
+
+def _filled(lines: list[Line], rows: int) -> list[Line]:
+    return [*lines, *([[]] * (rows - len(lines)))]
+
+
+def activity(look: Look, view: View, width: int, rows: int) -> list[Line]:
+    """What happened, the newest first, in `rows` lines with the title."""
+    items = look.activity
+    start = first_shown(items, view.top)
+    room = max(0, rows - 1)
+    start = max(0, min(start, len(items) - room))
+    visible = items[start : start + room]
+    right: Line = []
+    if view.search:
+        right = [("only with ", DIM), (cut(shown(view.search), 20), WARN)]
+    elif start:
+        right = [(f"▲ {start} newer", WARN)]
+    name = "Recent activity" if width < WIDE else f"Recent activity (last {len(items)})"
+    lines = [title(name, width, right)]
+    lines += [panels.activity_line(item, width) for item in visible]
+    if not items:
+        words = f"nothing with {shown(view.search)!r}" if view.search else "nothing happened yet"
+        lines.append([(words, DIM)])
+    return _filled(lines, rows)[: max(1, rows)]
+
+
+def first_shown(items: Sequence[Activity], top: int | None) -> int:
+    """The place of the activity with the id `top`, or of the next older one when it is gone."""
+    if top is None:
+        return 0
+    return next((at for at, each in enumerate(items) if each.id <= top), max(0, len(items) - 1))
+
+
+def _errors(look: Look, width: int, rows: int) -> list[Line]:
+    number = sum(look.counts.values())
+    right = panels.by_type(look.counts)
+    name = f"Errors ({number:,})" if number else "Errors"
+    lines = [title(name, width, right)]
+    lines += [panels.error_line(each, width, look.time) for each in look.errors[: max(0, rows - 1)]]
+    if not look.errors:
+        lines.append([("✓ none", GOOD)])
+    return _filled(lines, rows)[: max(1, rows)]
+
+
+# ---- the other pages ----
+
+
+def _error_page(look: Look, view: View, width: int, room: int) -> list[Line]:
+    items = look.log
+    view.cursor = max(0, min(view.cursor, len(items) - 1))
+    rows = room - DETAIL - 2
+    start = max(0, min(view.cursor - rows // 2, len(items) - rows))
+    chosen = [view.kind or "all types", *(["with resolved"] if view.resolved else ["unresolved"])]
+    chosen += [f"with {shown(view.error_search)!r}"] if view.error_search else []
+    place = f"{view.cursor + 1} of {len(items)}" if items else "none"
+    lines = [title(", ".join(chosen), width, [(place, DIM)])]
+    for at, item in enumerate(items[start : start + rows], start):
+        mark: Line = [("▸ " if at == view.cursor else "  ", f"{STRONG} {TITLE}")]
+        lines.append([*mark, *panels.error_line(item, width - 2, look.time)])
+    if not items:
+        lines.append([("✓ no errors" if not (view.kind or view.error_search) else "no such errors", GOOD)])
+    lines = [*_filled(lines, rows + 1), title("The whole of it", width)]
+    return lines + (_detail(items[view.cursor], width) if items else [])
+
+
+def _detail(item: Activity, width: int) -> list[Line]:
+    kind = item.kind.value if item.kind else "unknown"
+    head = f"{panels.date(item.time)}  run {item.run or '-'}  {item.category} ({kind})"
+    head += f", attempt {item.attempt}" if item.attempt else ""
+    head += ", resolved since" if item.resolved else ""
+    lines: list[Line] = [[(cut(head, width), DIM)]]
+    for text, style in ((item.path, STRONG), (item.message, PLAIN)):
+        lines += [[(part, style)] for part in folded(shown(text), width)]
+    return lines[:DETAIL]
+
+
+def folded(text: str, width: int) -> list[str]:
+    """A text in lines of `width` cells, broken between words; a word that is longer than a line is broken itself."""
+    lines, current = [], ""
+    for word in text.split(" "):
+        while cells(word) > width:
+            if current:
+                lines.append(current)
+                current = ""
+            at = len(cut(word, width)) - 1
+            lines.append(word[:at])
+            word = word[at:]
+        if current and cells(current) + 1 + cells(word) > width:
+            lines.append(current)
+            current = word
+        else:
+            current = f"{current} {word}" if current else word
+    return [*lines, current] if current else lines
+
+
+def _statistics_page(look: Look, view: View, width: int, room: int) -> list[Line]:
+    lines = [title("What the runs did", width), *_table(look, width)]
+    lines += [title("Curves", width), *_curves(look, width)]
+    lines += [title("Unresolved errors by type", width), panels.by_type(look.counts) or [("✓ none", GOOD)]]
+    lines += [title("Listing", width), *panels.listing(look.crawl, width)]
+    lines += [title("Runs of this pair, the newest first", width), *_run_rows(look, width)]
+    return _scrolled(lines, view, room)
+
+
+def _scrolled(lines: list[Line], view: View, room: int) -> list[Line]:
+    view.scroll = max(0, min(view.scroll, len(lines) - room))
+    return lines[view.scroll : view.scroll + room]
+
+
+def _table(look: Look, width: int) -> list[Line]:
+    spans = (("last 24 hours", look.day), ("on record", look.ever))
+    columns = [(name, each) for name, each in spans if each is not None]
+    rows: list[tuple[str, Callable[[Statistics], str]]] = [
+        ("runs", lambda each: f"{each.runs:,}"),
+        ("success", lambda each: "-" if each.success is None else f"{each.success * 100:.1f}%"),
+        ("files copied", lambda each: f"{each.files:,}"),
+        ("data copied", lambda each: format_size(each.bytes)),
+        ("files deleted", lambda each: f"{each.deleted:,}"),
+        ("failed", lambda each: f"{each.failed:,}"),
+        ("average", lambda each: "-" if each.files_rate is None else f"{each.files_rate:,.0f} files/s"),
+        ("", lambda each: "" if each.bytes_rate is None else format_rate(each.bytes_rate)),
+        ("time", lambda each: panels.span(each.seconds)),
+    ]
+    head: Line = [(" " * 15, PLAIN), *((f"{name:>18}", DIM) for name, _ in columns)]
+    table = [[(f"{name:15}", DIM), *((f"{value(each):>18}", PLAIN) for _, each in columns)] for name, value in rows]
+    return [head, *table]
+
+
+_CURVE_NAMES: dict[str, tuple[str, Callable[[float], str]]] = {
+    "files": ("files/s", lambda value: f"{value:,.0f}"),
+    "bytes": ("data", format_rate),
+    "cpu": ("CPU", lambda value: f"{value:.0f}%"),
+    "memory": ("memory", format_size),
+    "network": ("network", format_rate),
+    "disk": ("disk", format_rate),
+    "workers": ("workers", lambda value: f"{value:.0f}"),
+}
+
+
+def _curves(look: Look, width: int) -> list[Line]:
+    room = max(4, (width - 8 - 2 * 14 - 2) // 2)
+    head: Line = [(" " * 8, PLAIN)]
+    for at, name in enumerate(("10 minutes", "24 hours")):
+        head += [("  " * at, PLAIN), (f"{cut(name, room):{room}}{'most':>14}", DIM)]
+    lines = [head]
+    for field, (name, form) in _CURVE_NAMES.items():
+        if field not in look.curves:
+            continue
+        line: Line = [(f"{name:8}", DIM)]
+        for at, values in enumerate((look.recent.get(field, []), look.curves[field])):
+            known = [value for value in values if value is not None]
+            line += [("  " * at, PLAIN), (f"{sparkline(values, room):{room}}", GOOD)]
+            line.append((f"{form(max(known)) if known else '-':>14}", PLAIN))
+        lines.append(line)
+    return lines
+
+
+def _run_rows(look: Look, width: int) -> list[Line]:
+    lines: list[Line] = []
+    for run, word in look.runs:
+        state, style = panels.STATES.get(word, (word, PLAIN))
+        stats = run.stats
+        failed = stats.failed_files + stats.failed_directories
+        end = run.ended or run.updated
+        lines.append(
+            joined(
+                [
+                    [
+                        (f"{run.id:>5}  ", DIM),
+                        (f"{state:14}", style),
+                        (f"{panels.day_time(run.started, look.time):11}", DIM),
+                    ],
+                    [(f"{panels.span(max(0, end - run.started) / 1e9):>7}", PLAIN)],
+                    [(f"{stats.copied_files:,} copied, {format_size(stats.copied_bytes)}", PLAIN)],
+                    [(f"{failed:,} failed", BAD if failed else DIM)],
+                ],
+                width,
+                "  ",
+            )
+        )
+    return lines or [[("none", DIM)]]
+
+
+def _help_page(look: Look, view: View, width: int, room: int) -> list[Line]:
+    lines: list[Line] = [title("Keys", width)]
+    for key, what in KEYS:
+        for at, part in enumerate(folded(what, width - 18)):
+            lines.append([(f"  {'' if at else key:16}", f"{STRONG} {TITLE}"), (part, PLAIN)])
+    lines.append(title("Signs", width))
+    states = [[(state, style)] for state, style in panels.STATES.values()]
+    lines += [joined(states[:4], width, "  "), joined(states[4:], width, "  ")]
+    lines += [[(part, DIM)] for text in SIGNS for part in folded(text, width)]
+    return _scrolled(lines, view, room)
+
+
+_PAGES: dict[str, Callable[[Look, View, int, int], list[Line]]] = {
+    "main": _main,
+    "errors": _error_page,
+    "statistics": _statistics_page,
+    "help": _help_page,
+}

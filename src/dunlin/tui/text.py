@@ -1,0 +1,165 @@
+"""Lines for a terminal: pieces with a style, fitted into a number of cells.
+
+A piece is a text and the name of a style; what the names look like is up to the theme. Names of files go through
+`shown` once, and never through markup: what is in them is drawn as it is.
+
+Sparklines and bars use the block elements of Unicode, which take one cell everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.cells import cell_len
+
+from dunlin.errors import printable
+
+Piece = tuple[str, str]
+Line = list[Piece]
+
+PLAIN, DIM, STRONG, GOOD, WARN, BAD, TITLE = "", "dim", "strong", "good", "warn", "bad", "title"
+
+_LEVELS = "▁▂▃▄▅▆▇█"
+
+
+def cells(text: str) -> int:
+    """How many cells of a terminal the text takes."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def shown(text: str) -> str:
+    """A text from elsewhere, harmless and in one line."""
+    return printable(" ".join(text.split("\n")))
+
+
+def cut(text: str, width: int) -> str:
+    """`text` in at most `width` cells, what is too much replaced by an ellipsis at the end."""
+    if cells(text) <= width:
+        return text
+    return _take(text, width - 1).rstrip() + "…" if width > 0 else ""
+
+
+def shorten(text: str, width: int) -> str:
+    """A path in at most `width` cells: its beginning says where, its end, twice as long, says what."""
+    if cells(text) <= width:
+        return text
+    if width < 4:
+        return cut(text, width)
+    head = _take(text, (width - 1) // 3)
+    return f"{head}…{_take_end(text, width - 1 - cells(head))}"
+
+
+def _take(text: str, width: int) -> str:
+    used = 0
+    for at, char in enumerate(text):
+        used += cells(char)
+        if used > width:
+            return text[:at]
+    return text
+
+
+def _take_end(text: str, width: int) -> str:
+    used = 0
+    for at in range(len(text) - 1, -1, -1):
+        used += cells(text[at])
+        if used > width:
+            rest = text[at + 1 :]
+            while rest and not cells(rest[0]):  # a mark without what it belongs to
+                rest = rest[1:]
+            return rest
+    return text
+
+
+def length(line: Iterable[Piece]) -> int:
+    """Cells of a line."""
+    return sum(cells(text) for text, _ in line)
+
+
+def clip(line: Line, width: int) -> Line:
+    """A line in at most `width` cells."""
+    if length(line) <= width:
+        return line
+    result: Line = []
+    for text, style in line:
+        room = width - length(result)
+        if cells(text) > room:
+            result.append((cut(text, room), style))
+            break
+        result.append((text, style))
+    return result
+
+
+def pad(line: Line, width: int) -> Line:
+    """A line in exactly `width` cells."""
+    line = clip(line, width)
+    return [*line, (" " * (width - length(line)), PLAIN)]
+
+
+def apart(left: Line, right: Line, width: int) -> Line:
+    """One line with something at either end; what is at the right goes first where there is no room for both."""
+    space = width - length(left) - length(right)
+    if space < 2:
+        return clip(left, width)
+    return [*left, (" " * space, PLAIN), *right]
+
+
+def beside(left: Sequence[Line], right: Sequence[Line], width: int, gap: int = 2) -> list[Line]:
+    """Two columns of equal width."""
+    first = (width - gap) // 2
+    rows = max(len(left), len(right))
+    lines = []
+    for row in range(rows):
+        one = left[row] if row < len(left) else []
+        two = right[row] if row < len(right) else []
+        lines.append([*pad(one, first), (" " * gap, PLAIN), *clip(two, width - gap - first)])
+    return lines
+
+
+def joined(parts: Sequence[Line], width: int, between: str = "   ") -> Line:
+    """As many of the parts, from the first, as fit; parts are never broken, except the first."""
+    result: Line = clip(parts[0], width) if parts else []
+    for part in parts[1:]:
+        if length(result) + cells(between) + length(part) > width:
+            break
+        result = [*result, (between, PLAIN), *part]
+    return result
+
+
+def fitting(width: int, *variants: Line) -> Line:
+    """The first of the variants that fits, the longest first; the last one is cut."""
+    return next((line for line in variants if length(line) <= width), clip(variants[-1], width))
+
+
+def title(name: str, width: int, right: Line | None = None) -> Line:
+    """The line above a panel."""
+    left: Line = [("── ", DIM), (cut(name, max(0, width - 4)), TITLE), (" ", DIM)]
+    end: Line = [(" ", DIM), *right, (" ──", DIM)] if right else []
+    space = width - length(left) - length(end)
+    if space < 1 and right:
+        return title(name, width)
+    return clip([*left, ("─" * max(0, space), DIM), *end], width)
+
+
+def bar(share: float, width: int) -> str:
+    """``[████░░░░]``, `width` cells with the brackets; full only when all is done."""
+    room = max(1, width - 2)
+    full = room if share >= 1 else min(room - 1, int(share * room + 0.5))
+    return f"[{'█' * max(0, full)}{'░' * (room - max(0, full))}]"
+
+
+def sparkline(values: Sequence[float | None], width: int) -> str:
+    """One cell per value, scaled to the largest; more values than cells are averaged, a gap stays empty."""
+    if len(values) > width > 0:
+        parts = [values[at * len(values) // width : (at + 1) * len(values) // width] for at in range(width)]
+        values = [_mean(part) for part in parts]
+    top = max((value for value in values if value is not None), default=0.0)
+    return "".join(" " if value is None else _level(value / top if top > 0 else 0.0) for value in values)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _level(share: float) -> str:
+    return _LEVELS[min(len(_LEVELS) - 1, max(0, round(share * (len(_LEVELS) - 1))))]

@@ -1,0 +1,259 @@
+"""`dunlin dashboard` in a real terminal (tmux), beside a real sync; and what it says where it cannot be shown."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from tests.acceptance.program import CHECKOUT, command, dunlin, environment, start
+from tests.acceptance.terminal import Terminal
+
+SECONDS = 30.0
+
+
+def until(true: Callable[[], bool], why: Callable[[], str]) -> None:
+    end = time.monotonic() + SECONDS
+    while not true():
+        if time.monotonic() > end:
+            pytest.fail(why())
+        time.sleep(0.1)
+
+
+def wait(terminal: Terminal, words: str) -> str:
+    """What is shown once `words` are."""
+    until(lambda: words in terminal.visible, lambda: f"no {words!r} in\n{terminal.visible}")
+    return terminal.visible
+
+
+def size_of(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def percent(text: str) -> int:
+    found = re.search(r"\]\s+(\d+)%", text)
+    return int(found[1]) if found else -1
+
+
+def fits(text: str, width: int) -> bool:
+    """Whether the page was drawn anew for the width, with nothing left of the old one."""
+    lines = text.splitlines()
+    rules = [line for line in lines if line.startswith("── ")]
+    return (
+        "‖ Paused" in text
+        and "── Errors" in text
+        and len(lines) > 19
+        and max(map(len, lines)) <= width
+        and any(len(line) == width for line in rules)
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    work = tmp_path / "work"
+    source = work / "source"
+    source.mkdir(parents=True)
+    for number in range(160):
+        (source / f"name-{number:03}.bin").write_bytes(os.urandom(256 << 10))
+    return work
+
+
+@pytest.fixture
+def syncing(place: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A sync of 40 MiB that takes most of a minute."""
+    process = start("sync", "-a", "source", "destination", "--bwlimit", "1M", "--quiet", cwd=place)
+    yield process
+    process.terminate()
+    process.communicate(timeout=30)
+
+
+@pytest.mark.slow
+def test_a_stranger_watches_pauses_and_leaves(place: Path, syncing: subprocess.Popen[bytes]) -> None:
+    target = place / "destination"
+    until((place / ".sync-state.db").exists, lambda: "the sync made no state file")
+    terminal = Terminal(place, 100, 30)
+    try:
+        terminal.type(f'{CHECKOUT / "dunlin"} dashboard --refresh-interval 1; echo "exit code $?"')
+        wait(terminal, "▶ Running")
+        until(lambda: percent(terminal.visible) > 0, lambda: terminal.visible)
+        first = percent(terminal.visible)
+        until(lambda: percent(terminal.visible) > first, lambda: terminal.visible)  # progress moves
+
+        terminal.press("p")
+        wait(terminal, "‖ Paused")
+        before = size_of(target)
+        time.sleep(2.5)
+        assert size_of(target) == before, "bytes moved while the run was paused"
+        assert syncing.poll() is None
+
+        for width, height in ((60, 20), (200, 60), (80, 24)):
+            terminal.resize(width, height)
+            until(lambda width=width: fits(terminal.visible, width), lambda: terminal.visible)  # type: ignore[misc]
+        terminal.resize(50, 10)
+        wait(terminal, "too small: 50x10, the dashboard needs 60x20")
+        terminal.resize(100, 30)
+
+        terminal.press("p")
+        wait(terminal, "▶ Running")
+        until(lambda: size_of(target) > before, lambda: "nothing moved after the run was resumed")
+        terminal.press("q")
+        wait(terminal, "exit code 0")
+        assert syncing.poll() is None, "to quit the dashboard ended the sync"
+    finally:
+        terminal.close()
+
+
+def test_ctrl_c_ends_it_and_no_colour_is_none(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "name").write_text("content")
+    dunlin("sync", "source", "destination", cwd=tmp_path, expect=0)
+    for variables, coloured in (("", True), ("NO_COLOR=1 ", False)):
+        terminal = Terminal(tmp_path, 80, 24)
+        try:
+            terminal.type(f'{variables}dunlin dashboard --theme dark; echo "exit code $?"')
+            text = wait(terminal, "✓ Completed")
+            assert "100%" in text
+            assert bool(re.search(r"\x1b\[(?:[0-9;]*;)?[34][0-8]\b", terminal.colored)) is coloured
+            terminal.press("C-c")
+            wait(terminal, "exit code 0")
+        finally:
+            terminal.close()
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP"])
+def test_a_signal_leaves_the_terminal_as_it_was(name: str, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    dunlin("sync", "source", "destination", cwd=tmp_path, expect=0)
+    terminal = Terminal(tmp_path, 80, 24)
+    try:
+        words = shlex.join(command("dashboard"))
+        terminal.type(f"sh -c 'echo $$ >number; exec {words}'; echo \"exit code $?\"")
+        wait(terminal, "✓ Completed")
+        os.kill(int((tmp_path / "number").read_text()), getattr(signal, f"SIG{name}"))
+        assert "echo $$ >number" in wait(terminal, "exit code 130")  # the screen of the shell is back
+        terminal.type("echo still $((40 + 2)) here")
+        wait(terminal, "still 42 here")
+    finally:
+        terminal.close()
+
+
+def test_it_ends_when_its_window_is_gone_without_a_signal(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    dunlin("sync", "source", "destination", cwd=tmp_path, expect=0)
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    env = environment(tmp_path, {"TERM": "xterm"})
+    words = command("dashboard")
+    process = subprocess.Popen(words, cwd=tmp_path, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while "✓ Completed".encode() not in shown:
+        shown += os.read(ours, 65536)
+    os.close(ours)
+    assert process.wait(timeout=SECONDS) == 130
+
+
+def test_a_file_that_another_process_has_locked_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    dunlin("sync", "source", "destination", cwd=tmp_path, expect=0)
+    other = apsw.Connection(str(tmp_path / ".sync-state.db"))
+    other.execute("PRAGMA journal_mode=DELETE").fetchall()
+    other.execute("BEGIN EXCLUSIVE")
+    terminal = Terminal(tmp_path, 80, 24)
+    try:
+        terminal.type("dunlin dashboard --refresh-interval 1")
+        wait(terminal, "the state file is locked by another process")
+        other.execute("COMMIT")
+        other.close()
+        assert "locked" not in wait(terminal, "✓ Completed")
+    finally:
+        terminal.close()
+
+
+# ---- where it cannot be shown ----
+
+
+def on_a_terminal(cwd: Path, words: list[str], **variables: str) -> tuple[int, list[str]]:
+    """The exit code and the lines of a program whose standard streams are a terminal."""
+    ours, theirs = pty.openpty()
+    env = environment(cwd, {"TERM": "xterm", **variables})
+    process = subprocess.Popen(words, cwd=cwd, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    parts = []
+    try:
+        while part := os.read(ours, 65536):
+            parts.append(part)
+    except OSError:  # the other end was closed
+        pass
+    os.close(ours)
+    return process.wait(timeout=30), b"".join(parts).decode().splitlines()
+
+
+def broken(path: Path) -> None:
+    path.write_bytes(b"no database at all" * 100)
+
+
+def newer(path: Path) -> None:
+    dunlin("sync", path.parent, path.parent.parent / "elsewhere", "--state-db", path, cwd=path.parent, expect=0)
+    connection = apsw.Connection(str(path))
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "expected", "words"),
+    [
+        (lambda path: None, 1, "there is none"),
+        (broken, 2, "is not a SQLite database"),
+        (newer, 1, "newer dunlin"),
+        (Path.mkdir, 1, "it is a directory"),
+    ],
+)
+def test_a_file_that_is_none_is_one_line_without_a_screen(
+    make: Callable[[Path], None], expected: int, words: str, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    path = work / "state.db"
+    make(path)
+    code, lines = on_a_terminal(work, command("dashboard", "--state-db", path))
+    assert (code, len(lines)) == (expected, 1), lines
+    assert words in lines[0]
+
+
+def test_no_terminal_is_one_line(tmp_path: Path) -> None:
+    ended = dunlin("dashboard", cwd=tmp_path, expect=1)
+    assert ended.stdout == ""
+    assert ended.stderr == "dunlin: the dashboard needs a terminal; `dunlin status` prints to pipes and files\n"
+
+
+def test_a_terminal_without_a_cursor_is_one_line(tmp_path: Path) -> None:
+    code, lines = on_a_terminal(tmp_path, command("dashboard"), TERM="dumb")
+    assert (code, len(lines)) == (1, 1), lines
+    assert "cannot draw on this terminal" in lines[0]
+
+
+def test_without_textual_the_line_says_what_to_install(tmp_path: Path) -> None:
+    dunlin("sync", tmp_path, tmp_path.parent / "elsewhere", cwd=tmp_path, expect=0)
+    without = "import sys; sys.modules['textual'] = None; from dunlin.cli.main import main; main()"
+    code, lines = on_a_terminal(tmp_path, [sys.executable, "-c", without, "dashboard"])
+    assert (code, len(lines)) == (1, 1), lines
+    assert lines[0].endswith("pip install 'dunlin[tui]'")
+
+
+@pytest.mark.parametrize("interval", ["0", "-1", "x", "99999999"])
+def test_intervals_are_whole_seconds(interval: str, tmp_path: Path) -> None:
+    ended = dunlin("dashboard", "--refresh-interval", interval, cwd=tmp_path, expect=1)
+    assert "--refresh-interval" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1

@@ -1,0 +1,138 @@
+"""`dunlin retry`: only what failed is transferred, as the run would have done it; nothing else on record changes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.program import dunlin, start
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    """A working directory where two of five files cannot be copied: directories stand in their way."""
+    work = tmp_path / "work"
+    for path in ("s/a", "s/bad", "s/sub/b", "s/sub/c", "s/sub/worse"):
+        file = work / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(path)
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+    os.chmod(work / "s/bad", 0o640)
+    os.utime(work / "s/sub", (900_000_000, 900_000_000))
+    for path in ("d/bad/in the way", "d/sub/worse/in the way"):
+        (work / path).mkdir(parents=True)
+    dunlin("sync", "-a", "s", "d", cwd=work, expect=23)
+    return work
+
+
+def query(work: Path, sql: str) -> list[Any]:
+    with sqlite3.connect(f"file:{work}/.sync-state.db?mode=ro", uri=True) as database:
+        return database.execute(sql).fetchall()
+
+
+def rows(work: Path) -> list[Any]:
+    """What is on record of files, without the files that failed."""
+    return query(work, "SELECT path, hash, status, run FROM file_path WHERE path NOT IN ('bad', 'sub/worse')")
+
+
+def test_what_failed_is_brought_in_sync_as_the_run_would_have(pair: Path) -> None:
+    before = rows(pair), query(pair, "SELECT known_files, selection FROM pair")
+    (pair / "s/new").write_text("a retry does not look for it")
+    shutil.rmtree(pair / "d/bad")
+    shutil.rmtree(pair / "d/sub/worse")
+    done = dunlin("retry", cwd=pair, expect=0)
+    assert "copied 2 files" in done.stdout
+    assert (pair / "d/sub/worse").read_text() == "s/sub/worse"
+    assert (pair / "d/bad").stat().st_mode & 0o777 == 0o640  # -a is that of the run
+    assert (pair / "d/bad").stat().st_mtime == 1_000_000_000
+    assert (pair / "d/sub").stat().st_mtime == 900_000_000
+    assert not (pair / "d/new").exists()
+    assert (rows(pair), query(pair, "SELECT known_files, selection FROM pair")) == before
+    assert query(pair, "SELECT count(*) FROM file_path WHERE status = 'synced' AND hash <> ''") == [(5,)]
+    assert query(pair, "SELECT count(*) FROM error_log WHERE NOT resolved") == [(0,)]
+    assert "nothing to retry" in dunlin("retry", cwd=pair, expect=0).stdout
+    assert "nothing to retry" in dunlin("retry", "1", cwd=pair, expect=0).stdout
+    assert "copied 1 file" in dunlin("sync", "-a", "s", "d", cwd=pair, expect=0).stdout
+
+
+def test_what_fails_again_has_the_new_reason_and_can_be_retried_again(pair: Path) -> None:
+    shutil.rmtree(pair / "d/bad")
+    done = dunlin("retry", cwd=pair, expect=23)
+    assert "sub/worse" in done.stdout + done.stderr
+    assert query(pair, "SELECT path, run FROM file_path WHERE status = 'failed'") == [("sub/worse", 2)]
+    shutil.rmtree(pair / "d/sub/worse")
+    assert "copied 1 file" in dunlin("retry", "1", cwd=pair, expect=0).stdout
+
+
+def test_a_file_that_is_gone_has_vanished(pair: Path) -> None:
+    shutil.rmtree(pair / "d/bad")
+    (pair / "s/sub/worse").unlink()
+    done = dunlin("retry", cwd=pair, expect=24)
+    assert "1 file vanished" in done.stdout
+    assert "nothing to retry" in dunlin("retry", cwd=pair, expect=0).stdout
+
+
+def test_links_are_retried_as_links(pair: Path) -> None:
+    (pair / "s/sub/worse").unlink()
+    (pair / "s/sub/worse").symlink_to("b")
+    dunlin("sync", "-a", "s", "d", cwd=pair, expect=23)
+    shutil.rmtree(pair / "d/sub/worse")
+    shutil.rmtree(pair / "d/bad")
+    dunlin("retry", cwd=pair, expect=0)
+    assert os.readlink(pair / "d/sub/worse") == "b"
+
+
+def test_a_retry_is_no_look_at_everything(pair: Path) -> None:
+    """Whoever asks when all was in sync for the last time is not told of a retry."""
+    shutil.rmtree(pair / "d/bad")
+    shutil.rmtree(pair / "d/sub/worse")
+    before = query(pair, "SELECT count(*) FROM directory")
+    dunlin("retry", cwd=pair, expect=0)
+    assert query(pair, "SELECT count(*) FROM directory") == before
+    done = dunlin("sync", "-a", "--ctime-skip", "s", "d", cwd=pair, expect=0)
+    assert "no run has ended without any failure yet" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["retry", "99"], "cannot find run 99: there is none of that number"),
+        (["retry", "x"], "x"),
+        (["retry", "--state-db", "other.db"], "there is none"),
+    ],
+)
+def test_what_cannot_be_found_is_one_line(pair: Path, words: list[str], said: str) -> None:
+    done = dunlin(*words, cwd=pair, expect=1)
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_run_that_goes_on_or_was_cut_short_comes_first(pair: Path) -> None:
+    (pair / "s/large").write_bytes(b"x" * 5_000_000)
+    with start("sync", "-a", "--bwlimit", "200K", "s", "d", cwd=pair) as running:
+        for _ in range(200):
+            if query(pair, "SELECT count(*) FROM run WHERE status = 'running'") == [(1,)]:
+                break
+            assert running.poll() is None
+            os.sched_yield()
+        done = dunlin("retry", cwd=pair, expect=1)
+        assert "is still going" in done.stderr
+        running.kill()
+    done = dunlin("retry", cwd=pair, expect=1)
+    assert "was cut short" in done.stderr
+    assert query(pair, "SELECT count(*) FROM run") == [(2,)]
+
+
+def test_status_tells_of_it(pair: Path) -> None:
+    assert "`dunlin retry` tries" in dunlin("status", cwd=pair, expect=0).stdout
+    shutil.rmtree(pair / "d/bad")
+    shutil.rmtree(pair / "d/sub/worse")
+    dunlin("retry", cwd=pair, expect=0)
+    told = dunlin("status", cwd=pair, expect=0).stdout
+    assert "tried run 1 again" in told
+    assert "failed:" not in told

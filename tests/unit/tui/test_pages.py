@@ -1,0 +1,79 @@
+"""Every page in every size: as many lines as the terminal has, none longer than it is wide, nothing essential lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dunlin.tui.pages import KEYS, View, folded, paint
+from dunlin.tui.reader import Look, Question, Reader
+from dunlin.tui.text import cells, length
+from tests.unit.tui.fabricated import NOW, fabricate
+
+WIDTHS = (60, 61, 67, 79, 80, 99, 119, 120, 121, 150, 179, 180, 200, 317)
+HEIGHTS = (20, 21, 23, 24, 25, 30, 40, 60, 99)
+
+
+def looked(path: Path, page: str, status: str = "throttled", alive: bool = True) -> Look:
+    if not path.exists():
+        fabricate(path, status=status)
+    reader = Reader(str(path), lambda run: alive and run.status == "running", lambda: NOW)
+    try:
+        look = reader.look(Question(page=page))
+    finally:
+        reader.close()
+    assert look.problem == ""
+    return look
+
+
+@pytest.mark.parametrize("page", ["main", "errors", "statistics", "help"])
+@pytest.mark.parametrize("problem", ["", "the state file is locked by another process"])
+def test_pages_fit_into_every_terminal(page: str, problem: str, path: Path) -> None:
+    look = looked(path, page)._replace(problem=problem)
+    for width in WIDTHS:
+        for height in HEIGHTS:
+            lines = paint(look, View(page), width, height, NOW)
+            assert len(lines) == height
+            assert max(map(length, lines)) <= width
+            assert "".join(text for text, _ in lines[0]).endswith("07:41:23")
+
+
+@pytest.mark.parametrize("status", ["running", "paused", "throttled", "completed", "failed", "interrupted", "stale"])
+def test_the_smallest_terminal_shows_what_matters(status: str, path: Path) -> None:
+    look = looked(path, "main", status, alive=status != "stale")
+    text = "\n".join("".join(text for text, _ in line) for line in paint(look, View(), 60, 20, NOW))
+    word = "Silent" if status == "stale" else status.capitalize()
+    speed = "Average 5" if status in ("completed", "failed", "interrupted") else "Speed"
+    for words in (word, "Files 8,234", speed, "ETA", "CPU", "Memory", "Workers", "Recent activity", "Errors (3)"):
+        assert words in text
+
+
+@pytest.mark.parametrize(("width", "height"), [(59, 20), (60, 19), (1, 1), (10, 40)])
+def test_too_small_is_one_line(width: int, height: int, path: Path) -> None:
+    lines = paint(looked(path, "main"), View(), width, height, NOW)
+    assert len(lines) == 1
+    assert length(lines[0]) <= width
+
+
+@pytest.mark.parametrize("status", ["running", "paused", "throttled", "completed", "failed", "stale"])
+def test_nothing_is_cut_in_the_middle_of_a_figure(status: str, path: Path) -> None:
+    look = looked(path, "main", status, alive=status != "stale")
+    for width in WIDTHS:
+        text = ["".join(text for text, _ in line) for line in paint(look, View(), width, 40, NOW)]
+        top = text[: next(at for at, line in enumerate(text) if "Recent activity" in line)]
+        assert [line for line in top if "…" in line] == [], width
+
+
+def test_the_help_names_every_key() -> None:
+    text = " ".join(key for key, _ in KEYS)
+    for key in ("q", "Ctrl+C", "r", "p", "↑ ↓", "/", "f", "s", "Tab", "e", "?", "Esc"):
+        assert key in text
+
+
+def test_names_are_folded_without_losing_a_character() -> None:
+    text = "a long sentence with averyveryverylongwordthatdoesnotfit and 日本語の長い名前です"
+    for width in range(4, 30):
+        lines = folded(text, width)
+        assert max(map(cells, lines)) <= width
+        assert "".join(lines).replace(" ", "") == text.replace(" ", "")
