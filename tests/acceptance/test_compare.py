@@ -322,6 +322,8 @@ def test_ctime_skip_skips_nothing_in_a_mirror_nor_within_its_margin(tmp_path: Pa
     for _ in range(3):
         told = sync(source, destination, "-a", "--ctime-skip")
     assert told["stats"]["settled_directories"] == 0, "a minute has not passed"
+    done = dunlin("sync", "-a", "--ctime-skip", source, destination, cwd=tmp_path, expect=0)
+    assert done.stderr.count("--ctime-skip skipped nothing: every directory holds what changed after") == 1
     sync(source, destination, "-a", "--ctime-skip", "--ctime-margin", "0")
     (destination / "d/extra").write_bytes(b"")
     done = dunlin("sync", "-a", "--ctime-skip", "--delete-extras", source, destination, cwd=tmp_path, expect=0)

@@ -71,7 +71,8 @@ def test_a_second_run_waits_and_then_names_the_first(busy: Busy, state: str) -> 
     assert 1 <= time.monotonic() - begun < 3
     assert f"another run works on this destination (process {busy.process.pid})" in done.stderr
     assert "--lock-wait" in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 2
+    assert f"(process {busy.process.pid}); waiting up to 1 second for it" in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 3
     assert busy.process.poll() is None
 
 

@@ -394,6 +394,9 @@ class Screen:
             self.row = max(0, self.row - int(numbers or 1))
         elif letter == "K":
             self.lines[self.row] = "" if numbers == "2" else self.lines[self.row][: self.column]
+        elif letter == "J":
+            self.lines[self.row] = self.lines[self.row][: self.column]
+            del self.lines[self.row + 1 :]
         elif letter not in "mlh":
             raise AssertionError(f"the view sent CSI {private}{numbers}{letter}")
 

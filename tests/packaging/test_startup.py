@@ -17,8 +17,9 @@ IDLE = (
     "_hashlib", "ipaddress", "logging", "multiprocessing", "pickle", "random", "selectors", "shutil", "socket", "ssl",
     "cProfile", "profile", "pstats", "subprocess", "tempfile", "traceback", "urllib", "importlib.metadata",
     "importlib.resources", "dunlin.jobs.profiled", "dunlin.workers.profiles", "dunlin.workers.crawl_news",
-    "dunlin.cli.check", "dunlin.cli.control", "dunlin.cli.habits", "dunlin.cli.statefile", "dunlin.cli.status",
-    "dunlin.stores.memory", "dunlin.workers.mover", "dunlin.workers.wire",
+    "dunlin.cli.check", "dunlin.cli.control", "dunlin.cli.dashboard", "dunlin.cli.habits", "dunlin.cli.history",
+    "dunlin.web", "dunlin.cli.statefile",
+    "dunlin.cli.status", "dunlin.tui", "dunlin.stores.memory", "dunlin.workers.mover", "dunlin.workers.wire",
 )  # fmt: skip
 
 # A finder sees the attempt even where the package is not installed, so the test cannot pass by absence.
@@ -56,7 +57,7 @@ def watched(*arguments: str | Path, names: tuple[str, ...] = HEAVY) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["sync", "--help"]])
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["sync", "--help"], ["dashboard", "--help"]])
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     assert watched(*arguments).startswith("TRIED [] CODE 0 ")
 

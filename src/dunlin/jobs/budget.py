@@ -12,6 +12,7 @@ import os
 from typing import NamedTuple
 
 from dunlin.jobs.options import SyncOptions
+from dunlin.pace.window import LEAST_FILES, LOCAL, NAME_BYTES
 from dunlin.transfer.content import FETCHED
 
 PROCESS = 40 << 20
@@ -23,11 +24,25 @@ LEAST = 4 << 20
 FAR_LEAST = 16 << 20
 """Bytes that a mover takes there for a single large file: two of its parts, and what a request takes beside them."""
 
+BESIDE = max(FAR_LEAST, LOCAL * LEAST_FILES * NAME_BYTES * 4)
+"""Bytes that each mover is to have beside what its process takes, before there is another one: a quarter of that holds
+names (`pace.window.active_files`), enough for as many directories as a processor lists of a local tree."""
+
 THREADS = 16
 """Most threads per mover when nobody says otherwise; they are grown only while waiting dominates."""
 
 IN_HAND = 2 * FETCHED
 """Bytes that one small file may take: its pieces, and the whole that they become."""
+
+
+def needed(movers: int) -> int:
+    """Bytes of memory from which on there are so many movers."""
+    return PROCESS + movers * (PROCESS + BESIDE)
+
+
+def fitting(memory: int) -> int:
+    """How many movers fit into so many bytes; at least one. The reverse of `needed`."""
+    return max(1, (memory - PROCESS) // (PROCESS + BESIDE))
 
 
 class Budget(NamedTuple):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from dunlin.report import Level
 from dunlin.state.news import CrawlMetric
 
 if TYPE_CHECKING:  # loaded by the first sample: most runs are over before
@@ -41,9 +42,15 @@ class CrawlTold:
         self._news.look(crawled, self._processor.share([os.getpid(), *crew.pool.pids]))
 
     def end(self) -> None:
-        """The crawl is over; if anything was told of it, so is how it stood."""
+        """The crawl is over; if anything was told of it, so is how it stood, and why `--ctime-skip` did nothing."""
         if self._news is not None:
             self._news.end()
+        crew = self._crew()
+        if crew.rules.settled is not None and not crew.stopping:
+            from dunlin.jobs.settled import none_settled
+
+            if why := none_settled(crew.rules.settled, crew.stats):
+                crew.telling.event(Level.INFO, "ctime.none", why)
 
     def _put(self, crawled: Crawled) -> None:
         crew = self._crew()

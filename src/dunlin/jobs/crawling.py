@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dunlin.jobs.budget import PROCESS
+from dunlin.jobs.budget import PROCESS, fitting, needed
 from dunlin.jobs.options import SyncOptions
 from dunlin.pace.machine import Machine
 from dunlin.pace.window import LEAST_FILES, Marks, WindowLimits, active_files, crawl_parallelism
@@ -27,7 +27,7 @@ def crawl_plan(options: SyncOptions, machine: Machine, movers: int, workers: int
         urls: canonical URLs of both sides.
     """
     asked, bar = options.crawl, options.limits.memory_bytes
-    files, most_files = active_files(machine.memory_bytes, bar, PROCESS * (movers + 1))
+    files, most_files = active_files(machine.memory_bytes, _for_names(bar, machine, movers), PROCESS * (movers + 1))
     if asked.max_active_files:
         files = most_files = min(asked.max_active_files, most_files)
     # Each directory may come to hold two runs, however short: more of them than fit would not be bounded by the files.
@@ -46,3 +46,12 @@ def crawl_plan(options: SyncOptions, machine: Machine, movers: int, workers: int
         memory_bytes=bar or machine.memory_bytes,
         share=max(LEAST_SHARE, min(1.0, (bar or machine.memory_bytes or ENOUGH) / ENOUGH)),
     )
+
+
+def _for_names(bar: int, machine: Machine, movers: int) -> int:
+    """The limit on memory (bytes) that names are derived from: what the next mover will take is kept for it.
+
+    Else the window would become smaller where there is just enough memory for one more mover.
+    """
+    memory = min(bar, machine.memory_bytes or bar)
+    return min(memory, needed(movers + 1) - PROCESS) if bar and movers >= fitting(memory) else bar

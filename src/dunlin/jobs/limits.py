@@ -7,16 +7,23 @@ does nothing else, a limit that nobody asked for would only be slow.
 
 from __future__ import annotations
 
-from dunlin.jobs.budget import FAR_LEAST, LEAST, PROCESS
+from collections.abc import Iterator
+
+from dunlin.jobs.budget import FAR_LEAST, PROCESS, fitting
 from dunlin.jobs.options import SyncOptions
 from dunlin.pace.machine import Machine, class_of
 from dunlin.pace.sizes import format_size
+from dunlin.pace.window import LEAST_RUN
 from dunlin.report import Event, Level
 from dunlin.stores.open import is_far
 from dunlin.workers.governor import Enforced
 
 SMALLEST = 64 << 20
 """Bytes: the least limit on memory that can be asked for, so none that is automatic lies below it."""
+
+FEWEST = 4 * LEAST_RUN
+"""Names that the listing of one long directory takes, however few may be held: on both sides a run that is being
+sorted, and the batch that follows it. Stores that list in larger pages take more."""
 
 FAR_SMALLEST = 2 * PROCESS + FAR_LEAST
 """Bytes: what a run to or from an object store takes, however little it does at a time."""
@@ -45,22 +52,24 @@ def capped(options: SyncOptions, machine: Machine) -> SyncOptions:
     memory = held.memory_bytes if held is not None else 0
     if memory:
         # Each process takes something before it does anything: where there is little, there are fewer of them.
-        fitting = max(1, (memory - PROCESS) // (PROCESS + (FAR_LEAST if _is_far(options) else LEAST)))
-        crew = crew._replace(movers=min(crew.movers or min(machine.whole_cores, 8), fitting))
+        most = fitting(min(memory, machine.memory_bytes or memory))
+        crew = crew._replace(movers=min(crew.movers or min(machine.whole_cores, 8), most))
     return options._replace(crew=crew, limits=options.limits._replace(memory_bytes=memory))
 
 
-def too_little(options: SyncOptions) -> Event | None:
-    """What is to be said at the start of a limit on memory that is below what the processes alone take; None: nothing.
+def too_little(options: SyncOptions) -> Iterator[Event]:
+    """What is to be said at the start of limits that are below what a run takes at the least.
 
-    It is held to as far as that goes: one mover, one file at a time.
+    They are held to as far as that goes: one mover, one file at a time; one directory at a time, in the shortest runs.
     """
-    limit = options.limits.memory_bytes
-    if not 0 < limit < FAR_SMALLEST or not _is_far(options):
-        return None
-    asked, least = format_size(limit), format_size(FAR_SMALLEST)
-    text = f"--max-memory-mb: {asked} is less than a run with an object store takes, at least {least} is needed"
-    return Event(Level.WARN, "memory.floor", text, {"limit": limit, "needed": FAR_SMALLEST})
+    limit, files = options.limits.memory_bytes, options.crawl.max_active_files
+    if 0 < limit < FAR_SMALLEST and _is_far(options):
+        asked, least = format_size(limit), format_size(FAR_SMALLEST)
+        text = f"--max-memory-mb: {asked} is less than a run with an object store takes, at least {least} is needed"
+        yield Event(Level.WARN, "memory.floor", text, {"limit": limit, "needed": FAR_SMALLEST})
+    if 0 < files < FEWEST:
+        text = f"--max-active-files: {files:,} is less than a long directory takes, up to {FEWEST:,} names may be held"
+        yield Event(Level.WARN, "files.floor", text, {"limit": files, "needed": FEWEST})
 
 
 def _is_far(options: SyncOptions) -> bool:

@@ -101,6 +101,19 @@ class Crawling(NamedTuple):
     cooldown: float = 120.0
 
 
+class Again(NamedTuple):
+    """Only what failed in earlier runs of the pair is tried again (`workers.once_more`).
+
+    Attributes:
+        runs: their numbers.
+        selection, rules: fingerprints of what the last whole run selected and how it decided: they still hold.
+    """
+
+    runs: tuple[int, ...]
+    selection: str
+    rules: str
+
+
 class SyncOptions(NamedTuple):
     """One sync, dry run or check of a pair.
 
@@ -132,6 +145,7 @@ class SyncOptions(NamedTuple):
             0: for ever.
         make_parents: directories above the destination are made as well, like the destination itself.
         share_snapshot: the source, a share of Azure Files, is read from a snapshot that is made for the run.
+        again: only what failed before, and nothing is deleted; None: everything.
     """
 
     source: str
@@ -168,6 +182,7 @@ class SyncOptions(NamedTuple):
     make_parents: bool = False
     share_snapshot: bool = False
     crawl: Crawling = Crawling()
+    again: Again | None = None
 
 
 SEVERITY = (1, 2, 130, 25, 23, 3, 24, 0)

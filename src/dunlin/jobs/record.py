@@ -13,6 +13,7 @@ from dunlin.model import join
 from dunlin.report import Event, Level, Report
 from dunlin.state.audit import AuditLog, AuditOptions, AuditRow
 from dunlin.state.location import own_files
+from dunlin.state.slow import Slow, Slowest
 from dunlin.transfer.outcome import Outcome
 
 
@@ -24,6 +25,7 @@ class FileRecord:
         self._checksum = None if checksum == "none" else checksum
         self._operation = 0
         self._names = report if options.log.names else None
+        self.slowest = Slowest()
         self._log = None
         if options.log.file and options.mode == "sync":
             kept = AuditOptions(options.log.format, options.log.max_size, options.log.keep)
@@ -40,6 +42,8 @@ class FileRecord:
     def put(self, directory: str, outcome: Outcome) -> None:
         """Write what became of the files of one unit; units are numbered as in `workers.telling`."""
         self._operation += 1
+        if outcome.seconds > self.slowest.floor:
+            self.slowest.add(_slow(directory, outcome))
         if self._names is not None:
             for row in outcome.copied:
                 path = join(directory, row[0])
@@ -82,6 +86,14 @@ class FileRecord:
             self._log.close()
         if self._report is not None:
             self._report.close()
+
+
+def _slow(directory: str, outcome: Outcome) -> Slow:
+    """A unit as `state.slow` knows it: by the file where it is one file, else by its directory."""
+    copied = outcome.copied
+    size = sum(row[1] for row in copied)
+    one = len(copied) == 1 and not outcome.listed
+    return Slow(outcome.seconds, len(copied), size, join(directory, copied[0][0]) if one else f"{directory}/")
 
 
 def _one_line(path: str) -> str:

@@ -22,12 +22,17 @@ is in the fingerprint, which then decides alone.
 
 from __future__ import annotations
 
+import time
+
 from dunlin.jobs.options import SyncOptions
+from dunlin.model import Stats
 from dunlin.report import Event, Level, Report
 from dunlin.state.store import State
 
 EVER = (1 << 63) - 1
 """Every change time lies before it."""
+
+MARGIN = SyncOptions._field_defaults["ctime_margin"]
 
 
 def settled_before(options: SyncOptions, state: State, pair: int, far: bool, report: Report, now: int) -> int | None:
@@ -38,6 +43,8 @@ def settled_before(options: SyncOptions, state: State, pair: int, far: bool, rep
         now: the time by the machine's clock, ns since 1970; the state's own never goes back.
     """
     if not options.ctime_skip:
+        if options.ctime_margin != MARGIN:
+            report.event(Event(Level.WARN, "ctime.off", "--ctime-margin does nothing without --ctime-skip", {}))
         return None
     began = state.last_success(pair)
     refusal = _refusal(options, began, now)
@@ -54,3 +61,20 @@ def _refusal(options: SyncOptions, began: int | None, now: int) -> str:
     if began is None:
         return "no run has ended without any failure yet"
     return "the last run began in the future; was the clock set back?" if began > now else ""
+
+
+def none_settled(before: int | None, stats: Stats) -> str:
+    """Why a crawl that was to skip directories has skipped none; "" where it did, or there was none to skip.
+
+    Args:
+        before: as `settled_before` said. stats: of the crawl.
+    """
+    if before is None or stats.settled_directories or stats.scanned_directories < 2:
+        return ""
+    if before == EVER:
+        return "--ctime-skip skipped nothing: no directory below the root is as the state has it"
+    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(max(0, before) // 10**9))
+    return (
+        f"--ctime-skip skipped nothing: every directory holds what changed after {moment} (--ctime-margin before the "
+        "last successful run began), or is not as the state has it"
+    )

@@ -27,9 +27,8 @@ from dunlin.jobs.pair import (
     resolve_attributes,
     resolve_policy,
     root_identity,
-    selection_hash,
 )
-from dunlin.jobs.public import public_of, rules_of
+from dunlin.jobs.public import public_of, rules_of, selection_of
 from dunlin.jobs.record import FileRecord
 from dunlin.jobs.remembered import remembered
 from dunlin.jobs.settled import settled_before
@@ -43,8 +42,8 @@ from dunlin.pace.stop import Stop
 from dunlin.report import Event, Level, Report
 from dunlin.state.codec import Target
 from dunlin.state.location import locate
-from dunlin.state.news import Metric
 from dunlin.state.runs import Pair, Run
+from dunlin.state.slow import put_slow
 from dunlin.state.store import State
 from dunlin.stores.base import HasSpace, power
 from dunlin.stores.open import shown_place
@@ -55,19 +54,17 @@ from dunlin.workers.context import Rules
 from dunlin.workers.coordinator import Coordinator
 from dunlin.workers.frontier import Queued
 from dunlin.workers.lock import RunLock
+from dunlin.workers.once_more import once_more
 from dunlin.workers.pool import Pool
+from dunlin.workers.sampling import Sampler
 from dunlin.workers.setup import Setup, build
 from dunlin.workers.unseen import lacking
 
 if TYPE_CHECKING:
-    from dunlin.pace.load import Load
     from dunlin.workers.governor import Governor
 
 FAR_FILES = 32
 """Files under way in the whole run when a store is far away and nobody says otherwise."""
-
-SIGN = 5.0
-"""Seconds between two signs of life in the state: the counts so far, for `dunlin status`."""
 
 
 def run(options: SyncOptions, stop: Stop, report: Report) -> Result:
@@ -81,7 +78,10 @@ def run(options: SyncOptions, stop: Stop, report: Report) -> Result:
     lock = RunLock(pair.target, options.runtime) if options.mode == "sync" else None
     try:
         if lock is not None:
-            lock.take(options.lock_wait, token, sleep=lambda seconds: _nap(seconds, stop))
+            lock.take(
+                options.lock_wait, token, sleep=lambda seconds: _nap(seconds, stop),
+                waits=lambda holder: report.event(told.waiting(options.lock_wait, holder)),
+            )  # fmt: skip
             probe_target(pair, shown_place(options.destination), token, lock.dead)
         state = _open_state(options, report)
         try:
@@ -145,16 +145,16 @@ class _Run:
         self.report = report
         self.begun = time.monotonic()
         self.next_order = 0.0
-        self.next_sign = self.begun + SIGN
         self.token = token
         self.schedule = options.bandwidth
         self.bucket = Bucket.create(self._rate())
         stop.tell(self.bucket.stop)
-        self.row: Pair = state.pair(pair.source, pair.target, selection_hash(options))
+        self.row: Pair = state.pair(pair.source, pair.target, selection_of(options))
         self.words = told.words_of(options)
         self.told: set[str] = set()
         self.crew: Coordinator
         self.governor: Governor | None = None
+        self.sampler = Sampler(lambda: self.governor, self.begun)
 
     def run(self) -> Result:
         options = self.options
@@ -170,7 +170,7 @@ class _Run:
         before = self.state.last_run(self.row.id)
         run = self.state.begin_run(self.row, public, boot_id(), os.getpid(), origin)
         self._say_how(run, continues, told.went_badly(before))
-        if (warning := too_little(options)) is not None:
+        for warning in too_little(options):
             self.report.event(warning)
         self.checkpointer = Checkpointer(
             self.pair.target_store,
@@ -205,6 +205,9 @@ class _Run:
         crew = self.crew
         # The probe for the treatment of names wrote into the root; a continued run may not visit it again.
         crew.touched.add("")
+        if self.options.again is not None:
+            once_more(crew, self.options.again.runs)
+            return self._result(run, "interrupted" if self.stop.requested else "completed", False)
         self._look_for_listed()
         if continues:
             # Stages lie in the root, which this run may not list.
@@ -329,10 +332,13 @@ class _Run:
                     self.checkpointer.finish(self.state.now)
                 if status == "completed" and not self.row.root and (identity := root_identity(self.pair.source)):
                     self.state.set_root(self.row.id, identity)
-                if status == "completed" and not crew.stats.source_errors:
+                whole = status == "completed" and self.options.again is None
+                if whole and not crew.stats.source_errors:
                     self.state.forget_gone(self.row.id, run.origin)
                 self.state.finish_run(run.id, status, crew.stats, message)
-                if status == "completed" and self.pair.source_far is not None:
+                put_slow(self.state, run.id, self.record.slowest.rows())
+                self.sampler.end(crew)
+                if whole and self.pair.source_far is not None:
                     row = self.state.pair(self.row.source, self.row.destination, self.row.selection)
                     self.state.checked(row.id, row.known_files)
             except DunlinError as error:
@@ -426,7 +432,7 @@ class _Run:
             Concurrency(-(-most // movers)),
             options.crew.scan_first,
             self._orders,
-            self.record.put,
+            self._put,
             self.report,
             plan,
             self.crawl_told.look,
@@ -443,16 +449,13 @@ class _Run:
             return None
         from dunlin.workers.governor import Governor
 
-        self.governor = Governor(self.limits, most, self._put_load)
+        self.governor = Governor(self.limits, most, self.sampler.note)
         self.stop.tell(self.governor.stop)
         return self.governor.quota
 
-    def _put_load(self, load: Load, workers: int, throttled: bool) -> None:
-        if self.options.mode == "sync":
-            cpu, network = load.gauges["cpu"] * 100, load.network
-            self.state.put_metric(
-                self.crew.run, Metric(cpu, load.resident, network, workers=workers, throttled=throttled)
-            )
+    def _put(self, directory: str, outcome: Outcome) -> None:
+        self.record.put(directory, outcome)
+        self.sampler.outcome(directory, outcome)
 
     def _say_how(self, run: Run, continues: bool, failed_before: bool) -> None:
         left = self.state.unfinished(self.row.id) if continues else None
@@ -464,6 +467,8 @@ class _Run:
             mode = "continued"
         else:
             message, mode = self.anew or "scanning source and destination", "rescan" if self.options.rescan else "fresh"
+            if self.options.again is not None:
+                message, mode = told.AGAIN, "retry"
         fields = {"mode": mode, "run": run.id, "failed_before": failed_before}
         self.report.event(Event(Level.INFO, "run.started", message, fields))
         if self.pair.source_empty:
@@ -522,9 +527,7 @@ class _Run:
         rate = self._rate()
         if rate != self.bucket.rate:
             self.bucket.set_rate(rate)
-        if now >= self.next_sign:
-            self.next_sign = now + SIGN
-            self.state.update_run(crew.run, crew.stats)
+        self.sampler.poll(crew)
         self.report.gauge("limit", rate)
         self.report.gauge("paused", float(self.bucket.paused))
         self.report.gauge("granted_bytes", self.bucket.granted)
@@ -563,7 +566,7 @@ class _Run:
             self.report.event(Event(Level.WARN, "space.short", message, {"pending_bytes": left, "free_bytes": free}))
 
     def _obey(self, verb: str, argument: str) -> None:
-        self.report.event(Event(Level.INFO, "control", f"order: {verb} {argument}".rstrip(), {"verb": verb}))
+        self.report.event(told.ordered(verb, argument))
         if verb == "bwlimit":
             try:
                 self.schedule = parse_schedule(argument)

@@ -16,17 +16,21 @@ come before "Found". Numbers in parentheses are plain in the fields of the event
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dunlin.errors import DunlinError, printable
 from dunlin.jobs.options import Result, SyncOptions
 from dunlin.model import Stats
 from dunlin.pace.sizes import format_duration, format_size
 from dunlin.report import Event, Level
-from dunlin.state.runs import Run
 from dunlin.stores.open import is_far, is_share, shown_place
 
+if TYPE_CHECKING:
+    from dunlin.state.runs import Run
+
 _NOUNS = {"az": "blob", "s3": "object", "gs": "object"}
+AGAIN = "only what failed before is tried again"
+
 _TITLES = {"sync": "Sync", "plan": "Dry run", "check": "Check"}
 
 
@@ -119,6 +123,26 @@ def ended(words: Words, result: Result) -> Event:
             Level.WARN, "run.ended", f"{words.title} interrupted", {"reason": result.message, **shown}, fields
         )
     return _line(Level.ERROR, "run.ended", f"{words.title} failed", {"error": result.message, **shown}, fields)
+
+
+def waiting(seconds: float, holder: str) -> Event:
+    """The run waits for the lock of its destination; `holder`: `` (process 123)`` or ""."""
+    time = f"{seconds:g} second{'' if seconds == 1 else 's'}"
+    message = f"another run works on this destination{holder}; waiting up to {time} for it"
+    return Event(Level.INFO, "lock.waits", message, {"seconds": seconds})
+
+
+_ORDERS = {
+    "pause": "paused by an order; `dunlin control resume` lets it go on",
+    "resume": "going on, by an order",
+    "stop": "stopping, by an order: saving what is done",
+}
+
+
+def ordered(verb: str, argument: str) -> Event:
+    """An order of `dunlin control`, or of a dashboard, was taken."""
+    message = _ORDERS.get(verb) or f"by an order the limit is now {argument or 'off'}"
+    return Event(Level.INFO, "control", message, {"verb": verb, "argument": argument})
 
 
 def went_badly(run: Run | None) -> bool:

@@ -15,6 +15,11 @@ each finished unit: its wall time against the CPU time of its thread.
 
 Throughput at n threads is n * (work done / wall time spent on it), from units that began after the last change:
 a unit that began earlier ran partly beside another number of threads. `NEEDED` such units make a judgement.
+Where nothing at all comes out of a trial, it has failed.
+
+A unit may have waited for leave to begin, for a place that only so many units may take at a time. A thread that waits
+for that is no sign of a slow mount, so it counts for nothing when growing is considered; but its time is spent, so it
+counts in throughput: threads that take turns bring no more than one. `most` says how many could have leave together.
 """
 
 from __future__ import annotations
@@ -45,6 +50,7 @@ class Concurrency:
         self._clock = clock
         self._lock = threading.Lock()
         self._target = 1
+        self._most = cap
         self._changed = float("-inf")  # when the target last changed
         self._hold = float("-inf")  # until then nothing is tried
         self._trial: tuple[int, float] | None = None  # number of threads and throughput before the trial
@@ -55,15 +61,20 @@ class Concurrency:
         """How many threads should work now."""
         return self._target
 
-    def sample(self, wall: float, cpu: float, work: float) -> int:
+    def sample(self, wall: float, cpu: float, work: float, waited: float = 0.0, most: int | None = None) -> int:
         """Take note of a finished unit and return the new `target`.
 
-        `wall` and `cpu` are the seconds and the thread's CPU seconds that it took. `work` measures what it
-        did, in any measure that makes units comparable: calls, or files plus bytes / 64 KiB.
+        Args:
+            wall, cpu: seconds and the thread's CPU seconds that it took.
+            work: what it did, in any measure that makes units comparable: calls, or files plus bytes / 64 KiB.
+            waited: seconds before these for which it had no leave to begin.
+            most: threads beyond which none are added at present; None: only the cap counts.
         """
         with self._lock:
-            if self._clock() - wall >= self._changed:
+            self._most = self._cap if most is None else most
+            if self._clock() - wall - waited >= self._changed:
                 self._wall += wall
+                self._waited += waited
                 self._cpu += cpu
                 self._work += work
                 self._units += 1
@@ -72,7 +83,7 @@ class Concurrency:
             return self._target
 
     def _judge(self) -> None:
-        throughput = self._target * self._work / self._wall
+        throughput = self._target * self._work / (self._wall + self._waited)
         if self._trial is not None:
             before, reference = self._trial
             if self._target > before and throughput < reference * LOSS:
@@ -81,8 +92,9 @@ class Concurrency:
                     self._end_trial()
                 return
             # A smaller step than a doubling (the last one, up to the cap) has to gain in proportion.
-            limit = 1 + GAIN * (self._target / before - 1) if self._target > before else LOSS
-            if throughput < reference * limit:
+            more = self._target > before
+            limit = 1 + GAIN * (self._target / before - 1) if more else LOSS
+            if throughput < reference * limit or (more and not throughput):
                 self._go(before)
                 self._end_trial()
                 return
@@ -91,7 +103,7 @@ class Concurrency:
 
     def _propose(self, throughput: float) -> None:
         """Begin the next trial, if there is anything to try."""
-        busy = self._target * self._cpu / self._wall
+        busy = self._target * self._cpu / (self._wall + self._waited)
         waiting = self._wall > WAITING * self._cpu
         far = self._wall > FAR * self._cpu
         self._reset()
@@ -100,10 +112,10 @@ class Concurrency:
         if self._target > 1 and busy >= BUSY:
             self._trial = (self._target, throughput)
             self._go(max(1, int(self._target * SHRINK)))
-        elif waiting and self._target < self._cap:
+        elif waiting and self._target < (most := min(self._cap, self._most)):
             self._trial = (self._target, throughput)
             # Next to nothing but waiting: doubling would take too many rounds of units that are slow themselves.
-            self._go(min(self._cap, self._target * (4 if far else 2)))
+            self._go(min(most, self._target * (4 if far else 2)))
 
     def _end_trial(self) -> None:
         self._trial = None
@@ -115,5 +127,5 @@ class Concurrency:
         self._reset()
 
     def _reset(self) -> None:
-        self._wall = self._cpu = self._work = 0.0
+        self._wall = self._cpu = self._work = self._waited = 0.0
         self._units = 0

@@ -1,8 +1,8 @@
 """How long the rest of a run takes.
 
-A file counts as its bytes and `PER_FILE` more, which is about what opening, naming and closing cost: so the bytes decide
-where files are large and their number where they are small, and a backlog that holds both does not jump between two
-estimates.
+A file counts as its bytes and `PER_FILE` more, which is about what opening, naming and closing cost: so the bytes
+decide where files are large and their number where they are small, and a backlog that holds both does not jump between
+two estimates.
 """
 
 from __future__ import annotations

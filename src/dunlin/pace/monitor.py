@@ -4,7 +4,7 @@ Theory. The limits of the window are guesses about the machine (`pace.window`); 
 sees. Every `LOOK` seconds it takes a sample of the resource that is used most (names held, directories being listed,
 resident memory; each as a share of its limit), which lies in one of four zones:
 
-    UNDERUTILIZED     below 40 %, while directories wait for a slot or in the queue: limits x 1.3
+    UNDERUTILIZED     below 40 %, while directories that movers have been given wait for a slot: limits x 1.3
     OPTIMAL           from 40 % on: nothing
     SATURATED         from 80 % on: nothing, unless throughput falls: then limits / 1.3
     OVERSATURATED     above 100 %: limits / 1.3
@@ -70,7 +70,10 @@ class Adjustment(NamedTuple):
         """``ADJUSTMENT: UNDERUTILIZED - 6M -> 7.8M``, and the directories where those have changed."""
         parts = []
         if self.before != self.after:
-            parts.append(f"{format_count(self.before)} -> {format_count(self.after)}")
+            before, after = format_count(self.before), format_count(self.after)
+            if before == after:  # a step that a bound has cut short
+                before, after = f"{self.before:,}", f"{self.after:,}"
+            parts.append(f"{before} -> {after}")
         if self.directories_before != self.directories_after:
             parts.append(f"{self.directories_before} -> {self.directories_after} directories")
         return f"ADJUSTMENT: {self.reason} - {', '.join(parts)}"
@@ -90,7 +93,7 @@ class Sample(NamedTuple):
     Attributes:
         held, active: names held, directories being listed.
         memory: resident memory as a share of its limit; 0 where there is none.
-        waits: directories wait, for a slot or in the queue.
+        waits: directories wait for a slot. Those in the queue only wait for their turn: there nearly always are some.
         throughput: files per second since the last sample.
     """
 

@@ -144,9 +144,9 @@ def format_duration(seconds: float) -> str:
 
 
 def format_count(count: float) -> str:
-    """A number for people, in few characters: ``999``, ``1.5K``, ``7.8M``, ``2G``; powers of 1000."""
+    """A number for people, in few characters: ``0.4``, ``999``, ``1.5K``, ``7.8M``, ``2G``; powers of 1000."""
     if abs(count) < 999.5:
-        return f"{count:.0f}"
+        return f"{count:.{1 if abs(count) < 9.95 else 0}f}".removesuffix(".0")
     value = float(count)
     for letter in "KMGT":
         value /= 1000

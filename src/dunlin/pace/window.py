@@ -182,6 +182,7 @@ class Window:
         limits: to begin with.
         threads: how many threads this process has.
         changed: called when a resource was engaged or released, in the thread that caused it, outside of all locks.
+        blocks: called when a unit has to wait, in its thread, before it does, outside of all locks.
     """
 
     def __init__(
@@ -189,9 +190,11 @@ class Window:
         limits: WindowLimits = ENDLESS_LIMITS,
         threads: Callable[[], int] = threading.active_count,
         changed: Callable[[], object] = lambda: None,
+        blocks: Callable[[], object] = lambda: None,
     ) -> None:
         self._count = threads
         self.changed = changed
+        self.blocks = blocks
         self._lock = threading.Lock()
         self._free = threading.Condition(self._lock)
         self._directories = 0
@@ -220,18 +223,26 @@ class Window:
         with self._lock:
             if self._inside and (told := self._look_at_threads()):
                 self._free.notify_all()
-            if not self._admits():
-                self._waiting += 1
-                try:
-                    self._free.wait_for(self._admits)
-                finally:
-                    self._waiting -= 1
-            if self._cancelled:
-                raise DunlinError("list", "", ErrorKind.INTERRUPTED, "the run was stopped")
-            self._inside += 1
-            self._active += 1
+            if free := self._admits():
+                self._begin()
         if told:
             self.changed()
+        if free:
+            return
+        self.blocks()
+        with self._lock:
+            self._waiting += 1
+            try:
+                self._free.wait_for(self._admits)
+            finally:
+                self._waiting -= 1
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._cancelled:
+            raise DunlinError("list", "", ErrorKind.INTERRUPTED, "the run was stopped")
+        self._inside += 1
+        self._active += 1
 
     def _admits(self) -> bool:
         """Whether the wait of a unit is over."""
@@ -249,9 +260,9 @@ class Window:
                 if self._held < self._calm[0]:
                     told = self._look(self._files, self._held)
             if self._waiting:
-                # One slot is one unit's; but what was engaged has kept all of them.
+                # One slot is one unit's, and so is the place of the last one inside; what was engaged has kept all.
                 told = (inside and self._look_at_threads()) or told
-                self._free.notify(self._waiting if told or not self._inside else 1)
+                self._free.notify(self._waiting if told else 1)
         if told:
             self.changed()
 

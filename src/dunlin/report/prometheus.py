@@ -105,6 +105,7 @@ GAUGES: dict[str, tuple[Metric, tuple[str, ...]]] = {
     "movers": (_gauge("movers", "Processes that move files."), ()),
     "threads": (_gauge("mover_threads", "Threads in each mover."), ()),
     "limit": (_gauge("bandwidth_limit_bytes_per_second", "The bandwidth limit that holds now; 0: none."), ()),
+    "cpu_limit": (_gauge("cpu_limit_ratio", "The share of all processors that the run may take; 0: all."), ()),
     "granted_bytes": (_gauge("bandwidth_granted_bytes", "Bytes that the limit has let through; 0 without one."), ()),
     "paused": (_gauge("paused", "1 while the run is paused by `dunlin control pause`."), ()),
     "throttled": (_gauge("throttled", "1 while the load of the machine holds the run back."), ()),

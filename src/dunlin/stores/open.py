@@ -87,12 +87,13 @@ def open_store(
     caps: Caps | None = None,
     on_refused: Callable[[str, DunlinError], None] | None = None,
     far: Far | None = None,
+    batch: int = 0,
 ) -> Store:
     """The store for a place, with only the wrappers that were asked for.
 
     Args:
         url: see the module docstring. The directory need not exist yet.
-        options, on_refused: see `LocalStore`.
+        options, on_refused, batch: see `LocalStore`.
         read_only: whatever would change something is refused.
         retry: makes failed requests again.
         bucket: asked for every block of content. (The engine paces its transfers itself.)
@@ -103,7 +104,7 @@ def open_store(
 
     Raises USAGE for what is no place that dunlin can open.
     """
-    made = _made(url, options or WriteOptions(), probe and not read_only, caps, on_refused, far or Far())
+    made = _made(url, options or WriteOptions(), probe and not read_only, caps, on_refused, far or Far(), batch)
     return _counted(_paced(_retrying(_read_only(made, read_only), retry), bucket), report)
 
 
@@ -130,6 +131,7 @@ def _made(
     caps: Caps | None,
     on_refused: Callable[[str, DunlinError], None] | None,
     far: Far,
+    batch: int,
 ) -> Store:
     scheme, path = _parsed(url)
     if scheme == "memory":
@@ -155,7 +157,7 @@ def _made(
             timeouts=Timeouts(far.idle, far.total),
             listings=far.listings,
         )
-    return _local(path, options, probe, caps, on_refused)
+    return _local(path, options, probe, caps, on_refused, batch)
 
 
 def _share(url: str, far: Far, run: str = "0") -> AzureFiles:
@@ -181,18 +183,19 @@ def _local(
     probe: bool,
     caps: Caps | None,
     on_refused: Callable[[str, DunlinError], None] | None,
+    batch: int,
 ) -> Store:
     from dunlin.stores.local import LocalStore, local_caps
     from dunlin.stores.probe import probe_case
 
     caps = caps or local_caps(path, options.in_place)
-    store = LocalStore(path, options=options, caps=caps, on_refused=on_refused)
+    store = LocalStore(path, options=options, caps=caps, on_refused=on_refused, batch=batch)
     if not probe:
         return store
     case, form = probe_case(store, options.run_id)
     store.close()
     caps = replace(caps, case_sensitive=case, preserves_form=form)
-    return LocalStore(path, options=options, caps=caps, on_refused=on_refused)
+    return LocalStore(path, options=options, caps=caps, on_refused=on_refused, batch=batch)
 
 
 def canonical_url(url: str, login: Login | None = None) -> str:

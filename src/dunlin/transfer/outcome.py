@@ -97,6 +97,7 @@ class Outcome:
     unfinished: bool = False
     seconds: float = 0.0
     cpu: float = 0.0
+    waited: float = 0.0
 
     def fail(
         self,

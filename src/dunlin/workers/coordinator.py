@@ -41,7 +41,7 @@ from dunlin.workers.joined import put_joined
 from dunlin.workers.linked import follow_links
 from dunlin.workers.pool import Arrival, Pool
 from dunlin.workers.rows import put_rows
-from dunlin.workers.tasks import Finish, Join, Move, Scan, Unblock
+from dunlin.workers.tasks import Again, Finish, Join, Move, Scan, Unblock
 from dunlin.workers.telling import Telling
 from dunlin.workers.trouble import fault, given_up
 from dunlin.workers.twice import owed_for, settle
@@ -276,7 +276,7 @@ class Coordinator:
         if self.alone:
             return False
         # What is done here is not interrupted by orders, so nothing that takes long is done here.
-        if isinstance(task, (Join, Unblock)) and self.rules.mode == "sync":
+        if isinstance(task, (Again, Join, Unblock)) and self.rules.mode == "sync":
             return True  # each may have to copy files of any size
         if isinstance(task, Move):
             size = sum(turn[1] for turn in task.turns)
@@ -470,10 +470,12 @@ class Coordinator:
             self.stats.pending_files -= len(settled)
             self.stats.pending_bytes -= sum(settled.values())
         if outcome.seconds:
-            done = counts["copied_bytes"] + 4096 * (counts["copied_files"] + counts["equal_files"])
+            # Every unit is work: of a tree of empty directories nothing else would show that it gets on.
+            done = counts["copied_bytes"] + 4096 * (1 + counts["copied_files"] + counts["equal_files"])
             self.pool.learn(outcome.seconds)
             if not (self.bucket.rate or self.bucket.paused):  # waiting for the limit is not waiting for a mount
-                self.pool.grow(self.concurrency.sample(outcome.seconds, outcome.cpu, done))
+                most = self.crawling.threads(self) if isinstance(task, Scan) and not counts["copied_files"] else None
+                self.pool.grow(self.concurrency.sample(outcome.seconds, outcome.cpu, done, outcome.waited, most))
             if counts["copied_files"]:
                 self._copy_seconds += (outcome.seconds - self._copy_seconds) / 8
 

@@ -96,6 +96,7 @@ class Crawl:
         self._next = self.begun + LOOK
         self._numbers: dict[int, Numbers] = {}
         self._owed: set[int] = set()
+        self._asked = False  # and no sample has been taken since
         self._engaged: dict[str, set[int]] = {}
         self._transitions: list[tuple[str, bool, float]] = []
         self._files = Resource("files", plan.limits.marks, self.files)
@@ -115,6 +116,11 @@ class Crawl:
         """Whether no directory is to be handed out while others are under way."""
         return self._files.engaged or self._memory.engaged
 
+    def threads(self, crew: Coordinator) -> int | None:
+        """Threads of a mover that could have a slot, where there are only directories to be done; None: any number."""
+        slots = self._plan.most_directories if self._plan.lifts else self.directories
+        return None if crew.backlog or not slots else -(-slots // crew.pool.size)
+
     def took(self, seconds: float) -> None:
         """A directory was scanned in so many seconds."""
         self._took = self._took[0] + seconds, self._took[1] + 1
@@ -123,6 +129,8 @@ class Crawl:
         """Do what is due; called by every turn of the coordinator's loop."""
         if self._plan.lifts and crew.pool.started and crew.pool.threads > self._lifted:
             self._lift(crew)
+        if self._asked and not self._owed:
+            self._sample(crew)  # whoever was the last to owe an answer has died
         now = self._clock()
         if now < self._next:
             return
@@ -132,17 +140,19 @@ class Crawl:
         self._look_at_memory(crew)
         if crew.pool.started:
             self._owed = set(crew.pool.numbers)
+            self._asked = bool(self._owed)
             crew.pool.tell("window?", self._memory.percent / 100)
 
     def end(self, crew: Coordinator) -> None:
         """The crawl is over: one more sample, if there was one before, or something to tell."""
         told = self._monitor or self._transitions or self._stirred or crew.stats.settled_directories
         if self.news is not None and told:
+            percents = {name: self._percent(name) for name in self._engaged} | {"files": 0.0}
             self._numbers.clear()
             for name, where in self._engaged.items():
                 # What movers have let go with their last directory they may not have told yet.
                 for mover in tuple(where):
-                    self._note(mover, name, False, 0.0)
+                    self._note(mover, name, False, percents[name])
             self._sample(crew)
 
     def heard(self, crew: Coordinator, mover: int, body: tuple[object, ...]) -> None:
@@ -160,9 +170,9 @@ class Crawl:
         """A mover has died; whatever it held is gone with it."""
         self._numbers.pop(mover, None)
         self._owed.discard(mover)
-        for name in list(self._engaged):
-            self._note(mover, name, False, 0.0)
         self._files.look(sum(each.held for each in self._numbers.values()))
+        for name in list(self._engaged):
+            self._note(mover, name, False, self._percent(name))
 
     def _note(self, mover: int, name: str, engaged: bool, percent: float) -> None:
         """Of a resource the first process that stops counts, and the last one that goes on."""
@@ -171,6 +181,13 @@ class Crawl:
         (where.add if engaged else where.discard)(mover)
         if bool(where) != before:
             self._transitions.append((name, engaged, percent))
+
+    def _percent(self, name: str) -> float:
+        """How much of its limit a resource takes, by what was last heard of the processes that are left."""
+        if name == "threads":
+            threads = sum(each.threads for each in self._numbers.values()) + threading.active_count()
+            return 100.0 * threads / max(1, self._plan.limits.threads)
+        return (self._memory if name == "memory" else self._files).percent
 
     def _look_at_memory(self, crew: Coordinator) -> None:
         held = self._resident([os.getpid(), *crew.pool.pids])
@@ -183,6 +200,7 @@ class Crawl:
     def _sample(self, crew: Coordinator) -> None:
         from dunlin.pace.monitor import Sample
 
+        self._asked = False
         stats, now = crew.stats, self._clock()
         own = self._window.numbers()
         windows = list(self._numbers.values()) if crew.pool.started else [own]
@@ -194,7 +212,8 @@ class Crawl:
         self._seen = now, stats.scanned_files, stats.scanned_directories
         seconds = max(now - then, 1e-3)
         rate = max(0, stats.scanned_files - files) / seconds
-        waits = bool(waiting or crew.frontier)
+        # What is queued waits for its turn, and would with any number of slots.
+        waits = waiting > 0 or 0 < self.directories <= active
         adjustment = self._adjust(crew, Sample(held, active, self._memory.percent / 100, waits, rate))
         if self.news is not None:
             rates = rate, max(0, stats.scanned_directories - directories) / seconds

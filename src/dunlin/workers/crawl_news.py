@@ -21,17 +21,17 @@ full and free again many times a second: of each resource an engagement and a re
 seconds at most, and those in between are counted and told with the next (`times`), so that no count is lost.
 
 Rates are exact: what was seen since the line before, by the seconds since then. A trend compares the newer half of
-the last `SAMPLES` samples with the older one; a change below `STEADY` is none.
+the last samples with the older one; a small change is none (`pace.trend`).
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from dunlin.pace.sizes import format_size
+from dunlin.pace.sizes import format_count, format_size
+from dunlin.pace.trend import Trend
 from dunlin.report import Level, Report
 from dunlin.workers.crawled import Crawled
 
@@ -52,9 +52,6 @@ CONTENTION = 8
 
 It is over below half of either.
 """
-
-SAMPLES = 10
-STEADY = 0.05
 
 EVENTS = {
     "crawl.progress": "Active Dirs: … | Wait: … | Files: …",
@@ -192,8 +189,7 @@ class CrawlNews:
         made = crawled.adjustment
         if made is None:
             return
-        words = f"ADJUSTMENT: {made.reason.upper()} - {short(made.before)} -> {short(made.after)}"
-        self._tell("crawl.adjusted", words, adjustments=crawled.adjustments, **made._asdict())
+        self._tell("crawl.adjusted", made.text, adjustments=crawled.adjustments, **made._asdict())
 
     def _contention(self, crawled: Crawled) -> None:
         waiting, much = crawled.waiting, max(CONTENTION, crawled.active)
@@ -212,7 +208,7 @@ class CrawlNews:
         self._told, self._files, self._directories = now, crawled.total_files, crawled.total_directories
         self._tell(
             "crawl.progress",
-            f"Active Dirs: {crawled.active} | Wait: {crawled.waiting} | Files: {short(crawled.held)}",
+            f"Active Dirs: {crawled.active} | Wait: {crawled.waiting} | Files: {format_count(crawled.held)}",
             level,
             active=crawled.active,
             waiting=crawled.waiting,
@@ -227,7 +223,7 @@ class CrawlNews:
         arrows = f"(files {_ARROWS[trends['files']]}, dirs {_ARROWS[trends['directories']]})"
         self._tell(
             "crawl.throughput",
-            f"Throughput: {short(files)} files/sec, {short(directories)} dirs/sec {arrows}",
+            f"Throughput: {format_count(files)} files/sec, {format_count(directories)} dirs/sec {arrows}",
             level,
             files_per_second=round(files, 3),
             directories_per_second=round(directories, 3),
@@ -264,7 +260,7 @@ class CrawlNews:
         for name, value, most in _used(crawled):
             state = "throttled" if name in engaged else "normal"
             fields |= {name: state, f"{name}_value": value, f"{name}_limit": most}
-            shown = (_size(value), _size(most)) if name == "memory" else (short(value), short(most))
+            shown = (_size(value), _size(most)) if name == "memory" else (format_count(value), format_count(most))
             parts.append(f"{name.title()}: [{state.upper()}] {shown[0]}/{shown[1]} ({value / most:.0%})")
         if parts:
             self._tell("crawl.limits", f"Throttling status: {', '.join(parts)}", level, **fields)
@@ -334,40 +330,6 @@ class Throttles:
         names = list(self._engaged)
         words = f"THROTTLE ENGAGED: {', '.join(name.upper() for name in names)}"
         self._telling.event(Level.INFO, "crawl.engaged", words, resources=names)
-
-
-class Trend:
-    """Where a value is going."""
-
-    def __init__(self) -> None:
-        self._values: deque[float] = deque(maxlen=SAMPLES)
-
-    def put(self, value: float) -> None:
-        """The next sample."""
-        self._values.append(value)
-
-    @property
-    def word(self) -> str:
-        """ "up", "level" or "down"; level as long as there are too few samples to tell."""
-        values = list(self._values)
-        half = len(values) // 2
-        if half < 2:
-            return "level"
-        older, newer = sum(values[:half]) / half, sum(values[-half:]) / half
-        if abs(newer - older) <= STEADY * max(abs(older), abs(newer)):
-            return "level"
-        return "up" if newer > older else "down"
-
-
-def short(number: float) -> str:
-    """A count in four characters or so: ``12``, ``0.4``, ``15.2K``, ``8.5M``, ``10M``; K is 1,000."""
-    value = float(number)
-    for letter in ("", "K", "M", "G", "T"):
-        shown = f"{value:.1f}" if letter or value < 9.95 else f"{value:.0f}"
-        if float(shown) < 1000 or letter == "T":
-            break
-        value /= 1000
-    return f"{shown.removesuffix('.0')}{letter}"
 
 
 def span(seconds: float) -> str:

@@ -42,7 +42,7 @@ def join_links(crew: Coordinator) -> None:
         crew.submit(Join(group.first, tuple(group.others), _has_failed(crew, group.first)), 0)
         for path in (group.first, *group.others):
             crew.touched.add(path.rpartition("/")[0])
-        _keep_pace(crew)
+        keep_pace(crew)
         _dress_many(crew)
     crew.drain()
 
@@ -91,7 +91,7 @@ def delete_extras(crew: Coordinator) -> None:
             crew.submit(Delete(directory, names, absent), 0)
             if not absent:
                 crew.touched.add(directory)
-            _keep_pace(crew)
+            keep_pace(crew)
         crew.drain()
         _dress_many(crew)
     crew.drain()
@@ -105,7 +105,7 @@ def place_blocked(crew: Coordinator) -> None:
         known = crew.state.digests(crew.pair, [directory]).get(directory)
         crew.submit(Unblock(directory, names), known.id if known is not None else 0)
         crew.touched.add(directory)
-        _keep_pace(crew)
+        keep_pace(crew)
         _dress_many(crew)
     crew.drain()
     crew.crawl()
@@ -141,11 +141,12 @@ def dress_touched(crew: Coordinator) -> None:
         if crew.stopping:
             break
         crew.submit(Finish(directory), 0)
-        _keep_pace(crew)
+        keep_pace(crew)
     crew.touched.clear()
     crew.drain()
 
 
-def _keep_pace(crew: Coordinator) -> None:
+def keep_pace(crew: Coordinator) -> None:
+    """Take in outcomes until there is room for another unit."""
     while crew.pool.started and crew.room() <= 0 and crew.flights:
         crew.collect()

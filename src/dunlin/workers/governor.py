@@ -98,6 +98,7 @@ class Governor:
         self._gauges: Gauges | None = None
         self._throttle = Throttle(most, limits.threshold, clock) if limits.threshold else None
         self._stage = Stage.EASY
+        self._why = ""
         self._next = {"ration": 0.0, "memory": 0.0, "load": 0.0}
         self.quota: Bucket | None = None
         if limits.cpu_percent:
@@ -113,6 +114,7 @@ class Governor:
         if self._gauges is None:
             self._gauges = self._make(self._limits.memory_bytes, self._limits.link)
             self._next["load"] = now + LOOK
+            crew.report.gauge("cpu_limit", self._limits.cpu_percent / 100)
         if self.quota is not None and self._due("ration", now, RATION):
             self.quota.set_rate(self._ration.rate(self.quota.granted))
             if pause := self._ration.pause:
@@ -121,6 +123,13 @@ class Governor:
             self._mind_memory(crew, self._gauges)
         if self._due("load", now, LOOK):
             self._mind_load(crew, self._gauges)
+
+    @property
+    def cause(self) -> str:
+        """Why fewer files are in flight than could be: "cpu 91%", "memory"; "" when nothing keeps them back."""
+        if self._stage > Stage.EASY:
+            return "memory"
+        return self._why if self._throttle is not None and self._throttle.engaged else ""
 
     def stop(self) -> None:
         """Let nobody wait for leave to compute any more; a signal handler may call it."""
@@ -155,7 +164,7 @@ class Governor:
         load = gauges.look(_processes(crew))
         step = None
         if self._throttle is not None:
-            step = self._throttle.sample(load.gauges, self._wanted(crew), load.own)
+            step = self._throttle.sample(load.gauges, self.wanted(crew), load.own)
             if step is not None:
                 self._steer(crew)
                 self._tell(crew, step, self._throttle)
@@ -165,7 +174,7 @@ class Governor:
         crew.report.gauge("throttled", float(throttled))
         self._record(load, crew.pool.in_flight, throttled or self._stage > Stage.EASY)
 
-    def _wanted(self, crew: Coordinator) -> int:
+    def wanted(self, crew: Coordinator) -> int:
         """Files that would be in flight if the host had no say: far away all that may be, else threads that pay."""
         return self._most if crew.context.site.hands is not None else crew.pool.wanted
 
@@ -189,6 +198,7 @@ class Governor:
         }  # fmt: skip
         workers = f"workers={step.before}->{step.after}"
         if step.is_down:
+            self._why = f"{step.gauge} {step.value:.0%}"
             words = f"Throttling ({step.gauge}={step.value:.0%}, threshold={throttle.threshold:.0%}, {workers})"
             crew.telling.event(Level.WARN, "throttle.engaged", words, **fields)
         elif throttle.engaged:

@@ -62,12 +62,15 @@ class RunLock:
         token: str = "",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        waits: Callable[[str], None] = lambda holder: None,
     ) -> None:
         """Take the lock for the run that `token` names, waiting up to `wait` seconds.
 
+        `waits` is called once, before the first wait, with `` (process 123)``, or "" when nobody knows.
         Raises LOCKED and names the process that has it, and what `sleep` raises.
         """
         until = clock() + wait
+        told = False
         while True:
             try:
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,6 +84,9 @@ class RunLock:
                         f"another run works on this destination{self._holder()}",
                         "wait for it, or give --lock-wait SECONDS",
                     ) from error
+                if not told:
+                    told = True
+                    waits(self._holder())
                 sleep(0.1)
         words = self._words()[1:]
         self.dead = frozenset(words)

@@ -28,6 +28,7 @@ from dunlin.report import NullReport, Task
 from dunlin.transfer.outcome import Outcome
 from dunlin.workers import tasks
 from dunlin.workers.context import Context
+from dunlin.workers.handout import Handout
 from dunlin.workers.setup import Setup, build
 from dunlin.workers.units import run_unit
 from dunlin.workers.wire import Wire
@@ -60,26 +61,24 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int, quota: 
     wire = Wire(end)
     duty = Duty(quota) if quota is not None else None
     context = build(setup, bucket, number, _Progress(wire, duty))
-    work: queue.SimpleQueue[tuple[int, tuple[Any, ...], bool] | None] = queue.SimpleQueue()
+    work = Handout()
     threads: list[threading.Thread] = []
+    unsent = _Unsent()
 
     def grow(n: int) -> None:
-        while len(threads) < n:
-            thread = threading.Thread(target=_work, args=(context, wire, work, duty), daemon=True)
+        threads[:] = [thread for thread in threads if thread.is_alive()]
+        for _ in range(work.want(n)):
+            thread = threading.Thread(target=_work, args=(context, wire, work, duty, unsent), daemon=True)
             thread.start()
             threads.append(thread)
-        while len(threads) > n:
-            threads.pop()
-            work.put(None)
 
     grow(1)
     window, answers = context.window, _Answers(wire, context)
-    window.changed = answers.ask
+    window.changed, window.blocks = answers.ask, unsent.send
     while (messages := wire.receive()) is not None:
         for message in messages:
             if message[0] == "units":
-                for unit in message[1]:
-                    work.put(unit)
+                work.put(message[1])
             elif message[0] == "threads":
                 grow(message[1])
             elif message[0] == "hands" and context.site.gate is not None:
@@ -98,12 +97,9 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int, quota: 
     window.cancel()
     if quota is not None:
         quota.stop()
-    with contextlib.suppress(queue.Empty):
-        while True:
-            work.get_nowait()
+    work.clear()
+    work.want(0)
     until = time.monotonic() + LEAVE
-    for _ in threads:
-        work.put(None)
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
     if context.profiles is not None:
@@ -116,32 +112,39 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int, quota: 
 def _work(
     context: Context,
     wire: Wire,
-    work: queue.SimpleQueue[tuple[int, tuple[Any, ...], bool] | None],
+    work: Handout,
     duty: Duty | None = None,
+    unsent: _Unsent | None = None,
 ) -> None:
     """One thread: units from the queue; what became of them goes back in groups."""
     ended: list[tuple[Any, ...]] = []
     flush_at = 0.0
+
+    def send() -> None:
+        nonlocal ended, flush_at
+        if ended:
+            wire.send(("ended", ended))
+            ended, flush_at = [], 0.0
+
+    if unsent is not None:
+        unsent.of_this_thread = send
     do: Callable[..., Outcome] = run_unit
     if context.profiles is not None:
         do = partial(cast(Callable[..., Outcome], context.profiles.run), run_unit)
     try:
         while True:
             try:
-                item = work.get_nowait()
+                item = work.take(wait=False)
             except queue.Empty:
                 # Another thread may take what comes next: nothing may be held back while this one waits.
-                if ended:
-                    wire.send(("ended", ended))
-                    ended, flush_at = [], 0.0
-                item = work.get()
+                send()
+                item = work.take()
             if item is None:
                 break
             unit, packed, announce = item
             if announce:
-                wire.send(("ended", ended))
+                send()
                 wire.send(("begin", unit))
-                ended, flush_at = [], 0.0
             try:
                 outcome = do(context, tasks.unpack(packed), partial(_emit, wire, unit, duty))
                 if duty is not None:
@@ -157,15 +160,26 @@ def _work(
             flush_at = flush_at or now + GROUP
             owes = duty is not None and duty.owes
             if now >= flush_at or owes:
-                wire.send(("ended", ended))
-                ended, flush_at = [], 0.0
+                send()
             if duty is not None and owes:
                 duty.pay()
                 duty.waited()
-        if ended:
-            wire.send(("ended", ended))
+        send()
     except OSError:
         return  # the parent is gone
+
+
+class _Unsent(threading.local):
+    """What a thread has not sent yet goes before its next unit waits for a slot: that may be long."""
+
+    of_this_thread: Callable[[], object] = staticmethod(lambda: None)
+
+    def send(self) -> None:
+        """Send it now, in the thread that waits."""
+        try:
+            self.of_this_thread()
+        except OSError as error:
+            raise _Gone from error
 
 
 class _Answers:

@@ -5,8 +5,8 @@ names one by one, and most runs have none of them. So a batch passes only those 
 
 What a failed directory still shows. A listing that ends in an error says nothing about what it lacks, and
 nothing of the directory is acted on. But a sub-directory that it named is there, and may be looked at by itself. So the
-names of the source's sub-directories are kept as they pass: the latest `MOST` of them, since what came before
-in a directory that long has been dealt with, window by window.
+names of the source's sub-directories are kept as they pass, until their window has been dealt with: the latest two runs
+of them (`pace.window`), since what came before in a directory that long mostly has been.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from dunlin.workers.unseen import Unseen, lacking
 NAMED = 5
 """How many names a line names."""
 
-MOST = 2 * RUN
-"""Sub-directories of a listing that are kept by name."""
+PAGES = 10_000
+"""Sub-directories of a listing that are kept by name in any case: two batches of any store."""
 
 
 class Names:
@@ -48,7 +48,7 @@ class Names:
         begun: downloads at the destination that were begun: (version, name and facts).
         marks: pages behind which the source's listing may be taken up again.
         source_failed: it was the source whose listing ended in an error.
-        passed: the source's sub-directories that came by, the latest of them.
+        passed: the source's sub-directories that came by and were not dealt with, the latest of them.
     """
 
     def __init__(self, context: Context, task: Scan, proven: bool, outcome: Callable[[], Outcome]) -> None:
@@ -62,7 +62,8 @@ class Names:
         self.begun: list[tuple[str, Named]] = []
         self.marks = Bookmarks()
         self.source_failed = False
-        self.passed: deque[str] = deque(maxlen=MOST)
+        self.most = max(PAGES, 2 * min(RUN, context.window.run))
+        self.passed: deque[str] = deque(maxlen=self.most)
         self._reached = b""  # the last key of a listing that was taken up again
         self._below = {True: Carried(), False: Carried()}  # the source's sub-directories, the destination's
 
@@ -148,13 +149,23 @@ class Names:
         `complete`: the listing has ended cleanly. Where the pair takes several spellings for one name, two
         directories of the source must never become one: then only a complete listing tells which may be visited.
         """
-        collate, known = self.context.collate, complete and len(self.passed) < MOST
+        collate, known = self.context.collate, complete and len(self.passed) < self.most
         names = list(dict.fromkeys(self.passed))
         self.passed.clear()
         if collate is None:
             return names
         spelled = Counter(collate(name) for name in names)
         return [name for name in names if known and spelled[collate(name)] == 1]
+
+    def dealt_with(self, upto: bytes | None) -> None:
+        """Everything up to a key of the pair was decided upon and told; None: everything that has come by."""
+        if upto is None or not self.passed:
+            self.passed.clear()
+            return
+        collate = self.context.collate or str
+        kept = [name for name in self.passed if sort_key(collate(name), True) > upto]
+        self.passed.clear()
+        self.passed.extend(kept)
 
     # ---- what a batch is asked ----
 

@@ -183,7 +183,10 @@ class _Scan:
                 mark = self.names.marks.best(difference.upto)
                 outcome.bookmark = (mark.token, mark.last) if mark else None  # `marshal` takes no named tuples
                 outcome = self._flush(outcome)
+                if difference.upto is not None:
+                    self.names.dealt_with(difference.upto)
         outcome.listed = True
+        self.names.dealt_with(None)
         self._end(source_facts, outcome)
 
     # ---- the two sides ----
@@ -423,7 +426,7 @@ class _Scan:
         try:
             for _ in source.drain() if source is not None else ():
                 self._check_stop()
-                if len(self.names.passed) >= RUN and self.context.collate is None:
+                if len(self.names.passed) >= self.names.most // 2 and self.context.collate is None:
                     self._visit()
                     self._flush(self.outcome)
         except DunlinError as error:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from dunlin.pace.bucket import Bucket
-from dunlin.pace.window import Window, WindowLimits
+from dunlin.pace.window import Window, WindowLimits, run_length
 from dunlin.report import Report
 from dunlin.stores.base import Caps
 from dunlin.stores.local.writing import WriteOptions
@@ -99,13 +99,16 @@ def build(setup: Setup, bucket: Bucket, number: int, report: Report) -> Context:
 
         profiles = Profiles(setup.profile)
     gate, hands = _far_reaching(setup, bucket, profiles)
-    source = open_store(setup.source, far=_told(setup.source_far, gate, setup.window.directories))
+    # A batch is in memory as a whole before it is cut into runs.
+    batch = run_length(setup.window.files, setup.window.directories)
+    source = open_store(setup.source, batch=batch, far=_told(setup.source_far, gate, setup.window.directories))
     refused: dict[str, str] = {}
     target = open_store(
         setup.target,
         options=write,
         caps=setup.target_caps,
         on_refused=lambda what, error: refused.update({what: error.reason}),
+        batch=batch,
         far=_told(setup.target_far, gate, setup.window.directories),
     )
     backup = open_store(setup.backup, options=write) if setup.backup else None

@@ -88,7 +88,14 @@ class Unblock(NamedTuple):
     names: tuple[str, ...]
 
 
-Task = Scan | Move | Finish | Delete | Join | Unblock
+class Again(NamedTuple):
+    """Bring names in sync that failed in an earlier run, after a look at both sides."""
+
+    directory: str
+    names: tuple[str, ...]
+
+
+Task = Scan | Move | Finish | Delete | Join | Unblock | Again
 
 
 def again(task: Task, token: str) -> Task:
@@ -101,7 +108,7 @@ def again(task: Task, token: str) -> Task:
     return task
 
 
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Scan, Move, Finish, Delete, Join, Unblock)}
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Scan, Move, Finish, Delete, Join, Unblock, Again)}
 
 
 def pack(task: Task) -> tuple[Any, ...]:

@@ -68,12 +68,21 @@ class Telling:
             # Every unit that is under way meets it, and it is one error.
             self._fatal = True
             self.channel.count(ErrorClass.FATAL, ErrorKind(outcome.fatal[0]), 1)
-        for trouble in self.channel.take() if outcome.failed else ():
-            event = _event_of(trouble)
-            self.event(event.level, event.name, event.message, **event.fields)
+        if outcome.failed:
+            self._tell_kept()
+
+    def _tell_kept(self) -> None:
+        for trouble in self.channel.take():
+            self._tell_one(trouble)
 
     def _at_once(self, trouble: Trouble) -> None:
-        self.report.event(_event_of(trouble))
+        """One that found no room: those that came before it are told first, which makes room for those after it."""
+        self._tell_kept()
+        self._tell_one(trouble)
+
+    def _tell_one(self, trouble: Trouble) -> None:
+        event = _event_of(trouble)
+        self.event(event.level, event.name, event.message, **event.fields)
 
     def end(self) -> None:
         """Tell how many errors of which kind there were, if there was more than one. Raises nothing."""
@@ -105,6 +114,11 @@ class Telling:
             ErrorKind(kind) if kind else None,
             attempt if isinstance(attempt, int) else 0,
         )
+
+    @property
+    def flying(self) -> int:
+        """Bytes of large files that are under way."""
+        return sum(done for _, done in self._tasks.values())
 
     def progress(self, arrival: Arrival) -> None:
         """How far a mover is with a large file ("task"), that it is through ("end"), or that the mover is "gone"."""

@@ -36,7 +36,7 @@ from dunlin.workers.effort import effort
 from dunlin.workers.leftover import sweep
 from dunlin.workers.scan import Emit, finish, scan
 from dunlin.workers.tally import compare_links
-from dunlin.workers.tasks import Delete, Finish, Join, Move, Scan, Task, Unblock
+from dunlin.workers.tasks import Again, Delete, Finish, Join, Move, Scan, Task, Unblock
 
 
 def run_unit(context: Context, task: Task, emit: Emit) -> Outcome:
@@ -46,9 +46,13 @@ def run_unit(context: Context, task: Task, emit: Emit) -> Outcome:
     """
     if not isinstance(task, Scan):
         return _timed(context, task, emit, None)
+    came = time.perf_counter()
     try:
         with context.window.slot() as slot:
-            return _timed(context, task, emit, slot)
+            waited = time.perf_counter() - came
+            outcome = _timed(context, task, emit, slot)
+            outcome.waited = waited
+            return outcome
     except DunlinError as error:
         if error.kind is not ErrorKind.INTERRUPTED:
             raise
@@ -269,6 +273,27 @@ def _unblock(context: Context, task: Unblock, outcome: Outcome, emit: Emit) -> N
     carry_out(context.site, task.directory, decide(Difference(rows), context.rules.policy), outcome)
 
 
+def _again(context: Context, task: Again, outcome: Outcome, emit: Emit) -> None:
+    rows: list[Row] = []
+    for name in task.names:
+        try:
+            rows.append(
+                _with_target(
+                    context, task.directory, (name, still_there(context.site, join(task.directory, name)).facts, None)
+                )
+            )
+        except DunlinError as error:
+            outcome.fail(name, error)
+    # Each is looked at by itself, so nobody knows the other names of its inode: the next look at everything does.
+    policy = context.rules.policy._replace(hard_links=False)
+    carry_out(context.site, task.directory, decide(Difference(rows), policy), outcome)
+    for name in outcome.blocked:
+        outcome.fail(name, keep.still_blocked(join(task.directory, name), "only a whole run deletes what is in it"))
+    outcome.blocked.clear()
+    # What a stop left to do stays on record as what it was: failed.
+    outcome.waiting.clear()
+
+
 def _join(context: Context, task: Join, outcome: Outcome, emit: Emit) -> None:
     if context.rules.mode == "check":
         compare_links(context, task, outcome)
@@ -386,4 +411,5 @@ _DO: dict[type[Task], Callable[..., None]] = {
     Delete: _delete,
     Join: _join,
     Unblock: _unblock,
+    Again: _again,
 }

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dunlin.jobs.crawl_told import CrawlTold, metric
+from dunlin.model import Stats
 from dunlin.report import NullReport, RecordingReport
 from dunlin.state import CrawlMetric, State
 from dunlin.workers.crawl_news import BRIEF
@@ -33,6 +34,9 @@ def crew(state: State, report: RecordingReport, begun: float) -> Any:
         telling=Telling(report, lambda *_: None),
         pool=SimpleNamespace(pids=[os.getpid()]),
         crawling=SimpleNamespace(begun=begun),
+        rules=SimpleNamespace(settled=None),
+        stats=Stats(),
+        stopping=False,
     )
 
 
@@ -68,3 +72,18 @@ def test_every_field_of_a_row_comes_from_the_sample() -> None:
     assert row.engaged == "memory"
     assert (row.memory, row.adjustments, row.settled) == (crawled.memory_bytes, 20, 21)
     assert metric(Crawled()) == CrawlMetric()
+
+
+@pytest.mark.parametrize(
+    ("settled", "skipped", "seen", "stopping", "told"),
+    [(5, 0, 9, False, 1), (5, 1, 9, False, 0), (5, 0, 1, False, 0), (None, 0, 9, False, 0), (5, 0, 9, True, 0)],
+)
+def test_that_nothing_was_skipped_is_told_once_where_something_was_to_be(
+    state: State, settled: int | None, skipped: int, seen: int, stopping: bool, told: int
+) -> None:
+    report = RecordingReport()
+    made = crew(state, report, begun=time.monotonic())
+    made.rules.settled, made.stopping = settled, stopping
+    made.stats = Stats(settled_directories=skipped, scanned_directories=seen)
+    CrawlTold(lambda: made, 2, record=True).end()
+    assert len(report.named("ctime.none")) == told

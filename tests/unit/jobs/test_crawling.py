@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
-from dunlin.jobs.budget import PROCESS
+from dunlin.jobs.budget import PROCESS, needed
 from dunlin.jobs.crawling import ENOUGH, LEAST_SHARE, crawl_plan
 from dunlin.jobs.limits import capped
 from dunlin.jobs.options import Crawling, Limits, SyncOptions
@@ -76,6 +78,7 @@ def test_what_the_user_says_is_a_cap() -> None:
     assert plan(Machine(2, 8 * GIB), max_active_files=2_000).limits[:2] == (1, 2_000)
     one = plan(Machine(2, 8 * GIB), max_active_files=1)
     assert (one.limits[:2], one.least_files) == ((1, 1), 1)
+    assert made.least_files == LEAST_FILES, "the monitor goes no lower than one directory takes"
     assert plan(Machine(2, 8 * GIB), max_active_files=1 << 40).limits.files == 4_000_000
 
 
@@ -91,3 +94,37 @@ def test_threads_follow_the_files_in_flight_and_experts_have_their_say() -> None
     assert made.limits.threads == 4 * 10 + 64
     assert made.limits.marks == Marks(0.9, 0.5)
     assert (made.consistency, made.cooldown) == (3, 7.0)
+
+
+CORES = [1, 2, 8, 32]
+
+
+@pytest.mark.parametrize("cores", CORES)
+@pytest.mark.parametrize("urls", [LOCAL, ("s3://b/p", "file:///b"), ("file:///a", "az://c")])
+def test_more_memory_is_never_a_smaller_window_whether_it_is_asked_for_or_there(
+    cores: int, urls: tuple[str, str]
+) -> None:
+    """From 64 MB to 4 GB: a mover is added only where the names that may be held do not become fewer by that."""
+    asked = [plan(Machine(cores, 8 * GIB), urls, memory_mb=mib) for mib in range(64, 4097)]
+    there = [plan(Machine(cores, mib * MIB), urls) for mib in range(64, 4097)]
+    for found in (asked, there):
+        windows = [(*made.limits[:2], made.most_directories, made.most_files) for made in found]
+        for before, after in pairwise(windows):
+            assert all(less <= more for less, more in zip(before, after, strict=True)), (before, after)
+
+
+@pytest.mark.parametrize("cores", CORES)
+def test_memory_becomes_movers_up_to_the_processors(cores: int) -> None:
+    movers = [
+        capped(SyncOptions("/a", "/b", limits=Limits(memory_bytes=mib * MIB)), Machine(cores, 8 * GIB)).crew.movers
+        for mib in range(64, 601)
+    ]
+    assert movers == sorted(movers)
+    assert sorted(set(movers)) == list(range(1, min(cores, 8) + 1))
+
+
+@pytest.mark.parametrize("movers", [1, 2, 3, 7])
+def test_each_mover_has_names_for_all_directories_of_a_processor(movers: int) -> None:
+    made = plan(Machine(8, 8 * GIB), memory_mb=-(-needed(movers) // MIB))
+    assert made.limits.files >= 4 * LEAST_FILES * movers
+    assert made.limits.directories >= 4 * movers

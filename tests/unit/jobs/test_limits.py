@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from dunlin.jobs.limits import FAR_SMALLEST, capped, enforced, too_little
-from dunlin.jobs.options import Crew, Limits, SyncOptions
+from dunlin.jobs.budget import FAR_LEAST, PROCESS, fitting, needed
+from dunlin.jobs.limits import FAR_SMALLEST, FEWEST, capped, enforced, too_little
+from dunlin.jobs.options import Crawling, Crew, Limits, SyncOptions
 from dunlin.pace.machine import GIB, MIB, Machine
 from dunlin.pace.sizes import format_size
 from dunlin.report import Event, Level
@@ -53,17 +54,21 @@ def test_the_class_caps_what_is_automatic(machine: Machine, workers: int) -> Non
     assert capped(options(Crew(threads=3)), machine).crew.workers == 0
 
 
-@pytest.mark.parametrize(("limit", "movers"), [(64, 1), (100, 1), (150, 2), (400, 4), (4000, 4)])
+@pytest.mark.parametrize(("limit", "movers"), [(64, 1), (159, 1), (160, 2), (218, 2), (219, 3), (400, 4), (4000, 4)])
 def test_where_memory_is_short_there_are_fewer_movers(limit: int, movers: int) -> None:
     made = capped(options(memory_bytes=limit * MIB), DESKTOP)
     assert made.crew.movers == movers
     assert made.limits.memory_bytes == limit * MIB
 
 
-@pytest.mark.parametrize(("limit", "movers"), [(64, 1), (150, 1), (152, 2), (208, 3), (400, 4)])
-def test_far_away_a_mover_takes_more_memory(limit: int, movers: int) -> None:
-    made = capped(options(memory_bytes=limit * MIB)._replace(source="s3://bucket"), DESKTOP)
-    assert made.crew.movers == movers
+def test_a_limit_above_the_memory_of_the_machine_makes_no_more_movers_than_that() -> None:
+    assert capped(options(memory_bytes=4 * GIB), Machine(4, 200 * MIB)).crew.movers == 2
+
+
+@pytest.mark.parametrize("movers", [1, 2, 4])
+def test_a_mover_that_is_added_has_room_for_two_parts_from_far_away(movers: int) -> None:
+    assert needed(movers) - PROCESS >= movers * (PROCESS + FAR_LEAST)
+    assert (fitting(needed(movers)), fitting(needed(movers) - 1)) == (movers, max(1, movers - 1))
 
 
 def test_movers_that_were_asked_for_are_cut_down_as_well() -> None:
@@ -77,17 +82,29 @@ def test_the_memory_of_a_class_is_a_budget_only_where_it_holds() -> None:
 
 
 def test_a_limit_below_what_processes_take_is_said_to_be_too_little_where_an_object_store_is() -> None:
-    def said(limit: int, source: str) -> Event | None:
-        return too_little(options(memory_bytes=limit)._replace(source=source))
+    def said(limit: int, source: str) -> list[Event]:
+        return list(too_little(options(memory_bytes=limit)._replace(source=source)))
 
-    assert said(FAR_SMALLEST - 1, "/tree") is None
-    assert said(FAR_SMALLEST, "s3://bucket") is None
-    assert said(0, "s3://bucket") is None
-    event = said(64 * MIB, "s3://bucket")
-    assert event is not None
+    assert said(FAR_SMALLEST - 1, "/tree") == []
+    assert said(FAR_SMALLEST, "s3://bucket") == []
+    assert said(0, "s3://bucket") == []
+    (event,) = said(64 * MIB, "s3://bucket")
     assert (event.level, event.name) == (Level.WARN, "memory.floor")
     assert f"at least {format_size(FAR_SMALLEST)} is needed" in event.message
     assert event.fields == {"limit": 64 * MIB, "needed": FAR_SMALLEST}
+
+
+def test_fewer_names_than_a_long_directory_takes_are_said_to_be_too_few() -> None:
+    def said(files: int) -> list[Event]:
+        return list(too_little(options()._replace(crawl=Crawling(max_active_files=files))))
+
+    assert said(0) == said(FEWEST) == []
+    (event,) = said(FEWEST - 1)
+    assert (event.level, event.name) == (Level.WARN, "files.floor")
+    assert event.message == (
+        "--max-active-files: 3,999 is less than a long directory takes, up to 4,000 names may be held"
+    )
+    assert event.fields == {"limit": 3_999, "needed": 4_000}
 
 
 def test_no_automatic_limit_lies_below_what_an_object_store_needs() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from dunlin.jobs.options import SyncOptions
-from dunlin.jobs.settled import EVER, settled_before
+from dunlin.jobs.settled import EVER, none_settled, settled_before
 from dunlin.model import Stats
 from dunlin.plan import Policy
 from dunlin.report import NullReport, RecordingReport
@@ -54,7 +55,12 @@ def test_the_start_of_the_last_run_without_failure_decides_less_the_margin(past:
 
 def test_nothing_is_asked_where_nothing_is_wanted(past: Past) -> None:
     past.ran(100, 120)
-    assert past.settled(300, options=OPTIONS._replace(ctime_skip=False)) == (None, [])
+    assert past.settled(300, options=SyncOptions("/s", "/d")) == (None, [])
+
+
+def test_a_margin_of_nothing_is_told(past: Past) -> None:
+    told = ["--ctime-margin does nothing without --ctime-skip"]
+    assert past.settled(300, options=OPTIONS._replace(ctime_skip=False)) == (None, told)
 
 
 @pytest.mark.parametrize(
@@ -97,3 +103,13 @@ def test_a_mirror_settles_nothing(past: Past) -> None:
 def test_an_object_store_has_no_change_times(past: Past) -> None:
     past.ran(100, 120)
     assert past.settled(300, far=True) == (EVER, [])
+
+
+def test_why_nothing_was_skipped_names_the_moment_after_which_all_has_changed() -> None:
+    seen = Stats(scanned_directories=9)
+    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(1_000_000_000))
+    assert f"changed after {moment} (--ctime-margin before" in none_settled(1_000_000_000 * SECOND, seen)
+    assert "as the state has it" in none_settled(EVER, seen)
+    assert none_settled(-5, seen) != ""
+    for before, stats in ((None, seen), (9, Stats(scanned_directories=9, settled_directories=1)), (9, Stats())):
+        assert none_settled(before, stats) == ""

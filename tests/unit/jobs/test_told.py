@@ -105,3 +105,20 @@ def test_what_a_run_before_was_like(status: str, counts: dict[str, int], badly: 
     run = Run(1, 1, 0, 1, 1, "", 1, status, "", Stats(**counts), {}, None, 1)
     assert told.went_badly(run) is badly
     assert not told.went_badly(None)
+
+
+def test_waiting_for_the_lock_says_for_whom_and_how_long() -> None:
+    event = told.waiting(10.0, " (process 12)")
+    assert event.message == "another run works on this destination (process 12); waiting up to 10 seconds for it"
+    assert (event.level, event.fields) == (Level.INFO, {"seconds": 10.0})
+    assert told.waiting(1.0, "").message.endswith("this destination; waiting up to 1 second for it")
+
+
+@pytest.mark.parametrize(("verb", "argument", "words"), [
+    ("pause", "", "paused by an order; `dunlin control resume` lets it go on"), ("resume", "", "going on, by an order"),
+    ("stop", "", "stopping, by an order: saving what is done"), ("bwlimit", "5M", "by an order the limit is now 5M"),
+    ("bwlimit", "", "by an order the limit is now off"),
+])  # fmt: skip
+def test_an_order_is_told_in_words(verb: str, argument: str, words: str) -> None:
+    event = told.ordered(verb, argument)
+    assert (event.message, event.fields) == (words, {"verb": verb, "argument": argument})

@@ -134,6 +134,51 @@ def test_units_that_began_before_a_change_do_not_count() -> None:
     assert control.target == 2
 
 
+def test_where_nothing_comes_out_a_trial_has_failed_and_the_next_one_waits() -> None:
+    """Units that copy and equal nothing: 0 is no less than 0, so trials never ended, and began anew for ever."""
+    now = 0.0
+    control = Concurrency(16, lambda: now)
+    targets = []
+    for _ in range(int(HOLD / 0.1)):
+        now += 0.1
+        targets.append(control.sample(0.1, 0.001, 0.0))
+    steps = [new for old, new in pairwise([1, *targets]) if new != old]
+    assert steps == [4, 1], "one trial within the time for which nothing is tried"
+
+
+def test_waiting_for_leave_is_not_waiting_for_a_mount() -> None:
+    now = 0.0
+    control = Concurrency(16, lambda: now)
+    for _ in range(50):
+        now += 1.0
+        assert control.sample(0.001, 0.0009, 1.0, waited=0.999) == 1
+
+
+def test_threads_that_take_turns_gain_nothing() -> None:
+    """One place for all: each unit takes 2 ms of waiting for the mount once it has the place, however many wait."""
+    now = 0.0
+    control = Concurrency(16, lambda: now)
+    targets = []
+    for _ in range(400):
+        now += 0.002
+        threads = control.target
+        targets.append(control.sample(0.002, 0.0001, 1.0, waited=0.002 * (threads - 1)))
+    assert targets[0:1] + targets[-1:] == [1, 1]
+    assert targets.count(1) > 350
+
+
+def test_no_more_threads_are_added_than_could_have_leave_together() -> None:
+    def grown(most: int | None) -> int:
+        now = 0.0
+        control = Concurrency(16, lambda: now)
+        for _ in range(60):
+            now += 0.1
+            control.sample(0.1, 0.001, 1.0, most=most)
+        return control.target
+
+    assert [grown(most) for most in (1, 2, 5, 99, None)] == [1, 2, 5, 16, 16]
+
+
 def test_a_pool_without_threads_is_refused() -> None:
     with pytest.raises(ValueError, match="0 threads"):
         Concurrency(0)

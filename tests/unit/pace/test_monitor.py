@@ -82,6 +82,12 @@ def test_the_line_is_that_of_the_specification_where_only_files_change() -> None
     assert made.text == "ADJUSTMENT: UNDERUTILIZED - 6M -> 7.8M"
 
 
+def test_a_step_that_a_bound_cuts_short_is_told_in_full() -> None:
+    scene = Scene(bounds=Bounds(10, 6_010_000))
+    (made,) = scene.pass_samples(10, held=1, waits=True)
+    assert made.text == "ADJUSTMENT: UNDERUTILIZED - 6,000,000 -> 6,010,000"
+
+
 def test_two_minutes_pass_between_two_moves_and_ten_samples_again() -> None:
     scene = Scene()
     scene.pass_samples(200, held=1, waits=True)

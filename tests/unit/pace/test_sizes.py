@@ -148,6 +148,16 @@ def test_rates_for_people() -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "expected"),
+    [(0, "0"), (7, "7"), (0.44, "0.4"), (9.94, "9.9"), (9.96, "10"), (12.3, "12"), (999, "999"), (999.7, "1K"),
+     (1000, "1K"), (15_200, "15.2K"), (99_960, "100K"), (999_960, "1M"), (6_000_000, "6M"), (7_800_000, "7.8M"),
+     (3e9, "3G"), (5e15, "5000T"), (-3, "-3")],
+)  # fmt: skip
+def test_counts_for_people(count: float, expected: str) -> None:
+    assert sizes.format_count(count) == expected
+
+
+@pytest.mark.parametrize(
     ("seconds", "expected"),
     [(0, "0.00s"), (0.346, "0.35s"), (9.996, "10.0s"), (59.94, "59.9s"), (59.96, "1m00s"), (125, "2m05s"),
      (3599.6, "1h00m"), (3725, "1h02m"), (86399.9, "1d00h"), (3 * 86400 + 4 * 3600, "3d04h"), (-2, "-2.00s")],

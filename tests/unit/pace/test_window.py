@@ -31,6 +31,7 @@ from dunlin.pace.window import (
 )
 
 MIB = 1 << 20
+PATIENCE = 20
 
 
 class Crowd:
@@ -49,7 +50,7 @@ class Crowd:
         before = self.window.numbers()
         event = threading.Event()
         self.go.append(event)
-        thread = threading.Thread(target=self._unit, args=(event,))
+        thread = threading.Thread(target=self._unit, args=(event,), daemon=True)  # a test that fails leaves it
         self.threads.append(thread)
         thread.start()
         changed(self.window, lambda now: (now.active, now.waiting) != (before.active, before.waiting))
@@ -68,7 +69,11 @@ class Crowd:
         for event in self.go:
             event.set()
         for thread in self.threads:
-            thread.join()
+            thread.join(PATIENCE)
+
+    def entered(self) -> None:
+        """One more was let in, or told that it will not be; the deadline is only for a test that fails."""
+        assert self.let_in.acquire(timeout=PATIENCE), self.window.numbers()
 
 
 def changed(window: Window, when: Callable[[Numbers], bool]) -> None:
@@ -85,13 +90,30 @@ def test_no_more_directories_are_listed_than_allowed() -> None:
         crowd.come()
     assert crowd.window.numbers()[:2] == (2, 2)
     crowd.go[0].set()
-    crowd.threads[0].join()
+    crowd.threads[0].join(PATIENCE)
     for _ in range(3):
-        crowd.let_in.acquire()
+        crowd.entered()
     assert crowd.window.numbers()[:2] == (2, 1)
     crowd.leave()
     assert crowd.window.numbers()[:3] == (0, 0, 0)
     assert len(crowd.inside) == 4
+
+
+@pytest.mark.parametrize("engaged", [False, True])
+def test_a_slot_that_is_free_wakes_one_of_those_that_wait(monkeypatch: pytest.MonkeyPatch, engaged: bool) -> None:
+    """One at a time: whoever wakes to find that there is no room has cost a turn of the lock."""
+    window = Window(WindowLimits(directories=1))
+    if engaged:
+        window.memory(0.9)
+    crowd = Crowd(window)
+    for _ in range(12):
+        crowd.come()
+    woken: list[int] = []
+    notify = window._free.notify
+    monkeypatch.setattr(window._free, "notify", lambda n=1: (woken.append(n), notify(n)))
+    crowd.leave()
+    assert len(crowd.inside) == 12
+    assert woken == [1] * 11
 
 
 def test_the_next_directory_is_listed_while_one_goes_on_with_what_it_holds() -> None:
@@ -120,7 +142,7 @@ def test_files_that_are_held_keep_directories_waiting_until_they_are_well_below_
         slot.let_go(15)
         assert window.numbers()[1:3] == (1, 85)
         slot.let_go(1)
-        crowd.let_in.acquire()
+        crowd.entered()
         numbers = window.numbers()
         assert (numbers.waiting, numbers.held, numbers.engaged) == (0, 84, ())
         crowd.leave()
@@ -191,7 +213,7 @@ def test_memory_is_engaged_at_80_percent_and_released_below_70() -> None:
     assert window.numbers()[:2] == (2, 1)
     window.memory(0.69)
     for _ in range(3):
-        crowd.let_in.acquire()
+        crowd.entered()
     assert window.numbers()[:2] == (3, 0)
     crowd.leave()
 
@@ -207,7 +229,7 @@ def test_threads_are_looked_at_when_a_directory_comes_and_when_somebody_asks() -
         assert window.numbers().engaged == (("threads", 55, 64),)
         count[0] = 54
         assert window.numbers().engaged == ()
-        crowd.let_in.acquire()
+        crowd.entered()
     crowd.leave()
 
 
@@ -222,7 +244,7 @@ def test_threads_that_have_ended_by_themselves_are_noticed_when_a_unit_ends() ->
             count[0] = 3
             slot.listed()
             assert not crowd.inside
-        crowd.let_in.acquire()
+        crowd.entered()
     crowd.leave()
 
 
@@ -235,7 +257,7 @@ def test_a_change_of_the_limits_wakes_who_waits() -> None:
         window.limit(1, 1_000)
         assert window.numbers().waiting == 1
         window.limit(2, 1_000)
-        crowd.let_in.acquire()
+        crowd.entered()
         window.limit(1, 10)
         assert window.numbers().engaged == (("files", 20, 10),)
         assert window.run == LEAST_RUN
@@ -251,7 +273,7 @@ def test_cancelling_frees_every_waiter_and_whoever_comes_later() -> None:
             crowd.come()
         window.cancel()
         for thread in crowd.threads:
-            thread.join()
+            thread.join(PATIENCE)
         assert crowd.errors == [ErrorKind.INTERRUPTED] * 3
         slot.hold(5)  # whoever is inside goes on to its end
     with pytest.raises(DunlinError, match="stopped"), window.slot():
@@ -288,7 +310,7 @@ def test_after_any_mixture_of_failures_and_changes_nothing_is_left(seed: int) ->
         for number in numbers:
             unit(number)
 
-    threads = [threading.Thread(target=worker, args=(range(n, 400, 12),)) for n in range(12)]
+    threads = [threading.Thread(target=worker, args=(range(n, 400, 12),), daemon=True) for n in range(12)]
     for thread in threads:
         thread.start()
     for _ in range(60):

@@ -13,11 +13,13 @@ from dunlin.model import Action, Kind, facts
 from dunlin.pace.bucket import Bucket
 from dunlin.pace.concurrency import Concurrency
 from dunlin.pace.stop import Stop
+from dunlin.pace.window import Numbers, WindowLimits
 from dunlin.report import NullReport
 from dunlin.state.codec import DirectoryStatus
 from dunlin.state.store import State
 from dunlin.transfer.outcome import Outcome
 from dunlin.workers.coordinator import Coordinator, Flight
+from dunlin.workers.crawl import UNBOUNDED, CrawlPlan
 from dunlin.workers.pool import Arrival, Pool
 from dunlin.workers.rows import put_rows
 from dunlin.workers.tasks import Finish, Join, Move, Scan, Unblock
@@ -37,13 +39,24 @@ class IdlePool:
 
     def __init__(self) -> None:
         self.submitted: list[tuple[Any, ...]] = []
+        self.told: list[tuple[object, ...]] = []
+        self.arrivals: list[Arrival] = []
+        self.grown: list[int] = []
 
     def submit(self, unit: int, packed: tuple[Any, ...], again: bool = False) -> None:
         self.submitted.append(packed)
 
     def learn(self, seconds: float) -> None: ...
 
-    def grow(self, threads: int) -> None: ...
+    def grow(self, threads: int) -> None:
+        self.grown.append(threads)
+
+    def tell(self, *message: object) -> None:
+        self.told.append(message)
+
+    def poll(self, timeout: float) -> list[Arrival]:
+        arrivals, self.arrivals = self.arrivals, []
+        return arrivals
 
 
 @pytest.fixture
@@ -56,7 +69,7 @@ def state() -> Iterator[State]:
 class Halfway:
     """A run with one directory, whose two large files are both under way."""
 
-    def __init__(self, world: World, state: State) -> None:
+    def __init__(self, world: World, state: State, plan: CrawlPlan = UNBOUNDED, cap: int = 1) -> None:
         self.state = state
         pair = state.pair("file:///s", "file:///t", "x")
         self.run = state.begin_run(pair, {}, "boot", 1).id
@@ -71,11 +84,12 @@ class Halfway:
             self.run,
             Bucket.create(0),
             self.stop,
-            Concurrency(1),
+            Concurrency(cap),
             False,
             lambda: None,
             lambda directory, outcome: None,
             NullReport(),
+            plan,
         )
         waiting = [(name, facts(Kind.FILE, SIZE), int(Action.COPY), False) for name in ("a", "b")]
         put_rows(state, self.run, self.id, Outcome(waiting=waiting), "blake3")
@@ -154,3 +168,89 @@ def test_a_directory_is_finished_after_its_last_file(world: World, state: State)
     half.ends(0)
     assert [packed[:2] for packed in half.pool.submitted] == [("Finish", "d")]
     assert half.left() == []
+
+
+# ---- the crawl ----
+
+PLAN = CrawlPlan(WindowLimits(2, 10), most_directories=2, most_files=10)
+
+
+def scans(half: Halfway) -> int:
+    return sum(packed[0] == Scan.__name__ for packed in half.pool.submitted)
+
+
+def test_while_names_are_engaged_no_directory_is_handed_out_beside_another(world: World, state: State) -> None:
+    half = Halfway(world, state, PLAN)
+    half.crew.frontier.add("", [(name, 1) for name in "xyz"])
+    half.crew.crawling.heard(half.crew, 4, tuple(Numbers(held=10)))
+    half.crew._dispatch()
+    assert scans(half) == 1, "none was under way"
+    half.crew._dispatch()
+    assert scans(half) == 1
+    half.crew.crawling.heard(half.crew, 4, tuple(Numbers(held=0)))
+    half.crew._dispatch()
+    assert scans(half) == 3
+
+
+def test_while_files_wait_no_more_directories_are_handed_out_than_have_a_slot(world: World, state: State) -> None:
+    def given(plan: CrawlPlan) -> list[bool]:
+        half = Halfway(world, state, plan)
+        half.crew.flights = {unit: Flight(Move("d", ()), half.id) for unit in range(40)}
+        half.crew.backlog.on_disk = True  # there is some
+        found = []
+        for scanning in (1, 2, 3, 10, 11):
+            half.crew.scanning = scanning
+            found.append(half.crew._may_scan())
+        return found
+
+    assert given(PLAN) == [True, True, False, False, False]
+    assert given(UNBOUNDED) == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize("stopping", [True, False])
+def test_what_waits_at_movers_is_cancelled_only_when_the_run_stops(
+    world: World, state: State, stopping: bool
+) -> None:
+    half = Halfway(world, state)
+    if stopping:
+        half.stop.request("test")
+    half.pool.arrivals = [Arrival("done", unit, (Outcome().pack(),)) for unit in (0, 1)]
+    half.crew.drain()
+    assert half.crew.flights == {}
+    assert half.pool.told == ([("cancel",)] if stopping else [])
+
+
+def empty(half: Halfway, unit: int, **more: float) -> int:
+    """A directory in which there was nothing to do is through; the threads that are wanted then."""
+    half.crew.flights[unit] = Flight(Scan("d"), half.id)
+    half.crew.scanning += 1
+    half.crew._record([(unit, "done", Outcome(seconds=0.004, cpu=0.0001, listed=True, **more))])  # type: ignore[arg-type]
+    return half.pool.grown[-1]
+
+
+def test_a_directory_without_files_is_work_and_lets_threads_grow_while_that_pays(world: World, state: State) -> None:
+    half = Halfway(world, state, cap=8)
+    half.crew.concurrency._clock = lambda: float(len(half.pool.grown))
+    wanted = [empty(half, 100 + n) for n in range(40)]
+    assert wanted[-1] == 8
+    assert sorted(set(wanted)) == [1, 4, 8]
+
+
+@pytest.mark.parametrize(("plan", "most"), [(PLAN, 2), (PLAN._replace(most_directories=5, lifts=True), 5)])
+def test_threads_do_not_outgrow_the_slots_while_directories_are_all_there_is(
+    world: World, state: State, plan: CrawlPlan, most: int
+) -> None:
+    half = Halfway(world, state, plan, cap=8)
+    half.crew.concurrency._clock = lambda: float(len(half.pool.grown))
+    assert max(empty(half, 100 + n) for n in range(40)) == most
+    half.crew.backlog.on_disk = True
+    assert max(empty(half, 200 + n) for n in range(40)) == 8
+
+
+def test_a_directory_that_waited_for_its_slot_did_not_wait_for_a_mount(world: World, state: State) -> None:
+    half = Halfway(world, state, cap=8)
+    half.crew.concurrency._clock = lambda: float(len(half.pool.grown))
+    # Two threads that take turns: what each directory takes after its wait is twice as long for both.
+    for n in range(60):
+        empty(half, 100 + n, waited=0.004 * (half.crew.concurrency.target - 1))
+    assert half.pool.grown.count(1) > 50

@@ -146,7 +146,7 @@ def test_directories_are_held_back_while_files_or_memory_are_engaged_in_the_sum(
 def test_the_monitor_moves_the_limits_of_all_processes() -> None:
     scene = Scene()
     for _ in range(10):
-        scene.tick(Numbers(1, 0, 10), Numbers(0, 0, 10))
+        scene.tick(Numbers(1, 1, 10), Numbers(0, 0, 10))
     sample = scene.samples[-1]
     assert sample.adjustment is not None
     assert sample.adjustment[:3] == ("UNDERUTILIZED", 1_000, 1_300)
@@ -161,7 +161,7 @@ def test_marks_samples_and_cooldown_are_those_of_the_plan() -> None:
     scene.crawl.heard(scene.crew, 4, tuple(Numbers(held=500)))
     assert scene.holds()
     for _ in range(8):
-        scene.tick(Numbers(1), Numbers())
+        scene.tick(Numbers(1, 1), Numbers())
     assert [sample.adjustment is not None for sample in scene.samples] == [False, True, False, False, True, False,
                                                                            False, True]  # fmt: skip
 
@@ -214,3 +214,75 @@ def test_what_happened_in_this_process_is_told_at_the_end_of_a_short_run() -> No
         slot.hold(1_000)
     scene.crawl.end(scene.crew)
     assert scene.samples[0].transitions == (("files", True, 100.0), ("files", False, 0.0))
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_sample_is_taken_when_the_last_mover_that_owes_an_answer_dies(left: int) -> None:
+    scene = Scene()
+    scene.tick(Numbers(1, 0, 10))  # and the other owes its answer still
+    assert scene.samples == []
+    scene.crawl.gone(5)
+    scene.pool.numbers = [4] * left
+    scene.crawl.poll(scene.crew)
+    assert [sample.held for sample in scene.samples] == [10]
+    scene.crawl.poll(scene.crew)
+    assert len(scene.samples) == 1, "and only one"
+    scene.tick(*[Numbers(0, 0, 7)] * left)
+    assert len(scene.samples) == 1 + left
+
+
+def test_what_the_end_or_a_death_releases_is_told_at_what_it_is() -> None:
+    for ends in (True, False):
+        scene = Scene()
+        scene.resident = 83 * MB
+        engaged = tuple((name, True, 100.0) for name in ("files", "memory", "threads"))
+        scene.tick(Numbers(1, 0, 500, events=engaged), Numbers(1, 0, 250, threads=36))
+        if ends:
+            scene.crawl.end(scene.crew)
+        else:
+            scene.crawl.gone(4)
+            scene.pool.numbers = [5]
+            scene.tick(Numbers(1, 0, 250, threads=36))
+        told = {name: percent for name, engaged, percent in scene.samples[-1].transitions if not engaged}
+        assert (told["files"], told["memory"]) == (0.0 if ends else 25.0, pytest.approx(83.0))
+        assert 50.0 < told["threads"] < 100.0
+
+
+def test_limits_that_nobody_waits_for_are_not_raised_however_many_directories_are_queued() -> None:
+    scene = Scene()
+    scene.crew.frontier = SimpleNamespace(queued=5_000)
+    for _ in range(15):
+        scene.tick(Numbers(1, 0, 10), Numbers(0, 0, 10))
+    assert [sample.adjustment for sample in scene.samples] == [None] * 15
+    assert scene.pool.limits == []
+
+
+def test_the_monitor_goes_on_from_the_directories_that_came_with_threads() -> None:
+    scene = Scene()
+    scene.tick(Numbers(1, 1), Numbers())
+    scene.pool.threads = 10
+    for _ in range(9):
+        scene.tick(Numbers(1, 1), Numbers())
+    adjustment = scene.samples[-1].adjustment
+    assert adjustment is not None
+    assert (adjustment.directories_before, adjustment.directories_after) == (20, 26)
+    assert [limits.directories for limits in scene.pool.limits] == [20, 26]
+
+
+def test_nobody_waits_for_the_answer_of_a_mover_that_has_died() -> None:
+    scene = Scene()
+    scene.tick()
+    scene.crawl.gone(4)
+    scene.crawl.heard(scene.crew, 5, tuple(Numbers(0, 0, 3)))
+    assert [sample.held for sample in scene.samples] == [3]
+
+
+def test_threads_that_find_a_slot_are_as_many_as_directories_may_ever_be_listed() -> None:
+    scene = Scene()
+    scene.crew.backlog = []
+    assert scene.crawl.threads(scene.crew) == 20, "40 directories, in two movers"
+    asked = Scene(PLAN._replace(lifts=False, limits=WindowLimits(3, 1_000, 72)))
+    asked.crew.backlog = []
+    assert asked.crawl.threads(asked.crew) == 2
+    asked.crew.backlog = ["a file"]
+    assert asked.crawl.threads(asked.crew) is None

@@ -20,8 +20,6 @@ from dunlin.workers.crawl_news import (
     PAUSE,
     RECORD,
     CrawlNews,
-    Trend,
-    short,
     span,
 )
 from dunlin.workers.crawled import Crawled
@@ -200,11 +198,18 @@ def test_a_throttle_that_flutters_is_told_now_and_then_and_counted_all_the_same(
 
 def test_an_adjustment_is_told_with_what_it_changed() -> None:
     crawl = Crawl()
-    made = Adjustment("underutilized", 6_000_000, 7_800_000, 16, 20)
-    assert crawl.look(adjustment=made, adjustments=1) == ["ADJUSTMENT: UNDERUTILIZED - 6M -> 7.8M"]
+    made = Adjustment("UNDERUTILIZED", 6_000_000, 7_800_000, 16, 20)
+    assert crawl.look(adjustment=made, adjustments=1) == [
+        "ADJUSTMENT: UNDERUTILIZED - 6M -> 7.8M, 16 -> 20 directories"
+    ]
     fields = crawl.named("crawl.adjusted").fields
     assert (fields["before"], fields["after"], fields["directories_after"]) == (6_000_000, 7_800_000, 20)
     assert crawl.look(adjustments=1) == []
+
+
+def test_an_adjustment_of_directories_alone_tells_of_these_alone() -> None:
+    made = Adjustment("UNDERUTILIZED", 5_000_000, 5_000_000, 8, 10)
+    assert Crawl().look(adjustment=made, adjustments=2) == ["ADJUSTMENT: UNDERUTILIZED - 8 -> 10 directories"]
 
 
 def test_contention_is_told_from_a_number_on_and_once_while_it_lasts() -> None:
@@ -239,26 +244,6 @@ def test_skipped_directories_are_told_when_there_are_more() -> None:
     assert told == ["CTime optimization: Skipped 3 dirs", "CTime optimization: Skipped 1,200 dirs"]
 
 
-@pytest.mark.parametrize(
-    ("values", "word"),
-    [
-        ([], "level"),
-        ([1, 2, 3], "level"),
-        ([10, 10, 20, 20], "up"),
-        ([20, 20, 10, 10], "down"),
-        ([100, 101, 99, 102], "level"),
-        ([0, 0, 0, 0], "level"),
-        ([9] * 50 + [1] * 10, "level"),
-        ([9] * 50 + [1] * 5, "down"),
-    ],
-)
-def test_a_trend_compares_the_newer_half_with_the_older(values: list[float], word: str) -> None:
-    trend = Trend()
-    for value in values:
-        trend.put(value)
-    assert trend.word == word
-
-
 def test_arrows_show_a_trend_and_fields_name_it() -> None:
     crawl = Crawl(every=20)
     for n in range(10):
@@ -268,18 +253,6 @@ def test_arrows_show_a_trend_and_fields_name_it() -> None:
     assert "CPU utilization: 55% ↘" in told
     assert crawl.named("crawl.throughput").fields["files_trend"] == "up"
     assert crawl.named("crawl.cpu").fields["trend"] == "down"
-
-
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [
-        (0, "0"), (0.44, "0.4"), (9.94, "9.9"), (12, "12"), (999, "999"), (999.7, "1K"), (1000, "1K"),
-        (15_200, "15.2K"), (45_000, "45K"), (999_960, "1M"), (6_000_000, "6M"), (7_800_000, "7.8M"), (3e9, "3G"),
-        (5e15, "5000T"),
-    ],
-)  # fmt: skip
-def test_counts_are_short(number: float, words: str) -> None:
-    assert short(number) == words
 
 
 def test_spans_are_seconds_or_milliseconds() -> None:

@@ -102,6 +102,13 @@ def test_a_look_every_five_seconds_at_all_processes() -> None:
     assert scene.pool.limits == []
 
 
+def test_the_limit_on_processors_is_told_for_the_view() -> None:
+    for percent, told in ((0, 0), (25, 0.25)):
+        scene = Scene(Enforced(2, cpu_percent=percent))
+        scene.pass_time(1)
+        assert scene.report.gauges["cpu_limit"] == told
+
+
 def test_a_busy_machine_gets_fewer_workers_and_smaller_batches_and_the_log_says_so() -> None:
     scene = Scene(Enforced(2, 0, 0, 0.8))
     scene.readings = {"cpu": 0.93, "memory": 0.2}

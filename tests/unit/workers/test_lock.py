@@ -181,3 +181,19 @@ def test_rubbish_in_the_file_is_no_process(tmp_path: Path) -> None:
     os.close(other)
     lock.take(0)
     lock.release()
+
+
+def test_who_waits_is_told_once_and_by_whom_it_is_held(tmp_path: Path) -> None:
+    first, second, told = RunLock("d", str(tmp_path)), RunLock("d", str(tmp_path)), list[str]()
+    first.take(0)
+    moments = iter(range(100))
+    with pytest.raises(DunlinError):
+        second.take(5, clock=lambda: next(moments), sleep=lambda seconds: None, waits=told.append)
+    assert told == [f" (process {os.getpid()})"]
+    with pytest.raises(DunlinError):
+        second.take(0, clock=lambda: 0.0, waits=told.append)
+    assert len(told) == 1, "who does not wait is not told to"
+    first.release()
+    second.take(5, waits=told.append)
+    assert len(told) == 1
+    second.release()

@@ -156,6 +156,22 @@ def test_a_settled_directory_is_not_looked_up_at_the_destination(
     assert outcome.listed
 
 
+@pytest.mark.parametrize("changed", ["d", "d/a"])
+def test_one_change_time_is_enough_for_a_directory_to_be_looked_up(world: World, changed: str) -> None:
+    """That of the directory itself, or of one name in it: all others lie before the last run."""
+    world.source.make_directory("d")
+    fill(world.source, "d", "a", "b")
+    world.source.set_meta(changed, Meta(mode=0o700))
+    world.do("")
+    digest = world.do("d").digest
+    times = {path: world.source.stat(path).facts[CTIME] or 0 for path in ("d", "d/a", "d/b")}
+    latest = times.pop(changed)
+    assert latest > max(times.values())
+    for before, skipped in ((latest, 0), (latest + 1, 1)):
+        outcome = world.do(Scan("d", digest=digest), settled=before)
+        assert outcome.counts["settled_directories"] == skipped
+
+
 def test_a_change_time_cannot_hide_what_the_state_knows_better(world: World) -> None:
     """A source whose clock is behind: everything looks old, and only the fingerprint tells."""
     world.source.make_directory("d")
@@ -748,6 +764,27 @@ def test_a_lie_about_the_order_is_found_and_the_directory_sorted(world: World, m
     assert {extra for part in everything for extra in part.extras} == {("x", False)}
     assert outcome.listed
     assert world.target.stat("n0").size == 7
+
+
+def test_a_directory_that_is_listed_again_holds_nothing_of_the_first_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(world.source, "", *(f"n{n}" for n in range(9)))
+    fill(world.target, "", *(f"n{n}" for n in range(9)), "x")
+    monkeypatch.setattr(scanning, "RUN", 3)
+    context = world.context()
+    real = world.source.list
+    held: list[int] = []
+
+    def lying(directory: str) -> Iterator[list[tuple[str, Facts]]]:
+        held.append(context.window.numbers().held)
+        names = [named for batch in real(directory) for named in batch]
+        yield from ([named] for named in [*names[:-2], names[-1], names[-2]])
+
+    monkeypatch.setattr(context.site.source, "list", lying)
+    world.do("", context)
+    assert held == [0, 0]
+    assert context.window.numbers().peak > 0
 
 
 @pytest.mark.parametrize("mode", ["sync", "check"])

@@ -8,6 +8,7 @@ import pytest
 
 from dunlin.errors import DunlinError, ErrorClass, ErrorKind
 from dunlin.report import Level, NullReport, RecordingReport, Task
+from dunlin.report.channel import ROOM
 from dunlin.state.store import State
 from dunlin.transfer.outcome import Outcome
 from dunlin.workers import telling as tellings
@@ -119,6 +120,14 @@ def test_a_million_errors_make_as_many_lines_and_a_bounded_number_of_rows(
     assert rows[-2].name == "other"
     assert rows[-1].name == "errors.counted"
     assert rows[-1].message.startswith("2,001 errors: 2,000 denied (d0/f0, d0/f1, d0/f2, ...), 1 timeout (e/x)")
+
+
+def test_errors_of_one_unit_are_told_in_their_order_when_there_is_no_room_for_all(state: State) -> None:
+    told, report, _ = recorded(state)
+    names = [f"f{n}" for n in range(ROOM + 5)]
+    told.outcome("d", failing(ErrorKind.DENIED, names))
+    assert [event.fields["path"] for event in report.named("file.failed")] == [f"d/{name}" for name in names]
+    assert [row.path for row in state.events(limit=5_000)] == [f"d/{name}" for name in names[: tellings.DETAILED]]
 
 
 def test_what_vanished_and_what_ended_the_run_is_counted(state: State) -> None:

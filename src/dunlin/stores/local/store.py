@@ -70,6 +70,7 @@ class LocalStore:
         caps: what the file system can hold; see `caps.local_caps`.
         on_refused: called once per kind of metadata (owner, group, mode, times, xattrs) that the file
             system would not take, with the kind and the first error.
+        batch: names in one batch of a listing, where they are to be fewer than usual.
     """
 
     def __init__(
@@ -79,8 +80,10 @@ class LocalStore:
         options: WriteOptions | None = None,
         caps: Caps | None = None,
         on_refused: Callable[[str, DunlinError], None] | None = None,
+        batch: int = 0,
     ) -> None:
         self.root = os.path.abspath(root)
+        self._batch = batch
         self.options = options or WriteOptions()
         self.dirs = DirFds(self.root)
         self._caps = caps or Caps(modes=True, owners=True, links=True, hard_links=True, specials=True, xattrs=True)
@@ -123,7 +126,7 @@ class LocalStore:
             with names:
                 more = True
                 while more:
-                    batch, more, failed = _next_batch(names)
+                    batch, more, failed = _next_batch(names, min(self._batch or LIST_BATCH, LIST_BATCH))
                     if batch:
                         yield batch  # also what came before a failure: it is there
                     if failed is not None:
@@ -516,14 +519,14 @@ def unwrapped(store: object, way: str) -> LocalStore | None:
     return store
 
 
-def _next_batch(names: Iterator[os.DirEntry[str]]) -> tuple[list[tuple[str, Facts]], bool, OSError | None]:
+def _next_batch(names: Iterator[os.DirEntry[str]], most: int) -> tuple[list[tuple[str, Facts]], bool, OSError | None]:
     """The next names with their facts, whether there may be more, and what ended the listing before its end."""
     batch: list[tuple[str, Facts]] = []
     add = batch.append
     facts = facts_of
     gone = 0
     try:
-        for entry in islice(names, LIST_BATCH):
+        for entry in islice(names, most):
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
@@ -532,7 +535,7 @@ def _next_batch(names: Iterator[os.DirEntry[str]]) -> tuple[list[tuple[str, Fact
             add((entry.name, facts(status)))
     except OSError as error:
         return batch, False, error
-    return batch, len(batch) + gone == LIST_BATCH, None
+    return batch, len(batch) + gone == most, None
 
 
 def _is_directory(fd: int, name: str) -> bool:

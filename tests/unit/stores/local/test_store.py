@@ -121,6 +121,16 @@ def test_long_listings_come_in_batches(local: LocalStore, root: Path, monkeypatc
     assert [len(batch) for batch in local.list("")] == [5]
 
 
+@pytest.mark.parametrize(("batch", "sizes"), [(0, [10, 10, 5]), (4, [4, 4, 4, 4, 4, 4, 1]), (99, [10, 10, 5])])
+def test_a_store_may_be_told_to_list_in_smaller_batches(
+    root: Path, monkeypatch: pytest.MonkeyPatch, batch: int, sizes: list[int]
+) -> None:
+    monkeypatch.setattr(store_module, "LIST_BATCH", 10)
+    for number in range(25):
+        (root / str(number)).touch()
+    assert [len(found) for found in LocalStore(str(root), batch=batch).list("")] == sizes
+
+
 class Dirent:
     """A directory entry whose `stat` does as it is told."""
 
@@ -135,14 +145,13 @@ class Dirent:
         return os.stat("/")
 
 
-def test_a_vanished_name_is_dropped_but_an_unreadable_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "LIST_BATCH", 2)
+def test_a_vanished_name_is_dropped_but_an_unreadable_one_is_an_error() -> None:
     entries: Any = iter([Dirent("a", None), Dirent("gone", FileNotFoundError(2, "")), Dirent("b", OSError(5, ""))])
-    batch, more, failed = store_module._next_batch(entries)
+    batch, more, failed = store_module._next_batch(entries, 2)
     assert [name for name, _ in batch] == ["a"]
     assert more
     assert failed is None
-    _, more, failed = store_module._next_batch(entries)
+    _, more, failed = store_module._next_batch(entries, 2)
     assert not more
     assert failed is not None
     assert failed.errno == 5
