@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.program import dunlin
+from tests.acceptance.program import dunlin, start
+from tests.acceptance.trouble import ended
 
 
 def fill(root: Path, names: int, directories: int = 0, below: int = 0) -> None:
@@ -61,6 +65,8 @@ def test_one_directory_at_a_time_is_enough(tmp_path: Path, cwd: Path, options: t
     ended = dunlin("sync", *one, tmp_path / "source", tmp_path / "target", cwd=cwd, expect=0)
     assert tree(tmp_path / "target") == tree(tmp_path / "source")
     assert counts(ended.stdout)["copied_files"] == 10 + 150 * 20
+    told = "WARN  --max-active-files: 1 is less than a long directory takes, up to 4,000 names may be held"
+    assert ended.stderr.count(told) == 1
 
 
 @pytest.mark.parametrize(
@@ -89,3 +95,41 @@ def test_the_file_says_it_as_well(tmp_path: Path, cwd: Path) -> None:
     (cwd / "dunlin.yaml").write_text("crawl:\n  max_active_files: -2\n")
     ended = dunlin("sync", tmp_path / "source", tmp_path / "target", cwd=cwd, expect=1)
     assert "line 2: crawl.max_active_files" in ended.stderr
+
+
+def threads(pid: int) -> list[int]:
+    """How many threads each process has that another one has started."""
+    found = []
+    try:
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            status = Path(f"/proc/{child}/status").read_text()
+            found.append(int(re.findall(r"^Threads:\s+(\d+)$", status, re.M)[0]))
+    except OSError:
+        pass  # it has ended meanwhile
+    return found
+
+
+@pytest.mark.parametrize("options", [("--crawl-parallelism", "1"), ("-n", "--max-active-files", "2000"), ("-n",)])
+@pytest.mark.parametrize("stopped", [False, True])
+def test_threads_do_not_pile_up_over_empty_directories(
+    tmp_path: Path, cwd: Path, options: tuple[str, ...], stopped: bool
+) -> None:
+    fill(tmp_path / "source", 0, 0)
+    for n in range(5_000):
+        (tmp_path / "source" / f"d{n:04}").mkdir()
+    process = start("sync", "-aq", *options, tmp_path / "source", tmp_path / "target", cwd=cwd)
+    began, asked, most = time.monotonic(), 0.0, 0
+    while process.poll() is None:
+        found = threads(process.pid)
+        most = max([most, *found])
+        if stopped and found and not asked:
+            asked = time.monotonic()
+            os.kill(process.pid, signal.SIGTERM)
+        time.sleep(0.01)
+    code, told = ended(process)
+    assert code == (130 if stopped else 0), told
+    assert 0 < most <= 2 + 16, "one that reads, one that answers, and those that take units"
+    # Deadlines are for a busy machine; on an idle one it is 2 s, and 0.3 s.
+    assert time.monotonic() - (asked or began) < (5 if stopped else 30)
+    if not stopped and "-n" not in options:
+        assert sum(1 for _ in (tmp_path / "target").iterdir()) == 5_000

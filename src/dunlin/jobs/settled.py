@@ -10,8 +10,9 @@ source's is behind by an hour, a file written an hour after the run began bears 
 change would be lost for good. Three things stand against that:
 
     * The state must agree. A directory is skipped only if its fingerprint (names, kinds, sizes, mtimes, modes,
-      owners) is the recorded one as well. So a clock can hide only a change that `--compare size+mtime` cannot see
-      either, while the change time, where the clocks are right, shows even that one.
+      owners; change times too where extended attributes or ACLs are kept) is the recorded one as well. So a clock can
+      hide only a change that `--compare size+mtime` cannot see either, while the change time, where the clocks are
+      right, shows even that one.
     * A margin (`--ctime-margin`) is taken off the time at which the run began.
     * A last successful run that began in the future shows that our clock was set back: nothing is skipped.
 

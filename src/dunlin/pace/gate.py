@@ -1,8 +1,8 @@
 """How many requests a process may have under way: fewer when the service pushes back, slowly more again.
 
-A service that answers 429 or 503 asks for less. The gate then lets half as many through at a time (additive
-increase, multiplicative decrease: the rule by which TCP shares a link, Chiu and Jain 1989). Requests that were
-under way when the limit fell will be refused as well, so it falls at most once in `CALM` seconds; for each such
+A service that answers 429 or 503, or not in time, asks for less. The gate then lets half as many through at a time
+(additive increase, multiplicative decrease: the rule by which TCP shares a link, Chiu and Jain 1989). Requests that
+were under way when the limit fell will be refused as well, so it falls at most once in `CALM` seconds; for each such
 time without a refusal it rises by one, up to the number that the user allows.
 
 The machine may bear less than the service does (`pace.throttle`): `cap` keeps the gate below that, and what the service
@@ -21,6 +21,9 @@ from dunlin.errors import DunlinError, ErrorKind
 
 CALM = 1.0
 """Seconds between two changes of the limit."""
+
+PRESSED = frozenset({ErrorKind.BUSY, ErrorKind.TIMEOUT})
+"""What a service says that has too much to do: that it has, or nothing."""
 
 _LOOK = 0.25
 
@@ -93,7 +96,7 @@ class Gate:
 
     def note(self, error: DunlinError, attempt: int = 1, wait: float = 0.0) -> None:
         """A request failed with `error`; only those by which a service asks for less count (a hook of `retry`)."""
-        if error.kind is not ErrorKind.BUSY:
+        if error.kind not in PRESSED:
             return
         with self._free:
             self.refusals += 1

@@ -82,6 +82,13 @@ def test_the_limit_does_not_rise_twice_in_a_moment():
     assert gate.limit == 9
 
 
+@pytest.mark.parametrize("kind", [ErrorKind.BUSY, ErrorKind.TIMEOUT])
+def test_a_service_with_too_much_to_do_says_so_or_nothing(kind: ErrorKind):
+    gate = Gate(16)
+    gate.note(DunlinError("read", "x", kind))
+    assert (gate.limit, gate.refusals) == (8, 1)
+
+
 @pytest.mark.parametrize("kind", [ErrorKind.NETWORK, ErrorKind.NOT_FOUND, ErrorKind.DENIED])
 def test_other_errors_say_nothing_about_the_number(kind: ErrorKind):
     gate = Gate(16)

@@ -5,7 +5,12 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from types import SimpleNamespace
+from typing import NamedTuple
 
+import pytest
+
+from dunlin.pace import load
 from dunlin.pace.load import Gauges, Psutil, Times, Traffic
 
 
@@ -149,3 +154,31 @@ def test_resident_memory_of_processes_that_live_and_of_those_that_do_not() -> No
     assert cpu > 0
     assert held > 1 << 20
     assert probe.processes([]) == {}
+
+
+class Counted(NamedTuple):
+    """Times of one processor."""
+
+    user: float
+    idle: float
+    iowait: float
+    guest: float
+
+
+def test_what_psutil_says_is_taken_apart_as_the_gauges_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guests are part of the user's time, waiting is not work, other processors do not count, Mbit/s are not bytes."""
+    probe = Psutil()
+    traffic = SimpleNamespace(bytes_sent=7, bytes_recv=9)
+    card = {"eth0": SimpleNamespace(speed=100, isup=True), "eth1": SimpleNamespace(speed=100, isup=False)}
+    probe._psutil = SimpleNamespace(
+        cpu_times=lambda percpu: [Counted(10, 20, 5, 4), Counted(1000, 1000, 1000, 0), Counted(1, 2, 3, 0)],
+        virtual_memory=lambda: SimpleNamespace(available=30, total=100),
+        net_if_stats=lambda: card,
+        net_io_counters=lambda pernic, nowrap: {"eth0": traffic, "eth1": traffic},
+    )
+    probe._allowed = {0, 2}
+    assert probe.times() == (11, 8, 41)
+    assert probe.traffic() == {"eth0": Traffic(7, 9, 12_500_000)}
+    for group, expected in ((0.2, 0.7), (0.9, 0.9)):
+        monkeypatch.setattr(load, "memory_share", lambda group=group: group)
+        assert probe.memory() == (pytest.approx(expected), 100)

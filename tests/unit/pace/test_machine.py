@@ -155,3 +155,13 @@ def test_the_table_of_getblobz() -> None:
 
 def test_half_a_processor_is_one_that_can_be_busy() -> None:
     assert [Machine(cores, 0).whole_cores for cores in (0.25, 1, 1.5, 4)] == [1, 1, 2, 4]
+
+
+def test_beside_version_1_version_2_is_mounted_below_it(tmp_path: Path) -> None:
+    files = {"unified/cgroup.controllers": "cpu\n", "unified/job/cpu.max": "150000 100000\n"}
+    assert this_machine(tree(tmp_path, "1:name=systemd:/job\n0::/job\n", files), 16, False).cores == 1.5
+
+
+def test_a_path_that_leads_out_of_what_is_mounted_is_not_followed(tmp_path: Path) -> None:
+    files = {**V2, "memory.max": f"{2 * GIB}\n", "../other/memory.max": f"{GIB}\n"}
+    assert this_machine(tree(tmp_path, "0::/../other\n", files), 16, False).memory_bytes == 2 * GIB

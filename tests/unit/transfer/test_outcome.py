@@ -37,6 +37,7 @@ def full() -> Outcome:
         unfinished=True,
         seconds=1.5,
         cpu=0.5,
+        waited=0.25,
     )
     outcome.fail("g", DunlinError("read", "g", ErrorKind.IO, "bad"), 3)
     outcome.vanish("h")

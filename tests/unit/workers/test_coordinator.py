@@ -42,6 +42,8 @@ class IdlePool:
         self.told: list[tuple[object, ...]] = []
         self.arrivals: list[Arrival] = []
         self.grown: list[int] = []
+        self.pids: list[int] = []
+        self.numbers: list[int] = []
 
     def submit(self, unit: int, packed: tuple[Any, ...], again: bool = False) -> None:
         self.submitted.append(packed)
@@ -214,7 +216,8 @@ def test_what_waits_at_movers_is_cancelled_only_when_the_run_stops(
     half = Halfway(world, state)
     if stopping:
         half.stop.request("test")
-    half.pool.arrivals = [Arrival("done", unit, (Outcome().pack(),)) for unit in (0, 1)]
+    half.crew.flights, half.crew.scanning = {5: Flight(Scan("d"), half.id)}, 1
+    half.pool.arrivals = [Arrival("done", 5, (Outcome().pack(),))]
     half.crew.drain()
     assert half.crew.flights == {}
     assert half.pool.told == ([("cancel",)] if stopping else [])
@@ -253,4 +256,4 @@ def test_a_directory_that_waited_for_its_slot_did_not_wait_for_a_mount(world: Wo
     # Two threads that take turns: what each directory takes after its wait is twice as long for both.
     for n in range(60):
         empty(half, 100 + n, waited=0.004 * (half.crew.concurrency.target - 1))
-    assert half.pool.grown.count(1) > 50
+    assert half.pool.grown.count(1) > 40, "a trial of three units, then ten seconds without any"

@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from dunlin.pace.monitor import Adjustment
 from dunlin.report import Event, Level, RecordingReport
 from dunlin.workers import crawl_news
@@ -136,6 +134,16 @@ def test_an_end_right_after_how_things_stood_is_not_told_again() -> None:
     assert [event.name for event in told].count("crawl.progress") == 1
     assert len(crawl.rows) == 1
     Crawl().news.end()  # a crawl without a sample has nothing to tell
+
+
+def test_what_was_listed_long_ago_is_not_told_again_and_again() -> None:
+    crawl = Crawl()
+    listed = {"total_files": 500, "total_directories": 20}
+    assert crawl.look(after=EVERY, **listed, active=2, queued=3)
+    assert crawl.look(after=EVERY, **listed, active=1), "a long directory is still under way"
+    assert crawl.look(after=EVERY, total_files=600, total_directories=21)
+    assert crawl.look(after=EVERY, total_files=600, total_directories=21) == []
+    assert crawl.end(after=EVERY, total_files=600, total_directories=21) == []
 
 
 def test_the_time_counts_from_the_begin_of_the_crawl() -> None:

@@ -218,3 +218,19 @@ def test_a_stop_reaches_whoever_waits_for_leave_to_compute(scenes: list[Scene]) 
     scene.governor.stop()
     assert scene.governor.quota is not None
     assert scene.governor.quota.stopped
+
+
+def test_what_is_in_use_is_cut_down_not_what_is_allowed() -> None:
+    scene = Scene(Enforced(2, 0, 0, 0.8), most=64)
+    scene.pool.wanted = 4
+    scene.readings = {"iowait": 0.93}
+    scene.pass_time(LOOK + 1)
+    assert scene.lines == ["Throttling (iowait=93%, threshold=80%, workers=4->3)"]
+
+
+def test_batches_do_not_shrink_to_nothing() -> None:
+    scene = Scene(Enforced(2, 0, 0, 0.8), most=64, hands=object())
+    scene.readings = {"network": 0.93}
+    scene.pass_time(30 * LOOK)
+    assert scene.pool.limits[-1] == (1, 0.02, False)
+    assert scene.crew.batch == LEAST_BATCH

@@ -1,83 +1,64 @@
-"""A thread of a mover: what became of its units is on its way before it waits for anything."""
+"""The threads of a mover, as its parent's system shows them."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from types import SimpleNamespace
-from typing import Any
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from dunlin.pace.window import Window, WindowLimits
-from dunlin.transfer.outcome import Outcome
-from dunlin.workers import mover, tasks
-from dunlin.workers.handout import Handout
+from dunlin.pace.bucket import Bucket
+from dunlin.pace.window import WindowLimits
+from dunlin.plan import Policy
+from dunlin.transfer import Options
+from dunlin.workers import tasks
+from dunlin.workers.context import Rules
+from dunlin.workers.pool import Pool
+from dunlin.workers.setup import Setup
 from dunlin.workers.tasks import Scan
 
-PATIENCE = 30.0
+DIRECTORIES = 1_000
 
 
-class Wire:
-    """Keeps what is sent."""
-
-    def __init__(self, works: bool = True) -> None:
-        self.sent: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
-        self._works = works
-
-    def send(self, message: tuple[Any, ...]) -> None:
-        if not self._works:
-            raise BrokenPipeError
-        self.sent.put(message)
-
-
-class Scene:
-    """One thread with two units, the second of which wants a slot, of a window with one."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, wire: Wire) -> None:
-        def run(context: Any, task: Scan, emit: object) -> Outcome:
-            if task.directory == "waits":
-                with context.window.slot():
-                    pass
-            return Outcome()
-
-        # Only what waits sends: no other reason to send may come first, however slow the machine is.
-        monkeypatch.setattr(mover, "run_unit", run)
-        monkeypatch.setattr(mover, "GROUP", 1e9)
-        self.wire = wire
-        self.window = Window(WindowLimits(directories=1))
-        unsent = mover._Unsent()
-        self.window.blocks = unsent.send
-        self.work = Handout()
-        self.work.want(1)
-        self.work.put((n, tasks.pack(Scan(name)), False) for n, name in enumerate(("quick", "waits")))
-        context: Any = SimpleNamespace(window=self.window, profiles=None)
-        args: Any = (context, wire, self.work, None, unsent)
-        self.thread = threading.Thread(target=mover._work, args=args, daemon=True)
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[Pool]:
+    for side in ("source", "target"):
+        for n in range(DIRECTORIES):
+            (tmp_path / side / f"d{n}").mkdir(parents=True)
+    rules = Rules(Policy(perms=True), run="0123abcd")
+    urls = [f"file://{tmp_path / side}" for side in ("source", "target")]
+    setup = Setup(*urls, Options(perms=True), rules, window=WindowLimits(1, 10_000))
+    bucket = Bucket.create()
+    made = Pool(setup, bucket, 1, "fork")
+    made.start()
+    yield made
+    bucket.stop()
+    made.close()
+    bucket.close()
 
 
-def numbers_of(message: tuple[Any, ...]) -> list[int]:
-    assert message[0] == "ended"
-    return [each[1] for each in message[1]]
+def threads(pool: Pool) -> int:
+    (pid,) = pool.pids
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
-def test_outcomes_are_sent_before_the_next_unit_waits_for_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    wire = Wire()
-    scene = Scene(monkeypatch, wire)
-    with scene.window.slot():
-        scene.thread.start()
-        assert numbers_of(wire.sent.get(timeout=PATIENCE)) == [0]
-    assert numbers_of(wire.sent.get(timeout=PATIENCE)) == [1]
-    scene.work.want(0)
-    scene.thread.join(PATIENCE)
-    assert not scene.thread.is_alive()
-    assert wire.sent.empty()
-
-
-def test_a_thread_whose_parent_has_gone_ends_instead_of_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = Scene(monkeypatch, Wire(works=False))
-    with scene.window.slot():
-        scene.thread.start()
-        scene.thread.join(PATIENCE)
-        assert not scene.thread.is_alive()
-    assert scene.window.numbers()[:2] == (0, 0)
+def test_threads_that_come_and_go_while_units_wait_are_never_more_than_were_wanted(pool: Pool) -> None:
+    """Each that was to end stood behind all units that waited, and others were started beside it."""
+    for n in range(DIRECTORIES):
+        pool.submit(n, tasks.pack(Scan(f"d{n}")))
+    pool.flush()
+    done = most = 0
+    deadline = time.monotonic() + 60
+    for _ in range(30):
+        for n in (4, 1):
+            pool.grow(n)
+    while done < DIRECTORIES:
+        assert time.monotonic() < deadline, done
+        most = max(most, threads(pool))
+        done += sum(arrival.kind == "done" for arrival in pool.poll(0.001))
+    # Beside them the one that reads, and the one that answers; and who ends is counted until it has.
+    assert most <= 2 + 4 + 4
+    while threads(pool) > 3:
+        assert time.monotonic() < deadline
+        pool.poll(0.01)

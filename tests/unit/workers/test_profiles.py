@@ -18,6 +18,7 @@ from dunlin.report import NullReport
 from dunlin.transfer import Options
 from dunlin.workers import mover
 from dunlin.workers.context import Rules
+from dunlin.workers.handout import Handout
 from dunlin.workers.pool import Pool
 from dunlin.workers.profiles import Profiler, Profiles, forget, gather, new_profiler
 from dunlin.workers.setup import Setup, build
@@ -143,19 +144,19 @@ def test_movers_leave_theirs_however_they_were_started(tmp_path: Path, start: st
 
 
 class Sent:
-    """What a mover says to its parent."""
+    """What a mover says to its parent, who then wants no thread of it any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: Handout) -> None:
         self.messages: list[Any] = []
+        self._work = work
 
     def send(self, message: Any) -> None:
         self.messages.append(message)
+        self._work.want(0)
 
 
 def test_without_a_profile_units_are_called_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted: nothing stands between the thread of a mover and `run_unit`, and no profiler is on."""
-    import queue
-
     trees = Trees(tmp_path)
     bucket = Bucket.create()
     callers: list[tuple[str, Any]] = []
@@ -167,10 +168,10 @@ def test_without_a_profile_units_are_called_as_they_are(tmp_path: Path, monkeypa
     monkeypatch.setattr(mover, "run_unit", watched)
     for profile in ("", str(trees.parts)):
         context = build(trees.setup(profile), bucket, 1, NullReport())
-        work: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        work.put((1, pack(Scan("d1")), False))
-        work.put(None)
-        wire: Any = Sent()
+        work = Handout()
+        work.want(1)
+        work.put([(1, pack(Scan("d1")), False)])
+        wire: Any = Sent(work)
         mover._work(context, wire, work)
         assert wire.messages[0][1][0][0] == "done"
         context.site.source.close()

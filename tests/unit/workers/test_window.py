@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from dunlin.jobs.limits import FEWEST
 from dunlin.pace.bucket import Bucket
 from dunlin.pace.window import LEAST_RUN, Marks, Numbers, Slot, Window, WindowLimits
 from dunlin.plan import Policy
+from dunlin.report import NullReport
 from dunlin.state.store import State
 from dunlin.transfer import Options
 from dunlin.transfer.directory import carry_out
@@ -22,7 +25,7 @@ from dunlin.workers.context import Rules
 from dunlin.workers.frontier import Frontier, Queued
 from dunlin.workers.pool import Arrival, Pool
 from dunlin.workers.scan import scan
-from dunlin.workers.setup import Setup, window_share
+from dunlin.workers.setup import Setup, build, window_share
 from dunlin.workers.tasks import Scan
 from dunlin.workers.units import run_unit
 from tests.unit.workers.conftest import World
@@ -119,6 +122,59 @@ def test_runs_are_as_short_as_the_window_asks(world: World) -> None:
         scan(context, Scan("d", int(Presence.UNKNOWN)), parts.append, slot)
     assert context.window.run == LEAST_RUN
     assert len(parts) >= 2
+
+
+def test_a_unit_says_how_long_it_waited_for_its_slot(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+
+    class Late(Window):
+        def _enter(self) -> None:
+            now[0] += 7.0
+            super()._enter()
+
+    def seconds(context: object, task: object, emit: object, slot: object) -> Outcome:
+        now[0] += 2.0
+        return Outcome()
+
+    monkeypatch.setattr("dunlin.workers.units.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr("dunlin.workers.units.scan", seconds)
+    context = world.context()
+    context.window = Late(LIMITS)
+    outcome = world.do("d", context)
+    assert (outcome.waited, outcome.seconds) == (7.0, 2.0)
+    assert Outcome.unpack(outcome.pack()).waited == 7.0
+
+
+@pytest.mark.parametrize(("limits", "most"), [(WindowLimits(1, 2_000), 1_000), (WindowLimits(), 1_500)])
+def test_local_places_list_in_batches_no_longer_than_a_run(tmp_path: Path, limits: WindowLimits, most: int) -> None:
+    """A batch is in memory as a whole before it is cut into runs."""
+    for n in range(1_500):
+        (tmp_path / f"f{n}").touch()
+    url = f"file://{tmp_path}"
+    bucket = Bucket.create()
+    rules = Rules(Policy(), run="0123abcd")
+    context = build(Setup(url, url, Options(), rules, window=limits), bucket, 0, NullReport())
+    for store in (context.site.source, context.site.target):
+        assert max(len(batch) for batch in store.list("")) == most
+    context.site.source.close()
+    context.site.target.close()
+    bucket.close()
+
+
+def test_a_long_directory_takes_what_is_said_to_be_the_least(tmp_path: Path, world: World) -> None:
+    for side in ("source", "target"):
+        (tmp_path / side).mkdir()
+        for n in range(6_000):
+            (tmp_path / side / f"f{n}").touch()
+    bucket = Bucket.create()
+    limits = WindowLimits(1, 1)
+    urls = (f"file://{tmp_path / side}" for side in ("source", "target"))
+    context = build(Setup(*urls, Options(), Rules(Policy(), run="0123abcd"), window=limits), bucket, 0, NullReport())
+    assert world.do(Scan("", int(Presence.BOTH)), context).listed
+    assert context.window.numbers().peak == pytest.approx(FEWEST, rel=0.01)
+    context.site.source.close()
+    context.site.target.close()
+    bucket.close()
 
 
 # ---- movers ----
