@@ -292,6 +292,13 @@ class Database:
         return translate_sqlite(error, f"{verb} the {self.schema.what}", self.path, self.schema.option)
 
 
+def _is_empty(path: str) -> bool:
+    """Whether it is a file without a single byte. What keeps us from knowing is told by the attempt to open it."""
+    with suppress(OSError):
+        return os.path.isfile(path) and not os.path.getsize(path)
+    return False
+
+
 def open_database(
     path: str | None,
     schema: Schema,
@@ -308,7 +315,7 @@ def open_database(
         path: the file; None for a private temporary database that vanishes when it is closed.
         schema: what the file must look like.
         warn: told when the journal falls back to DELETE.
-        create: make the file when it is missing; else NOT_FOUND.
+        create: make the file when it is missing, or fill an empty one; else NOT_FOUND.
         write: the caller must write: a file that can only be read is an error.
         busy_ms: how long to wait for another process's lock, milliseconds.
         mountinfo: text in the format of /proc/self/mountinfo (proc(5)); None: read that file.
@@ -322,6 +329,10 @@ def open_database(
     operation = f"open the {schema.what}"
     if path and not create and not os.path.lexists(path):
         raise DunlinError(operation, path, ErrorKind.NOT_FOUND, "there is none", f"name it with {schema.option}")
+    if path and not create and _is_empty(path):
+        # Without this whoever only reads would make the tables, and find nothing in them.
+        hint = f"a run fills it; name another one with {schema.option}"
+        raise DunlinError(operation, path, ErrorKind.NOT_FOUND, f"the {schema.what} is empty", hint)
     connection = None
     try:
         connection = apsw.Connection(os.path.abspath(path) if path else "", flags=flags)

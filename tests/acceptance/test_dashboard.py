@@ -101,7 +101,7 @@ def test_a_stranger_watches_pauses_and_leaves(place: Path, syncing: subprocess.P
             terminal.resize(width, height)
             until(lambda width=width: fits(terminal.visible, width), lambda: terminal.visible)  # type: ignore[misc]
         terminal.resize(50, 10)
-        wait(terminal, "too small: 50x10, the dashboard needs 60x20")
+        wait(terminal, "too small: needs 60x20, has 50x10")
         terminal.resize(100, 30)
 
         terminal.press("p")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.program import dunlin, start
+from tests.unit.stores.objects.azure_stub import Reply, stub
 
 
 @pytest.fixture
@@ -136,3 +138,12 @@ def test_status_tells_of_it(pair: Path) -> None:
     told = dunlin("status", cwd=pair, expect=0).stdout
     assert "tried run 1 again" in told
     assert "failed:" not in told
+
+
+def test_a_retry_is_told_outside(pair: Path) -> None:
+    with stub(lambda asked: Reply(200)) as chat:
+        env = {"DUNLIN_NOTIFY_URL": f"{chat.url}/T0K3N", "DUNLIN_NOTIFY_FORMAT": "json"}
+        done = dunlin("retry", "--metrics-addr", ":0", cwd=pair, env=env, expect=23)
+    assert "metrics are at http://127.0.0.1:" in done.stderr
+    [asked] = chat.asked
+    assert json.loads(asked.body)["event"] == "failure"

@@ -188,6 +188,21 @@ def test_file_locked_while_it_is_opened(path: str) -> None:
     holder.close(True)
 
 
+def test_an_empty_file_is_filled_by_who_may_make_one_and_by_nobody_else(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    path.touch()
+    for write in (False, True):
+        error = fails(
+            lambda write=write: open_database(str(path), schema(), refuse, create=False, write=write, mountinfo="")
+        )
+        assert (error.kind, error.where, error.exit_code) == (ErrorKind.NOT_FOUND, str(path), 1)
+        assert "file is empty" in error.reason
+        assert error.hint
+        assert [(each.name, each.stat().st_size) for each in tmp_path.iterdir()] == [("x.db", 0)]
+    open_database(str(path), schema(), refuse, mountinfo="").close()
+    open_database(str(path), schema(), refuse, create=False, mountinfo="").close()
+
+
 def test_missing_things_are_named(tmp_path: Path) -> None:
     gone = str(tmp_path / "no" / "x.db")
     error = fails(lambda: open_database(gone, schema(), refuse, mountinfo=""))

@@ -29,7 +29,7 @@ from dunlin.cli.options import Where, differ, pair, rules_of, sync_options
 from dunlin.cli.outlet import Telling
 from dunlin.config.credentials import CREDENTIALS, SIDES, side_flag
 from dunlin.config.environment import variable_name
-from dunlin.config.settings import Settings
+from dunlin.config.settings import FILE, Settings
 from dunlin.errors import DunlinError, printable, usage
 from dunlin.jobs.options import SyncOptions
 from dunlin.stores.open import canonical_url, is_far, shown_place
@@ -103,12 +103,7 @@ def asked(context: click.Context, filters: tuple[str, ...]) -> Asked:
             )
             shown += ["the URL"] if exposed and "the URL" not in shown else []
         notes += [note for note in reading.settings.notes if note not in notes]
-    if shown:
-        better = variable_name(shown[0]) if shown[0].startswith("--") else "DUNLIN_SAS_TOKEN"
-        notes.append(
-            f"the secret in {' and '.join(shown)} can be read by everybody in the list of processes; use {better}, "
-            "@FILE or the configuration file"
-        )
+    notes += _note_of_secrets(shown)
     _apart(runs)
     return Asked(tuple(runs), _telling(context), tuple(notes), outward)
 
@@ -135,17 +130,24 @@ def asked_again(context: click.Context, found: Retry, state_db: str) -> Asked:
             f"run {found.run} was made by an older dunlin, which did not put on record how",
             "`dunlin sync` with the same pair tries its files again",
         )
-    return Asked((options,), _telling(context), tuple(settings.notes))
+    outward = _outward(context)
+    notes = (*settings.notes, *_note_of_secrets(_shown_secrets(context)))
+    return Asked((options,), _telling(context), notes, outward)
 
 
 def _outward(context: click.Context) -> Options | None:
     """Metrics and messages. They are the whole command's, so entries of `jobs` have no say in them."""
-    if not any(context.params.get(name) for name in OUTWARD) or context.params.get("dry_run"):
+    values, origins = dict(context.params), context.meta.get("dunlin.origins", {})
+    told = origins.get("--metrics-addr")
+    if context.info_name != "sync" and told is not None and told.layer == FILE:
+        # The address belongs to the sync of that configuration, which may go on beside a check of it.
+        values["metrics_addr"] = None
+    if not any(values.get(name) for name in OUTWARD) or values.get("dry_run"):
         return None
     from dunlin.config.outward import outward
 
     written = {name for name in OUTWARD if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-    return outward(context.params, written, context.meta.get("dunlin.origins", {}), settings_of(context))
+    return outward(values, written, origins, settings_of(context))
 
 
 def _telling(context: click.Context) -> Telling:
@@ -278,6 +280,17 @@ def _shown_secrets(context: click.Context) -> list[str]:
         if flag in secret and value and plain:
             found.append(flag)
     return found
+
+
+def _note_of_secrets(shown: Sequence[str]) -> tuple[str, ...]:
+    """The warning that goes with what `_shown_secrets` finds."""
+    if not shown:
+        return ()
+    better = variable_name(shown[0]) if shown[0].startswith("--") else "DUNLIN_SAS_TOKEN"
+    return (
+        f"the secret in {' and '.join(shown)} can be read by everybody in the list of processes; use {better}, "
+        "@FILE or the configuration file",
+    )
 
 
 def _apart(runs: Sequence[SyncOptions]) -> None:

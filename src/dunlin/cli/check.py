@@ -47,6 +47,8 @@ def _options() -> list[click.Parameter]:
         *parameters.patience_options(),
         parameters.checksum_option("The hash that --compare checksum compares by. Default: blake3."),
         *parameters.output_options(),
+        *parameters.metrics_options(),
+        *parameters.notify_options(),
         config_option(parameters.CONFIGURATION),
         *parameters.credential_options(),
     ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dunlin import __version__
 from dunlin.cli.asking import Asked
 from dunlin.cli.outlet import Outlet, Telling
-from dunlin.cli.signals import Signals
+from dunlin.cli.signals import Hurry, Signals
 from dunlin.cli.summary import machine, people
 from dunlin.errors import DunlinError, ErrorKind, printable
 from dunlin.jobs import told
@@ -39,7 +39,8 @@ def conduct_all(asked: Asked) -> int:
     try:
         return _all(asked._replace(runs=_spawned(asked.runs)), outward)
     finally:
-        outward.close()
+        with Hurry() as hurry:
+            outward.close(hurry.asked)
 
 
 def _spawned(runs: Sequence[SyncOptions]) -> tuple[SyncOptions, ...]:

@@ -27,7 +27,6 @@ dunlin history latest --json
 SHOWN = 10
 """Lines of each list in the text of a run."""
 
-_BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
 
 
@@ -148,12 +147,12 @@ def _seconds(run: Run) -> float:
 
 
 def _cells(run: Run, word: str) -> tuple[str, ...]:
-    from dunlin.pace.sizes import format_duration, format_size
+    from dunlin.pace.sizes import format_duration, format_moment, format_size
 
     stats = run.stats
     failed = stats.failed_files + stats.failed_directories
     return (
-        *(str(run.id), _stamp(run.started), word, f"{stats.copied_files:,}", format_size(stats.copied_bytes)),
+        *(str(run.id), format_moment(run.started), word, f"{stats.copied_files:,}", format_size(stats.copied_bytes)),
         *(format_duration(_seconds(run)), f"{failed:,}" if failed else "-"),
     )
 
@@ -174,16 +173,13 @@ def _pair(source: str, destination: str) -> str:
     return f"{printable(source)} -> {printable(destination)}"
 
 
-def _stamp(time_ns: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(time_ns / 1e9))
-
-
 # ---- one run ----
 
 
 def people(found: History) -> Iterator[str]:
     """The history of a run as lines."""
     from dunlin.jobs.history import verdict
+    from dunlin.pace.sizes import format_moment
 
     run, view = found.run, verdict(found)
     yield f"Run {run.id}: {view.title}"
@@ -191,8 +187,8 @@ def people(found: History) -> Iterator[str]:
     if run.message:
         yield printable(" ".join(run.message.split()))
     yield _pair(found.source, found.destination)
-    ended = f"ended {_stamp(run.ended)}" if run.ended else "and has not ended"
-    yield f"begun {_stamp(run.started)}, {ended}" + (
+    ended = f"ended {format_moment(run.ended)}" if run.ended else "and has not ended"
+    yield f"begun {format_moment(run.started)}, {ended}" + (
         f"; it continued run {run.continued_from}" if run.continued_from else ""
     )
     for title, lines in (
@@ -213,14 +209,8 @@ def people(found: History) -> Iterator[str]:
             yield from (f"  {line}" for line in lines)
 
 
-def spark(values: Sequence[float | None]) -> str:
-    """Values as bars of one cell; a space where nobody knows."""
-    most = max((value for value in values if value is not None), default=0) or 1.0
-    return "".join(" " if value is None else _BARS[min(7, int(max(0.0, value) / most * 7.999))] for value in values)
-
-
 def _curves(found: History) -> Iterator[str]:
-    from dunlin.pace.sizes import format_rate
+    from dunlin.pace.sizes import format_rate, sparkline
 
     for name, values, written in (
         ("bytes/s", [point.bytes for point in found.points], format_rate),
@@ -228,14 +218,7 @@ def _curves(found: History) -> Iterator[str]:
     ):
         most = max((value for value in values if value is not None), default=None)
         if most is not None:
-            yield f"{name}  {spark(_narrow(values))}  at most {written(most)}"
-
-
-def _narrow(values: Sequence[float | None]) -> list[float | None]:
-    """As many means as fit into a line."""
-    step = -(-len(values) // _WIDTH)
-    parts = [[value for value in values[at : at + step] if value is not None] for at in range(0, len(values), step)]
-    return [sum(part) / len(part) if part else None for part in parts]
+            yield f"{name}  {sparkline(values, _WIDTH)}  at most {written(most)}"
 
 
 def _phases(found: History) -> Iterator[str]:
@@ -263,9 +246,9 @@ def _events(found: History) -> Iterator[str]:
 
 
 def _failed(found: History) -> Iterator[str]:
-    for each in found.failed[:SHOWN]:
+    for each in [*found.bad, *found.failed][:SHOWN]:
         yield f"{printable(each.path)}: {printable(each.error)}"
-    yield from _more(found.failed_files)
+    yield from _more(found.failed_files + len(found.bad))
 
 
 def _slow(found: History) -> Iterator[str]:
@@ -332,7 +315,7 @@ def machine(found: History) -> dict[str, Any]:
         "failed_files": found.failed_files,
         "failed": [
             {"path": each.path, "size": each.size, "kind": each.kind.value, "error": each.error}
-            for each in found.failed
+            for each in (*found.bad, *found.failed)
         ],
         "slowest": [each._asdict() for each in found.slow],
         "sizes": [each._asdict() for each in found.survey.bands],

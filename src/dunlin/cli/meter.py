@@ -2,14 +2,14 @@
 
 Rates are over the last ten seconds or so of samples; a sample is taken with every picture. They begin with the first
 byte, so that the time until then does not make a run look slow, and their clock stands still in a pause, so that a run
-that goes on is as fast as it was. For the time that is left a file counts as its bytes and `PER_FILE` more, which is
-about what opening, naming and closing cost: so the bytes decide where files are large and their number where they are
-small, and a backlog that holds both does not jump between two estimates. While the scan goes on more may come, so it
-is the least that is left.
+that goes on is as fast as it was. What share is done and how long the rest takes is told by `pace.left`, as in the
+dashboard. While the scan goes on more may come, so it is the least that is left.
 
 A mover tells how far it is with a large file, that it is through, and a moment later, with all else of its unit, what
-became of it. In between the bytes belong to a file that has landed: they are moved and not pending. If the file then
-fails or is begun again they were moved for nothing, and totals go back by them.
+became of it. The gauge `flying_bytes` knows of bytes that are under way otherwise: those of small files under a limit.
+It holds for the moment it comes, so what was counted then is added to it at once. In between the bytes belong to a file
+that has landed: they are moved and not pending. If the file then fails or is begun again they were moved for nothing,
+and totals go back by them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from dunlin.pace.left import seconds_left, share
 from dunlin.report import Event
 
 WINDOW = 10.0
 """Seconds over which rates are taken."""
-
-PER_FILE = 64 << 10
-"""What a file costs beside its bytes, in bytes."""
 
 SMOOTH = 3.0
 """Seconds after which a sample of a file's rate counts for a third."""
@@ -145,9 +143,17 @@ class Meter:
         self._attempts: dict[str, int] = {}
         self._wasted = 0
         self._most = 0
+        self._flown = 0  # bytes copied and under way when the gauge last came
+        self._void = 0  # of those under way: moved for nothing in this run
         self._progress: tuple[float, ...] = ()
         self._progressed = self.started
         self._workers = 0
+
+    def gauge(self, name: str, value: float) -> None:
+        """The value of `name` is now `value`; see `Report`."""
+        self.gauges[name] = value
+        if name == "flying_bytes":
+            self._flown = self.counts["copied_bytes"] + max(0, int(value) - self._void)
 
     def event(self, event: Event) -> None:
         """Remember what the view and the summary will tell: what holds the run back, what was skipped, what failed."""
@@ -158,6 +164,8 @@ class Meter:
             self._waste(str(fields.get("path", "")))
             if len(self.failures) < 3:
                 self.failures.append(event.message)
+        elif name == "run.begins":
+            self._void = 0
         elif name.startswith("throttle."):
             self._throttle(event)
         elif name.startswith("memory."):
@@ -220,7 +228,7 @@ class Meter:
         if self._wasted:
             self._go_back()
         # A finished file leaves `moving` a moment before its bytes are counted; totals do not go back for that.
-        self._most = max(self._most, self.counts["copied_bytes"] + flying)
+        self._most = max(self._most, self.counts["copied_bytes"] + flying, self._flown)
         files = sum(self.counts[name] for name in MOVED)
         before, size, number = self._sample(now, files)
         span = now - before
@@ -228,21 +236,24 @@ class Meter:
         byte_rate = self.gauges.get("bytes_per_second") or measured
         file_rate = (files - number) / span if span > 0 else 0.0
         pending = max(0.0, self.gauges.get("pending_bytes", 0) + self.counts["copied_bytes"] - self._most)
-        work = pending + PER_FILE * self.gauges.get("pending_files", 0)
-        speed = byte_rate + PER_FILE * file_rate
-        left = 0.0 if not work else work / speed if speed and span >= 1 and not paused else None
-        done = self._most + PER_FILE * files
+        waiting = self.gauges.get("pending_files", 0)
+        left = seconds_left(waiting, pending, file_rate, byte_rate, self.gauges.get("limit", 0))
+        if left and (span < 1 or paused):
+            left = None
         if paused:
             byte_rate = file_rate = 0.0
         return Picture(
             self.counts, self.gauges, self.moving, self._most, pending, byte_rate, file_rate, left,
-            wall - self.started, self.facts, done / (done + work) if work else 1.0, self._still(now),
+            wall - self.started, self.facts, share(files, self._most, waiting, pending), self._still(now),
         )  # fmt: skip
 
     def _go_back(self) -> None:
         """Take what was moved for nothing out of the total and out of the samples: it is no negative speed."""
-        gone, self._wasted = min(self._wasted, self._most), 0
+        gone = min(self._wasted, self._most)
         self._most -= gone
+        self._flown -= self._wasted
+        self._void += self._wasted
+        self._wasted = 0
         self._samples = deque((when, max(0, size - gone), files) for when, size, files in self._samples)
 
     def _sample(self, now: float, files: int) -> tuple[float, int, int]:

@@ -442,8 +442,8 @@ def notify_options() -> list[Option]:
              "failure,stalled,recovery.", "EVENTS", type=_events),
         each("--stalled-after", "Without any progress for so long a run counts as stalled. Default: 10m.", "TIME",
              type=INTERVAL),
-        each("--notify-interval", "At most one message of a kind in this time; the rest is counted. Default: 5m.",
-             "TIME", type=SECONDS),
+        each("--notify-interval", "At most one message of a kind about a pair in this time; the rest is counted. "
+             "Default: 5m.", "TIME", type=SECONDS),
     ]  # fmt: skip
 
 

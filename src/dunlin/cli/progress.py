@@ -57,7 +57,7 @@ class Progress:
     def gauge(self, name: str, value: float) -> None:
         """See `Report`. A pause is shown at once: nothing more may come for hours."""
         changed = name == "paused" and self.meter.gauges.get(name, 0) != value
-        self.meter.gauges[name] = value
+        self.meter.gauge(name, value)
         if changed or self._clock() >= self._next:
             self.show()
 

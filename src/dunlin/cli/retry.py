@@ -62,6 +62,8 @@ command = Command(
         *parameters.patience_options(),
         *parameters.output_options(),
         *parameters.audit_options(),
+        *parameters.metrics_options(),
+        *parameters.notify_options(),
         config_option(parameters.CONFIGURATION),
         *parameters.credential_options(),
     ],

@@ -98,6 +98,35 @@ class Signals:
         os._exit(130)
 
 
+class Hurry:
+    """While entered, signals neither stop nor end anything: the work is done, and what still goes on is cut short.
+
+    The last messages are sent then, and the exit code of a run must not depend on whether anybody waited for them.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: dict[int, Any] = {}
+
+    def asked(self) -> bool:
+        """Whether there was a signal."""
+        return self._asked
+
+    def __enter__(self) -> Hurry:
+        for number in _wanted():
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        # No lock, no event: it may come while the interpreter holds one of theirs.
+        self._asked = True
+
+
 def _wanted() -> list[int]:
     names = ("SIGINT", "SIGTERM", "SIGHUP")
     return [getattr(signal, name) for name in names if hasattr(signal, name)]

@@ -33,7 +33,11 @@ def status(state_db: str | None, as_json: bool, failed: bool, log_level: str) ->
     try:
         view = Overview(state, lives)
         pairs = [
-            (pair, all_failed(state, pair) if failed else pair.failed[:SHOWN], glance(view, pair.id))
+            (
+                pair,
+                [*all_bad(state, pair), *all_failed(state, pair)] if failed else [*pair.bad, *pair.failed][:SHOWN],
+                glance(view, pair.id),
+            )
             for pair in state.status()
         ]
     finally:
@@ -62,6 +66,11 @@ def all_failed(state: State, pair: PairStatus) -> list[Failed]:
             after = page[-1].after
             page = state.failed(run.id, after=after)
     return sorted(found.values(), key=lambda each: each.path)
+
+
+def all_bad(state: State, pair: PairStatus) -> list[Failed]:
+    """Every directory that could not be listed or made."""
+    return pair.bad if pair.failed_directories <= len(pair.bad) else state.bad_directories(pair.id, -1)
 
 
 def word(run: Run, lives: Callable[[Run], bool]) -> str:
@@ -103,14 +112,19 @@ def people(
         if pair.queued_directories:
             waiting += f", {count(pair.queued_directories, 'directory', 'directories')} not yet listed"
         lines.append(waiting)
-    if pair.failed_files:
+    if all_of_them := pair.failed_files + pair.failed_directories:
         kinds = ", ".join(f"{name} {number:,}" for name, number in sorted(pair.failed_by_category.items()))
-        lines.append(f"  failed: {count(pair.failed_files, 'file')} ({kinds})")
+        what = [f"{count(pair.failed_files, 'file')} ({kinds})"] if pair.failed_files else []
+        what += [count(pair.failed_directories, "directory", "directories")] if pair.failed_directories else []
+        lines.append(f"  failed: {', '.join(what)}")
         lines += [f"    {printable(each.path)}: {printable(each.error)}" for each in failed]
-        rest = pair.failed_files - len(failed)
+        rest = all_of_them - len(failed)
         if rest > 0:
             lines.append(f"    and {rest:,} more" + ("; --failed lists them" if len(failed) <= SHOWN else ""))
-        lines.append("    `dunlin retry` tries those of the last run again")
+        if pair.failed_files:
+            lines.append("    `dunlin retry` tries the files of the last run again")
+        if pair.failed_directories:
+            lines.append("    `dunlin sync` with the same pair tries directories again")
     lines += days(more) if more is not None else []
     if pair.runs:
         lines.append("  runs, the newest first:")
@@ -125,7 +139,7 @@ def _in_watch(run: Run, lives: Callable[[Run], bool]) -> bool:
 def _run(run: Run, lives: Callable[[Run], bool], now: int) -> str:
     from dunlin.cli.frame import count
     from dunlin.errors import printable
-    from dunlin.pace.sizes import format_duration, format_size
+    from dunlin.pace.sizes import format_duration, format_moment, format_size
 
     end = run.ended or (now if run.status == "running" and lives(run) else run.updated)
     stats = run.stats
@@ -139,20 +153,15 @@ def _run(run: Run, lives: Callable[[Run], bool], now: int) -> str:
         parts.append(f"tried run {min(tried)} again")
     message = f"; {printable(' '.join(run.message.split()))}" if run.message else ""
     duration = format_duration(max(0, end - run.started) / 1e9)
-    return f"{run.id:>4}  {_stamp(run.started)}  {word(run, lives):11}  {duration:>6}  {', '.join(parts)}{message}"
-
-
-def _stamp(time_ns: int) -> str:
-    import time
-
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(time_ns / 1e9))
+    head = f"{run.id:>4}  {format_moment(run.started)}  {word(run, lives):11}  {duration:>6}"
+    return f"{head}  {', '.join(parts)}{message}"
 
 
 def _when(time_ns: int, now: int) -> str:
-    from dunlin.pace.sizes import format_duration
+    from dunlin.pace.sizes import format_duration, format_moment
 
     ago = max(0, now - time_ns) / 1e9
-    return f"{_stamp(time_ns)} ({format_duration(round(ago)) if ago >= 1 else '0s'} ago)"
+    return f"{format_moment(time_ns)} ({format_duration(round(ago)) if ago >= 1 else '0s'} ago)"
 
 
 def machine(
@@ -179,6 +188,7 @@ def machine(
         "queued_directories": pair.queued_directories,
         "failed_files": pair.failed_files,
         "failed_by_category": pair.failed_by_category,
+        "failed_directories": pair.failed_directories,
         "failed": [
             {"path": each.path, "size": each.size, "kind": each.kind.value, "error": each.error, "run": each.run}
             for each in failed
@@ -214,7 +224,7 @@ command = Command(
     params=[
         state_option(),
         config_option("Where"),
-        Option("--failed", "List all failed files with their reasons.", section="Output", is_flag=True),
+        Option("--failed", "List all failed files and directories with their reasons.", section="Output", is_flag=True),
         Option("--json", "Print a JSON object.", section="Output", into="as_json", is_flag=True),
         log_level_option(),
     ],

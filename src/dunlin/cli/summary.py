@@ -137,17 +137,20 @@ def _speed(stats: Stats, total_bytes: float) -> str:
         parts.append(format_rate(rates["bytes_per_second"]))
     if rates["files_per_second"] >= 0.5:
         parts.append(f"{rates['files_per_second']:,.0f} files/s")
+    elif rates["scanned_per_second"] >= 0.5:
+        parts.append(f"scanned {rates['scanned_per_second']:,.0f} files/s")
     if total_bytes > stats.copied_bytes:
         parts.append(f"{format_size(total_bytes)} copied in all runs")
     return ", ".join(parts)
 
 
 def rates_of(stats: Stats) -> dict[str, float]:
-    """Bytes copied and files looked at, per second of the run."""
+    """Bytes and files copied, and files looked at, per second of the run."""
     seconds = stats.seconds or 1e-9
     return {
         "bytes_per_second": round(stats.copied_bytes / seconds, 1) if stats.seconds else 0.0,
-        "files_per_second": round(stats.scanned_files / seconds, 1) if stats.seconds else 0.0,
+        "files_per_second": round(stats.copied_files / seconds, 1) if stats.seconds else 0.0,
+        "scanned_per_second": round(stats.scanned_files / seconds, 1) if stats.seconds else 0.0,
     }
 
 

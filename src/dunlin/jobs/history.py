@@ -27,7 +27,7 @@ from dunlin.state.overview import Activity, Overview, Sample
 from dunlin.state.runs import Run
 from dunlin.state.slow import LEAST, Slow, slow_of
 from dunlin.state.store import State
-from dunlin.state.survey import Survey, crawl_span, failed_count, orders_of, survey
+from dunlin.state.survey import Survey, crawl_span, failed_count, failed_directories, orders_of, survey
 
 SECOND = 1_000_000_000
 POINTS = 120
@@ -87,7 +87,8 @@ class Verdict(NamedTuple):
 class History(NamedTuple):
     """See the module docstring. `word` as in `overview.RunNow.status`; `seconds` it took, or has taken so far.
 
-    `failed_files`: how many failed and were not synced since. `errors`: those on record by type, as are `points`'.
+    `bad`: directories that failed, at most `FAILED`. `failed_files`: how many failed and were not synced since.
+    `errors`: those on record by type, as are `points`'.
     `events`: what happened beside copying, the orders it was given ("order") among it, oldest first; `more_events`:
     there are older ones.
     """
@@ -104,6 +105,7 @@ class History(NamedTuple):
     errors: dict[str, int]
     events: tuple[Activity, ...]
     more_events: bool
+    bad: tuple[Failed, ...]
     failed: tuple[Failed, ...]
     failed_files: int
     slow: tuple[Slow, ...]
@@ -146,6 +148,7 @@ def gather(state: State, overview: Overview, run: Run, clock: Callable[[], int])
     errors = overview.errors(limit=ERRORS, run=run.id, resolved=True)
     news = [each for each in overview.activity(limit=ERRORS, run=run.id) if each.word not in COPIED]
     news = sorted(news + _orders(state, run), key=lambda each: each.time)
+    bad = failed_directories(state, run.id, FAILED)
     failed = state.failed(run.id, limit=FAILED)
     found = survey(state, run)
     points = _points(overview, run, seconds, errors) if samples else ()
@@ -163,6 +166,7 @@ def gather(state: State, overview: Overview, run: Run, clock: Callable[[], int])
         errors=dict(Counter(each.category for each in errors)),
         events=tuple(news[-NEWS:]),
         more_events=len(news) > NEWS,
+        bad=tuple(bad),
         failed=tuple(failed),
         failed_files=len(failed) if len(failed) < FAILED else failed_count(state, run.id),
         slow=tuple(slow_of(state, run.id)),

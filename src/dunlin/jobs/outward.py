@@ -16,11 +16,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dunlin.errors import DunlinError
 from dunlin.pace.retry import PATIENCE, REACH, Retry, retry
 from dunlin.report import Event, Fan, Level, Report, Task
 from dunlin.report.notify import DEFAULT_EVENTS, INTERVAL, STALLED_AFTER, Notice, Notices
-from dunlin.report.outbox import WAIT, Outboxes, Send, Way
+from dunlin.report.outbox import WAIT, Outboxes, Pause, Send, Way
 
 if TYPE_CHECKING:
     from dunlin.report.address import Address
@@ -44,7 +43,7 @@ class Options(NamedTuple):
         webhook, mail: ways to send messages; None: not that way.
         events: words of `report.notify.EVENTS`.
         stalled_after: seconds without progress after which a run stands still.
-        interval: seconds between two messages of one kind.
+        interval: seconds between two messages of one kind about one pair.
     """
 
     address: Address | None = None
@@ -104,12 +103,15 @@ class Outward:
         if self._tell is not None:
             self._tell(event)
 
-    def close(self) -> None:
-        """Send the last messages, for at most `outbox.WAIT` seconds, and serve no more metrics."""
+    def close(self, hurry: Callable[[], bool] = lambda: False) -> None:
+        """Send the last messages, for at most `outbox.WAIT` seconds, and serve no more metrics.
+
+        `hurry`: whether to give up what is not sent yet; asked again and again.
+        """
         if self._boxes is not None and self._notices is not None:
             self._boxes.rest()
             self._notices.close()
-            for event in self._boxes.close(WAIT):
+            for event in self._boxes.close(WAIT, hurry):
                 self._say(event)
         if self._served is not None:
             self._served.close()
@@ -169,8 +171,9 @@ def _ways(options: Options) -> list[Way]:
 
 
 def _patiently(once: Callable[[Notice], None]) -> Send:
-    def send(notice: Notice, failed: Callable[[DunlinError], object]) -> None:
-        retry(lambda: once(notice), SENDING, lambda error, attempt, wait: failed(error))
+    def send(notice: Notice, pause: Pause) -> None:
+        # The pause is made where the error is known, since it may end in raising it.
+        retry(lambda: once(notice), SENDING, lambda error, attempt, wait: pause(error, wait), sleep=lambda wait: None)
 
     return send
 

@@ -34,6 +34,7 @@ def public_of(options: SyncOptions) -> dict[str, object]:
         "compare": options.policy.compare,
         "checksum": options.transfer.checksum,
         "delete": options.policy.delete,
+        "attempts": options.transfer.attempts,
         "rules": rules_of(options),
         "pid": os.getpid(),
         "watch": options.watch is not None,

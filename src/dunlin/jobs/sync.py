@@ -335,9 +335,10 @@ class _Run:
                 whole = status == "completed" and self.options.again is None
                 if whole and not crew.stats.source_errors:
                     self.state.forget_gone(self.row.id, run.origin)
+                # Samples are looked for from the beginning of a run to its end, so the last one comes before that.
+                self.sampler.end(crew)
                 self.state.finish_run(run.id, status, crew.stats, message)
                 put_slow(self.state, run.id, self.record.slowest.rows())
-                self.sampler.end(crew)
                 if whole and self.pair.source_far is not None:
                     row = self.state.pair(self.row.source, self.row.destination, self.row.selection)
                     self.state.checked(row.id, row.known_files)
@@ -530,7 +531,7 @@ class _Run:
         self.sampler.poll(crew)
         self.report.gauge("limit", rate)
         self.report.gauge("paused", float(self.bucket.paused))
-        self.report.gauge("granted_bytes", self.bucket.granted)
+        self.report.gauge("flying_bytes", self.sampler.flying.bytes(crew))
         if self.options.transfer.fsync == "checkpoint":
             self.checkpointer.poll(self.state.now)
 

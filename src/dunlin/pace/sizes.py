@@ -1,4 +1,4 @@
-"""Sizes, rates, durations and ages as people write them.
+"""Sizes, rates, durations, ages, moments and curves as people write them.
 
     sizes      100  100B  20K  1.5G        K M G T P E are powers of 1024, as in rsync and rclone
                20KiB  1GiB                 so are KiB MiB GiB TiB PiB EiB
@@ -13,6 +13,8 @@ Upper and lower case mean the same everywhere. Bits are never meant.
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from dunlin.errors import usage
@@ -24,6 +26,7 @@ for _power, _letter in enumerate(_LETTERS, 1):
     _UNITS[_letter + "b"] = 1000**_power
 
 _NS = 10**9
+_LEVELS = "▁▂▃▄▅▆▇█"  # block elements, one cell wide everywhere
 _DURATIONS = {
     "ms": _NS // 1000,
     "s": _NS,
@@ -154,3 +157,26 @@ def format_count(count: float) -> str:
             break
     text = f"{value:.1f}" if abs(value) < 99.95 else f"{value:.0f}"
     return text.removesuffix(".0") + letter
+
+
+def format_moment(time_ns: int) -> str:
+    """``2026-01-31 18:05``, local time; `time_ns` since 1970."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(time_ns / _NS))
+
+
+def sparkline(values: Sequence[float | None], width: int) -> str:
+    """One cell per value, scaled to the largest; more values than cells are averaged, a gap stays empty."""
+    if len(values) > width > 0:
+        parts = [values[at * len(values) // width : (at + 1) * len(values) // width] for at in range(width)]
+        values = [_mean(part) for part in parts]
+    top = max((value for value in values if value is not None), default=0.0)
+    return "".join(" " if value is None else _level(value / top if top > 0 else 0.0) for value in values)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _level(share: float) -> str:
+    return _LEVELS[min(len(_LEVELS) - 1, max(0, round(share * (len(_LEVELS) - 1))))]

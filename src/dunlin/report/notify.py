@@ -8,9 +8,10 @@ Which news becomes a message:
     resumed    something moved again (comes with `stalled`)
     recovery   a run of a pair went well whose run before it had failed; it takes the place of `finish`
 
-Rate. Of each kind one message goes out per interval. What is kept back is counted, and the number told in the next
-one of its kind. If no other comes, the last one that was kept back goes out when the program ends, so that nobody
-waits for news that a limit has swallowed. A recovery drops the failures that were kept back, and tells their number.
+Rate. Of each kind one message goes out per pair and interval. What is kept back is counted, and the number told in the
+next one of its kind. If no other comes, the last one that was kept back goes out when the interval is over (`look`
+finds out), at the latest when the program ends, so that nobody waits for news that a limit has swallowed. A recovery
+drops the failures of its pair that were kept back, and tells their number.
 
 Standing still. Counts move whenever a name was listed, compared or moved, and a large file moves them while it is
 under way, and so does every byte that a bandwidth limit lets through; so a minute without any means that a mount or a
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from dunlin.errors import printable
@@ -35,7 +36,7 @@ EVENTS = ("failure", "finish", "stalled", "recovery")
 
 DEFAULT_EVENTS = ("failure", "stalled", "recovery")
 INTERVAL = 300.0
-"""Seconds between two messages of one kind."""
+"""Seconds between two messages of one kind about one pair."""
 
 STALLED_AFTER = 600.0
 SHOWN = 5
@@ -69,7 +70,7 @@ class Notices:
         events: words of `EVENTS`.
         host: the machine's name.
         stalled_after: seconds without a count after which a run stands still.
-        interval: seconds between two messages of one kind.
+        interval: seconds between two messages of one kind about one pair.
         clock: seconds that never go back. now: seconds since 1970.
     """
 
@@ -91,12 +92,12 @@ class Notices:
         self._clock = clock
         self._now = now
         self._lock = threading.Lock()
-        self._sent: dict[str, float] = {}
-        self._held: dict[str, tuple[int, Notice]] = {}
+        self._sent: dict[tuple[str, int], float] = {}
+        self._held: dict[tuple[str, int], tuple[int, Notice]] = {}
         self._moves = self._seen = 0
         self._still_since = clock()
         self._stalled = self._paused = False
-        self._granted = 0.0
+        self._flying = 0.0
         self._run: dict[str, Any] | None = None
         self._failing: dict[int, int] = {}
         self._failures: list[str] = []
@@ -111,9 +112,9 @@ class Notices:
         """See `Report`."""
         if name == "paused":
             self._paused = bool(value)
-        elif name == "granted_bytes" and value != self._granted:
+        elif name == "flying_bytes" and value != self._flying:
             # Under a bandwidth limit a batch of small files may take long, and is counted when it is through.
-            self._granted = value
+            self._flying = value
             self._moves += 1
 
     def task(self, name: str, total: int | None) -> Task:
@@ -141,9 +142,13 @@ class Notices:
                 self._failures.append(printable(named))
 
     def look(self) -> None:
-        """Find out whether the run stands still, or moves again; called every few seconds by whoever has the time."""
+        """Find out whether the run stands still or moves again, and send what was kept back long enough.
+
+        Called every few seconds by whoever has the time.
+        """
         with self._lock:
             now = self._clock()
+            self._release([key for key in self._held if now - self._sent[key] >= self._interval])
             if self._run is None or self._paused or self._moves != self._seen:
                 if self._stalled and self._moves != self._seen:
                     self._stalled = False
@@ -159,11 +164,16 @@ class Notices:
     def close(self) -> None:
         """The program ends: send what was kept back."""
         with self._lock:
-            for number, notice in self._held.values():
-                self._post(_with_others(notice, number - 1))
-            self._held.clear()
+            self._release(list(self._held))
 
     # ---- what becomes of it ----
+
+    def _release(self, keys: Iterable[tuple[str, int]]) -> None:
+        """Send what was kept back, the oldest first."""
+        for key in sorted(keys, key=lambda key: self._held[key][1].time):
+            number, notice = self._held.pop(key)
+            self._sent[key] = self._clock()
+            self._post(_with_others(notice, number - 1))
 
     def _begins(self, event: Event) -> None:
         self._run = dict(event.fields)
@@ -193,12 +203,12 @@ class Notices:
         else:
             failed = self._failing.pop(number, 0)
             if failed and "recovery" in self._events:
-                if not self._failing:
-                    self._held.pop("failure", None)
+                self._held.pop(("failure", number), None)
                 runs = "a failed run" if failed == 1 else f"{failed} failed runs"
                 self._tell("recovery", f"well again after {runs}: {self._pair()}", lines, fields)
             elif int(fields.get("cycle", 0)) <= 1 or not fields.get("idle"):
-                self._tell("finish", f"done: {self._pair()}", lines, fields)
+                word = "differences found" if event.fields.get("exit_code") == 3 else "done"
+                self._tell("finish", f"{word}: {self._pair()}", lines, fields)
         self._run, self._stalled = None, False
 
     def _pair(self) -> str:
@@ -210,12 +220,13 @@ class Notices:
             return
         told = {**(self._run or {}), **fields}
         notice = Notice(kind, self._now(), self._host, f"dunlin on {self._host}: {subject}", lines, told)
-        now, last = self._clock(), self._sent.get(kind)
+        key = kind, self._number()
+        now, last = self._clock(), self._sent.get(key)
+        others = self._held.pop(key, (0, notice))[0]
         if last is not None and now - last < self._interval:
-            self._held[kind] = self._held[kind][0] + 1 if kind in self._held else 1, notice
+            self._held[key] = others + 1, notice
             return
-        others = self._held.pop(kind, (0, notice))[0]
-        self._sent[kind] = now
+        self._sent[key] = now
         self._post(_with_others(notice, others))
 
 

@@ -5,8 +5,10 @@ a full box the oldest message makes way, since the newest says most. Errors are 
 thread asks for them (`troubles`), because nobody else may write to its terminal: the first after a success, and how
 many messages were lost at the end.
 
-The end is bounded as well. `close` gives all boxes together a few seconds, then leaves what is left: a program that has
-done its work is not held up by a message that says so. Threads are daemons and die with it.
+The end is bounded as well: a program that has done its work is not held up by a message that says so. A message that
+waits for its next attempt has it at once; who cannot be reached then is given up, and only a server that answers
+"later" is asked again. `close` gives all boxes together a few seconds, less when somebody is in a hurry, then leaves
+what is left. Threads are daemons and die with the program.
 """
 
 from __future__ import annotations
@@ -17,18 +19,26 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from dunlin.errors import DunlinError
+from dunlin.errors import DunlinError, ErrorKind
 from dunlin.report.base import Event, Level
 from dunlin.report.notify import Notice
 
 ROOM = 50
 """Messages that wait at most, for each way of sending."""
 
-WAIT = 10.0
+WAIT = 3.0
 """Seconds that the end of the program waits for messages under way."""
 
-Send = Callable[[Notice, Callable[[DunlinError], object]], None]
-"""Sends one message, however often it must try; tells of each attempt that failed. Raises `DunlinError`."""
+SLICE = 0.1
+"""Seconds between two looks at whether somebody is in a hurry."""
+
+_AWAY = frozenset({ErrorKind.NETWORK, ErrorKind.TIMEOUT})
+
+Pause = Callable[[DunlinError, float], object]
+"""Waits so many seconds before the next attempt, the last one having failed so; raises the error if no more is made."""
+
+Send = Callable[[Notice, Pause], None]
+"""Sends one message, however often it must try, with a pause after each attempt that failed. Raises `DunlinError`."""
 
 
 class Way(NamedTuple):
@@ -53,7 +63,8 @@ class Outbox:
         self._waiting: deque[Notice] = deque()
         self._room = room
         self._changed = threading.Condition()
-        self._closing = self._failing = False
+        self._until: float | None = None
+        self._failing = False
         self._busy = 0
         self.lost = 0
         self.reason = ""
@@ -77,12 +88,21 @@ class Outbox:
             found.append(self._troubles.popleft())
         return found
 
-    def close(self, seconds: float) -> int:
-        """Wait so long for what is still to be sent; returns how many messages were not delivered in all."""
+    def hasten(self, seconds: float) -> None:
+        """Send what is left within so long, and then no more; returns at once."""
         with self._changed:
-            self._closing = True
+            self._until = time.monotonic() + seconds
             self._changed.notify()
-        self._thread.join(max(0.0, seconds))
+
+    def close(self, seconds: float, hurry: Callable[[], bool] = lambda: False) -> int:
+        """Wait so long for what is still to be sent, or until `hurry` says so.
+
+        Returns how many messages were not delivered in all.
+        """
+        self.hasten(seconds)
+        until = time.monotonic() + seconds
+        while self._thread.is_alive() and not hurry() and (left := until - time.monotonic()) > 0:
+            self._thread.join(min(SLICE, left))
         with self._changed:
             self.lost += len(self._waiting) + self._busy
             self._waiting.clear()
@@ -91,7 +111,7 @@ class Outbox:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting and not self._closing:
+                while not self._waiting and self._until is None:
                     self._changed.wait()
                 if not self._waiting:
                     return
@@ -113,16 +133,24 @@ class Outbox:
         """What went wrong, in words that are fit to be shown."""
         try:
             self.reason = ""
-            self.way.send(notice, self._failed)
+            self.way.send(notice, self._pause)
         except DunlinError as error:
+            self.reason = error.reason
             return str(error)
         except Exception as error:
             # Its text may quote what it was given, a password for instance.
             return f"cannot send a message by {self.way.name}: a fault of dunlin itself: {type(error).__name__}"
         return None
 
-    def _failed(self, error: DunlinError) -> None:
-        self.reason = error.reason
+    def _pause(self, error: DunlinError, seconds: float) -> None:
+        with self._changed:
+            self.reason = error.reason
+            if self._until is None:
+                self._changed.wait_for(lambda: self._until is not None, seconds)
+                return
+            if error.kind in _AWAY or time.monotonic() + seconds > self._until:
+                raise error
+        time.sleep(seconds)
 
 
 class Outboxes:
@@ -160,11 +188,16 @@ class Outboxes:
         if self._ticker is not None:
             self._ticker.join(1.0)
 
-    def close(self, seconds: float = WAIT) -> list[Event]:
-        """Wait for what is under way, `seconds` for all together; returns what there is to tell about it."""
+    def close(self, seconds: float = WAIT, hurry: Callable[[], bool] = lambda: False) -> list[Event]:
+        """Wait for what is under way, `seconds` for all together; returns what there is to tell about it.
+
+        `hurry`: whether to wait no longer; asked again and again.
+        """
         self.rest()
         until = self._clock() + seconds
-        lost = [(box, box.close(until - self._clock())) for box in self.boxes]
+        for box in self.boxes:
+            box.hasten(seconds)
+        lost = [(box, box.close(until - self._clock(), hurry)) for box in self.boxes]
         told = self.troubles()
         failed = {event.fields.get("way") for event in told}
         for box, number in lost:

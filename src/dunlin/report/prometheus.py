@@ -106,7 +106,7 @@ GAUGES: dict[str, tuple[Metric, tuple[str, ...]]] = {
     "threads": (_gauge("mover_threads", "Threads in each mover."), ()),
     "limit": (_gauge("bandwidth_limit_bytes_per_second", "The bandwidth limit that holds now; 0: none."), ()),
     "cpu_limit": (_gauge("cpu_limit_ratio", "The share of all processors that the run may take; 0: all."), ()),
-    "granted_bytes": (_gauge("bandwidth_granted_bytes", "Bytes that the limit has let through; 0 without one."), ()),
+    "flying_bytes": (_gauge("moving_bytes", "Bytes moved and not counted as copied yet: files under way."), ()),
     "paused": (_gauge("paused", "1 while the run is paused by `dunlin control pause`."), ()),
     "throttled": (_gauge("throttled", "1 while the load of the machine holds the run back."), ()),
     **{f"load_{name}": (_LOAD, (name,)) for name in ("cpu", "memory", "iowait", "resident", "network")},
@@ -137,7 +137,7 @@ RETRIES = _counter("retries", "Files that were tried once more.")
 LOST = _counter("movers_lost", "Times that units were taken back from a mover that died.")
 THROTTLES = _counter("throttle_steps", "Times that a busy resource took workers away.", "resource")
 TOLD = _counter("warning_events", "Events at level warn and above, by level.", "level")
-MOVED = _counter("moved_bytes", "Bytes moved, the part of large files under way included.")
+MOVED = _counter("moved_bytes", "Bytes moved, those of files under way included.")
 RUNS = _counter("runs", "Runs that have ended, by status.", "pair", "status")
 SCRAPES = _counter("scrapes", "Times that these metrics were read.")
 MOVING = _gauge("moving_files", "Large files under way.")
@@ -231,6 +231,8 @@ class Metrics:
         if (key := GAUGES.get(name)) is not None:
             with self._lock:
                 self._values[key] = float(value)
+                if name == "flying_bytes":
+                    self._moved(value)
 
     def event(self, event: Event) -> None:
         """See `Report`. Which run begins and ends is told by the events `run.begins` and `run.ended` of `jobs.told`."""
@@ -293,9 +295,9 @@ class Metrics:
         self._values[WORKERS, ()] = 0.0
         self._moving.clear()
 
-    def _moved(self) -> None:
+    def _moved(self, flying: float = 0) -> None:
         # A finished file leaves a moment before its bytes are counted; a counter must not go back for that.
-        flying = sum(self._moving.values())
+        flying = max(flying, sum(self._moving.values()))
         self._values[MOVED, ()] = max(self._values[MOVED, ()], float(self._copied + flying))
 
     def moving(self, task: int, amount: int | None) -> None:

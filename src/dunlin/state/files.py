@@ -86,7 +86,10 @@ class Pending(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """A file that could not be synced. `after` is the cursor for the next page."""
+    """A file that could not be synced, or a directory, whose path ends in `/` and whose name is "".
+
+    `after` is the cursor for the next page of files.
+    """
 
     directory_id: int
     path: str
@@ -249,6 +252,13 @@ def to_failed(row: tuple[Any, ...]) -> Failed:
     name = decode_name(row[2])
     kind = ErrorKind(row[5]) if row[5] else ErrorKind.INTERNAL
     return Failed(row[0], join(decode_name(row[1]), name), name, row[3], row[4] or "", kind, row[6])
+
+
+def to_failed_directory(row: tuple[Any, ...]) -> Failed:
+    """A `Failed` from a row of the failed_directories_* statements."""
+    kind = ErrorKind(row[4]) if row[4] else ErrorKind.INTERNAL
+    path = f"{decode_name(row[1]) or '.'}/"
+    return Failed(row[0], path, "", None, row[3] or "its reason is in the log", kind, row[2])
 
 
 def _known(row: tuple[Any, ...]) -> KnownFile:

@@ -25,7 +25,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.pace.left import seconds_left
+from dunlin.pace.left import seconds_left, share
 from dunlin.pace.trend import SAMPLES, Trend
 from dunlin.report import Level, NullReport
 from dunlin.state.codec import MAX
@@ -68,7 +68,8 @@ class RunNow(NamedTuple):
         seconds: it has taken, or took.
         done_files, done_bytes: moved, found to be the same, failed or gone; the part of large files that is done is in.
         total_files, total_bytes: with those that wait. While the listing goes on (`listed` is False) more may come.
-        files_rate, bytes_rate: over the last seconds; of a run that ended over all of it. None: not known.
+        files_rate, bytes_rate: over the last seconds; of a stale run over the last seconds of its life; of a run that
+            ended over all of it. None: not known.
         left: seconds until nothing waits any more; None: cannot be told. An estimate at least until `listed`.
         workers, wanted: files in flight at most now, and what they would be if the machine were idle.
         cause: why the run is slowed down: "cpu 91%", "memory"; "" when it is not.
@@ -98,13 +99,21 @@ class RunNow(NamedTuple):
 
     @property
     def share(self) -> float | None:
-        """How much is done, 0 to 1, by bytes where there are any; None while the total is not known."""
+        """How much is done, 0 to 1, as `pace.left` counts it; None while the total is not known."""
         if self.run.status == "completed":
             return 1.0
         if not self.listed:
             return None
-        done, total = (self.done_bytes, self.total_bytes) if self.total_bytes else (self.done_files, self.total_files)
-        return min(1.0, done / total) if total else None
+        if not self.total_files and not self.total_bytes:
+            return None
+        waiting, rest = self.total_files - self.done_files, self.total_bytes - self.done_bytes
+        return share(self.done_files, self.done_bytes, waiting, rest)
+
+    @property
+    def attempts(self) -> int:
+        """How often a file is tried at most; 0 where that is not on record."""
+        found = self.run.options.get("attempts", 0)
+        return found if isinstance(found, int) else 0
 
 
 class Sample(NamedTuple):
@@ -321,8 +330,9 @@ class Overview:
         _, source, destination = next(each for each in self._state.pairs() if each[0] == run.pair)
         goes = word in ("running", "paused", "throttled")
         seconds = max(0, (self._clock() if goes else run.ended or run.updated) - run.started) / SECOND
-        files_rate, bytes_rate = self._rates(run, seconds, goes)
-        flying = life.flying if goes else 0
+        files_rate, bytes_rate = self._rates(run, seconds, goes or word == "stale")
+        # What was under way when a run ended is gone; of one that was killed this is the last that was seen.
+        flying = life.flying if goes or word == "stale" else 0
         done = stats.copied_files + stats.hard_links + stats.verified_files + stats.failed_files + stats.vanished_files
         size = stats.copied_bytes + flying
         rest = max(0, stats.pending_bytes - flying)
@@ -330,7 +340,7 @@ class Overview:
         if word == "completed" or not goes:
             left = 0.0 if word == "completed" else None
         elif word != "paused" and files_rate is not None and bytes_rate is not None:
-            left = seconds_left(stats.pending_files, rest, files_rate, bytes_rate)
+            left = seconds_left(stats.pending_files, rest, files_rate, bytes_rate, life.limit)
         return RunNow(
             run=run,
             source=source,
@@ -352,9 +362,9 @@ class Overview:
             life=life,
         )
 
-    def _rates(self, run: Run, seconds: float, goes: bool) -> tuple[float | None, float | None]:
-        """Files and bytes per second."""
-        if not goes:
+    def _rates(self, run: Run, seconds: float, sampled: bool) -> tuple[float | None, float | None]:
+        """Files and bytes per second; `sampled`: of the last seconds, else of all the run."""
+        if not sampled:
             if seconds <= 0:
                 return None, None
             return run.stats.copied_files / seconds, run.stats.copied_bytes / seconds

@@ -271,6 +271,24 @@ CROSS JOIN file AS f INDEXED BY file_failed ON f.run = r.id
 CROSS JOIN directory AS d ON d.id = f.directory_id
 WHERE r.pair = ?1 AND f.status = 2 ORDER BY r.id DESC LIMIT ?2
 
+-- name: failed_directories_of_pair
+-- why is told by an event, which may be gone
+SELECT d.id, d.path, d.run, e.message, e.kind FROM run AS r
+CROSS JOIN directory AS d INDEXED BY directory_failed ON d.run = r.id
+LEFT JOIN event AS e ON e.id = (
+    SELECT max(id) FROM event WHERE run = d.run AND path = d.path AND level >= 40 AND resolved = 0)
+WHERE r.pair = ?1 AND d.status = 3 ORDER BY r.id DESC, d.id LIMIT ?2
+
+-- name: failed_directories_of_run
+SELECT d.id, d.path, d.run, e.message, e.kind FROM directory AS d INDEXED BY directory_failed
+LEFT JOIN event AS e ON e.id = (
+    SELECT max(id) FROM event WHERE run = d.run AND path = d.path AND level >= 40 AND resolved = 0)
+WHERE d.run = ?1 AND d.status = 3 ORDER BY d.id LIMIT ?2
+
+-- name: failed_directories_count
+SELECT count(*) FROM run AS r
+CROSS JOIN directory AS d INDEXED BY directory_failed ON d.run = r.id WHERE r.pair = ?1 AND d.status = 3
+
 -- ---- later.py: what waits for the end of the transfers ----
 
 -- name: extra_put
@@ -422,7 +440,8 @@ SELECT count(*),
     coalesce(sum(status = 'completed' AND bad = 0), 0),
     coalesce(sum(status IN ('completed', 'failed')), 0),
     coalesce(sum(stats ->> 'copied_files'), 0),
-    coalesce(sum(stats ->> 'copied_bytes'), 0),
+    coalesce(sum(stats ->> 'copied_bytes'), 0)
+        + coalesce(sum(CASE WHEN status = 'running' THEN life ->> 'flying' END), 0),
     coalesce(sum(coalesce(stats ->> 'failed_files', 0) + coalesce(stats ->> 'failed_directories', 0)), 0),
     coalesce(sum(coalesce(stats ->> 'deleted_files', 0) + coalesce(stats ->> 'deleted_directories', 0)), 0),
     coalesce(sum(coalesce(ended, updated) - started), 0) / 1e9

@@ -49,7 +49,7 @@ class Life(NamedTuple):
         limit: bytes per second that it may move; 0: as many as it can.
         workers: files in flight at most. wanted: what they would be if the host had no say.
         cause: why it is slowed down ("cpu 91%", "memory"); "" when it is not.
-        flying: bytes of large files that are on their way and not counted yet.
+        flying: bytes that are on their way and not counted yet.
         files, bytes: per second, over the last seconds.
     """
 

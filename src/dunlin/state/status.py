@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.sqlite import Database
-from dunlin.state.files import Failed, to_failed
+from dunlin.state.files import Failed, to_failed, to_failed_directory
 from dunlin.state.runs import Run, to_run
 
 RUNS = 10
@@ -18,7 +18,8 @@ class PairStatus(NamedTuple):
     """One pair at a glance. `runs`: newest first, at most 10. `last_success`: ns, None when there was none.
 
     `failed` lists at most 100 files; `failed_by_category` counts all of them by the error types
-    network, checksum, disk, auth, unknown.
+    network, checksum, disk, auth, unknown. `bad` lists at most 100 directories that could not be listed or made, of
+    `failed_directories`.
     """
 
     id: int
@@ -32,6 +33,8 @@ class PairStatus(NamedTuple):
     queued_directories: int
     failed: list[Failed]
     failed_by_category: dict[str, int]
+    bad: list[Failed] = []  # noqa: RUF012  (never changed)
+    failed_directories: int = 0
 
     @property
     def failed_files(self) -> int:
@@ -62,8 +65,17 @@ class Status:
         for kind, count in query(sql["failed_kinds"], (number,)):
             categories[_category(kind)] += count
         failed = [to_failed(row) for row in query(sql["failed_of_pair"], (number, FAILED))]
+        bad = self.bad_directories(number)
+        many = len(bad) if len(bad) < FAILED else int(value(sql["failed_directories_count"], (number,)))
         last = value(sql["run_success"], (number,))
-        return PairStatus(number, source, destination, known, runs, last, files, size, queued, failed, dict(categories))
+        return PairStatus(
+            number, source, destination, known, runs, last, files, size, queued, failed, dict(categories), bad, many
+        )
+
+    def bad_directories(self, pair: int, limit: int = FAILED) -> list[Failed]:
+        """Directories that could not be listed or made, those of the newest run first; a limit of -1: all of them."""
+        rows = self._database.query(self._sql["failed_directories_of_pair"], (pair, limit))
+        return [to_failed_directory(row) for row in rows]
 
 
 def _category(kind: str | None) -> str:

@@ -109,7 +109,8 @@ class State:
         self.control_put, self.control_poll = news.control_put, news.control_poll
         self.control_waiting, self.orders = news.control_waiting, news.orders
 
-        self.status = Status(database, self._sql).status
+        status = Status(database, self._sql)
+        self.status, self.bad_directories = status.status, status.bad_directories
 
     @classmethod
     def open(

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 from dunlin.model import join
 from dunlin.state.codec import decode_name
+from dunlin.state.files import Failed, to_failed_directory
 from dunlin.state.runs import Run
 from dunlin.state.store import State
 
@@ -125,6 +126,12 @@ def crawl_span(state: State, run: int) -> tuple[int, int] | None:
 def failed_count(state: State, run: int) -> int:
     """How many files failed in the run and were not tried again since; reads an index entry for each."""
     return int(state.database.value(state.statements["failed_count"], (run,)))
+
+
+def failed_directories(state: State, run: int, limit: int) -> list[Failed]:
+    """Directories that the run could not list or make, and that no later one has looked at."""
+    rows = state.database.query(state.statements["failed_directories_of_run"], (run, limit))
+    return [to_failed_directory(row) for row in rows]
 
 
 def orders_of(state: State, run: int, limit: int) -> list[tuple[int, int, str, str]]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from dunlin.pace.sizes import format_rate, format_size
+from dunlin.pace.sizes import format_rate, format_size, sparkline
 from dunlin.tui import panels
 from dunlin.tui.text import (
     BAD,
@@ -29,7 +30,6 @@ from dunlin.tui.text import (
     joined,
     pad,
     shown,
-    sparkline,
     title,
 )
 
@@ -103,8 +103,8 @@ class View:
 def paint(look: Look, view: View, width: int, height: int, now: int) -> list[Line]:
     """The lines of the page that is open; `now` in ns. Keeps `view.cursor` and `view.scroll` within what there is."""
     if width < LEAST[0] or height + bool(view.asking) < LEAST[1]:
-        small = f"too small: {width}x{height}, the dashboard needs {LEAST[0]}x{LEAST[1]} (q quits)"
-        return [[(cut(small, max(1, width)), WARN)]]
+        small = f"too small: needs {LEAST[0]}x{LEAST[1]}, has {width}x{height} (q quits)"
+        return [[(line, WARN)] for line in wrap(small, max(1, width))[: max(1, height)]]
     top = [_header(look, view, width, now)]
     if look.problem:
         top.append(_problem(look, width))
@@ -203,7 +203,7 @@ def _statistics(look: Look, width: int) -> list[Line]:
 
 
 def _listing(look: Look, width: int) -> list[Line]:
-    return _filled([title("Listing", width), *panels.listing(look.crawl, width)], 3)
+    return _filled([title("Listing", width), *panels.listing(look.crawl, look.now, width)], 3)
 
 
 def _filled(lines: list[Line], rows: int) -> list[Line]:
@@ -224,7 +224,7 @@ def activity(look: Look, view: View, width: int, rows: int) -> list[Line]:
         right = [(f"▲ {start} newer", WARN)]
     name = "Recent activity" if width < WIDE else f"Recent activity (last {len(items)})"
     lines = [title(name, width, right)]
-    lines += [panels.activity_line(item, width) for item in visible]
+    lines += [panels.activity_line(item, look.now, width) for item in visible]
     if not items:
         words = f"nothing with {shown(view.search)!r}" if view.search else "nothing happened yet"
         lines.append([(words, DIM)])
@@ -304,7 +304,7 @@ def _statistics_page(look: Look, view: View, width: int, room: int) -> list[Line
     lines = [title("What the runs did", width), *_table(look, width)]
     lines += [title("Curves", width), *_curves(look, width)]
     lines += [title("Unresolved errors by type", width), panels.by_type(look.counts) or [("✓ none", GOOD)]]
-    lines += [title("Listing", width), *panels.listing(look.crawl, width)]
+    lines += [title("Listing", width), *panels.listing(look.crawl, look.now, width)]
     lines += [title("Runs of this pair, the newest first", width), *_run_rows(look, width)]
     return _scrolled(lines, view, room)
 

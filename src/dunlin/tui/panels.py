@@ -6,11 +6,12 @@ that it is there in the narrowest terminal; what does not fit is left out as a w
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from dunlin.pace.sizes import format_count, format_duration, format_rate, format_size
+from dunlin.pace.sizes import format_count, format_duration, format_rate, format_size, sparkline
 from dunlin.tui.text import (
     BAD,
     DIM,
@@ -31,7 +32,6 @@ from dunlin.tui.text import (
     pad,
     shorten,
     shown,
-    sparkline,
 )
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def resources(look: Look, width: int) -> list[Line]:
     disk = "-" if metric.disk is None else format_rate(metric.disk)
     right = [
         joined([_workers(now), *([[(memory, PLAIN)]] if memory else [])], half),
-        joined([_bandwidth(now, half), _field("Network", network)], half),
+        joined([_bandwidth(now, metric.bytes, half), _field("Network", network)], half),
         joined([_field("I/O wait", wait), _field("Disk", disk)], half),
     ]
     return beside(left, right, width)
@@ -234,8 +234,11 @@ def _workers(now: RunNow) -> Line:
     return _field("Workers", str(now.workers) if now.workers else "-")
 
 
-def _bandwidth(now: RunNow, width: int) -> Line:
-    rate = 0.0 if now.bytes_rate is None or now.status == "paused" else now.bytes_rate
+def _bandwidth(now: RunNow, sampled: float | None, width: int) -> Line:
+    """`sampled`: bytes per second of the last sample, which is what all stands for when the run is over."""
+    rate = (sampled if now.run.ended is not None else now.bytes_rate) or 0.0
+    if now.status == "paused":
+        rate = 0.0
     if not now.limit:
         free = _field("Bandwidth", format_rate(rate))
         return fitting(width, [*free, (", no limit", DIM)], free)
@@ -290,21 +293,25 @@ def _failures(day: Statistics) -> Line:
     return [("Failed ", DIM), (f"{day.failed:,}{share}", BAD)]
 
 
-def listing(crawl: CrawlNow | None, width: int) -> list[Line]:
-    """How the listing stands. Two lines."""
+def listing(crawl: CrawlNow | None, now: RunNow | None, width: int) -> list[Line]:
+    """How the listing of the run `now` stands; once it is over there are no rates. Two lines."""
     if crawl is None:
         return [[("no figures yet: noted every ten seconds", DIM)]]
-    now = crawl.crawl
+    last = crawl.crawl
+    seen = _field("Seen", f"{format_count(last.total_files)} files in {format_count(last.total_directories)} dirs")
+    if now is None or now.listed or now.run.ended is not None or now.status == "stale":
+        words = "complete" if now is not None and now.listed else "ended early"
+        return [joined([[(words, PLAIN)], seen], width)]
     first = joined(
         [
-            _field("Directories", f"{now.active:,} active, {now.waiting:,} waiting"),
-            _field("Window", f"{format_count(now.held)} files"),
+            _field("Directories", f"{last.active:,} active, {last.waiting:,} waiting"),
+            _field("Window", f"{format_count(last.held)} files"),
             [
-                (f"{format_count(now.files_per_second)} files/s {ARROWS.get(crawl.files_trend, '')}", PLAIN),
-                (f"  {format_count(now.directories_per_second)} dirs/s ", PLAIN),
+                (f"{format_count(last.files_per_second)} files/s {ARROWS.get(crawl.files_trend, '')}", PLAIN),
+                (f"  {format_count(last.directories_per_second)} dirs/s ", PLAIN),
                 (ARROWS.get(crawl.directories_trend, ""), PLAIN),
             ],
-            _field("Seen", f"{format_count(now.total_files)} files in {format_count(now.total_directories)} dirs"),
+            seen,
         ],
         width,
     )
@@ -322,11 +329,13 @@ def _resource(name: str, value: float, limit: float, engaged: bool) -> Line:
 # ---- what happened ----
 
 
-def activity_line(item: Activity, width: int) -> Line:
-    """``07:41:23 ✓ copied data/…/file_8234.json  1.2 MiB``."""
+def activity_line(item: Activity, now: RunNow | None, width: int) -> Line:
+    """``07:41:23 ✓ copied data/…/file_8234.json  1.2 MiB``; `now`: the run that is shown."""
     symbol, word, style = WORDS.get(item.word, ("•", item.word, PLAIN))
     if item.word == "retry":
-        word = "retry" + (f" ({item.attempt}/3)" if item.attempt else "")
+        most = now.attempts if now is not None and item.run == now.run.id else 0
+        of = f"/{max(most, item.attempt)}" if most else ""
+        word = "retry" + (f" ({item.attempt}{of})" if item.attempt else "")
     head: Line = [(f"{clock_time(item.time)} ", DIM), (f"{symbol} ", style), (f"{word} " if word else "", style)]
     if item.word == "more":
         return clip([*head, (f"and {_files(item.number)} more", DIM)], width)
@@ -350,14 +359,27 @@ def _about(head: Line, path: str, message: str, tail: str, width: int) -> Line:
         room -= cells(tail) + 2
     else:
         tail = ""
-    if path and message.startswith(path):  # some messages begin with the name
-        message = message[len(path) :].lstrip(": ")
+    message = reason(path, message)
     if path and message:
         path = shorten(path, max(room // 2, room - cells(message) - 2))
         line: Line = [*head, (path, PLAIN), (": ", DIM), (cut(message, room - cells(path) - 2), PLAIN)]
     else:
         line = [*head, (shorten(path, room) if path else cut(message, room), PLAIN)]
     return clip([*pad(line, width - cells(tail)), (tail, DIM)] if tail else line, width)
+
+
+def reason(path: str, message: str) -> str:
+    """What is left to be said of a path: why first, then what could not be done, and where not at all.
+
+    ``cannot read /source/b/no.txt: Permission denied`` is ``Permission denied (cannot read)`` beside ``b/no.txt``.
+    """
+    if not path:
+        return message
+    if message.startswith(path):  # some messages begin with the name
+        return message[len(path) :].lstrip(": ")
+    where = re.escape(path.removesuffix("/"))
+    found = re.match(rf"(cannot [^/:]+?) (?:(?:[a-z][a-z0-9+.-]*:/)?/(?:.*/)?)?{where}: (.+)", message)
+    return f"{found[2]} ({found[1]})" if found else message
 
 
 def by_type(counts: Mapping[str, int]) -> Line:

@@ -225,7 +225,8 @@ def _kept() -> list[str]:
 def in_words(error: DunlinError) -> str:
     """Why the file could not be read, in one line for the screen."""
     if error.kind is ErrorKind.NOT_FOUND:
-        return "the state file is gone; waiting for it"
+        empty = error.reason.endswith("is empty")  # one that a run is about to fill, or that somebody has cut
+        return "the state file is empty; waiting for a run" if empty else "the state file is gone; waiting for it"
     if error.kind is ErrorKind.LOCKED:
         return "the state file is locked by another process"
     return f"the state file cannot be read: {error.reason or error.kind.value}"

@@ -3,7 +3,7 @@
 A piece is a text and the name of a style; what the names look like is up to the theme. Names of files go through
 `shown` once, and never through markup: what is in them is drawn as it is.
 
-Sparklines and bars use the block elements of Unicode, which take one cell everywhere.
+Bars use the block elements of Unicode, which take one cell everywhere.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ Piece = tuple[str, str]
 Line = list[Piece]
 
 PLAIN, DIM, STRONG, GOOD, WARN, BAD, TITLE = "", "dim", "strong", "good", "warn", "bad", "title"
-
-_LEVELS = "▁▂▃▄▅▆▇█"
 
 
 def cells(text: str) -> int:
@@ -145,21 +143,3 @@ def bar(share: float, width: int) -> str:
     room = max(1, width - 2)
     full = room if share >= 1 else min(room - 1, int(share * room + 0.5))
     return f"[{'█' * max(0, full)}{'░' * (room - max(0, full))}]"
-
-
-def sparkline(values: Sequence[float | None], width: int) -> str:
-    """One cell per value, scaled to the largest; more values than cells are averaged, a gap stays empty."""
-    if len(values) > width > 0:
-        parts = [values[at * len(values) // width : (at + 1) * len(values) // width] for at in range(width)]
-        values = [_mean(part) for part in parts]
-    top = max((value for value in values if value is not None), default=0.0)
-    return "".join(" " if value is None else _level(value / top if top > 0 else 0.0) for value in values)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
-def _level(share: float) -> str:
-    return _LEVELS[min(len(_LEVELS) - 1, max(0, round(share * (len(_LEVELS) - 1))))]

@@ -27,6 +27,9 @@ from dunlin.web.tables import Cell, number, table
 MARK = "<!doctype html><!-- a history of dunlin -->"
 
 _HERE = os.path.dirname(__file__)
+SLOWEST = 10
+"""Slowest parts that are shown: about as many lines as what stands beside them has."""
+
 _SIGNS = {"good": "✓", "fair": "⚠", "bad": "✗", "busy": "▶"}
 _WORDS = {"good": "Good", "fair": "Look at it", "bad": "Bad", "busy": "Going on"}
 _BANDS = ("empty", "under 1 KiB", "1 to 16 KiB", "16 to 128 KiB", "128 KiB to 1 MiB", "1 to 16 MiB", "16 to 128 MiB",
@@ -68,7 +71,7 @@ def _switch() -> Safe:
 
 def _sections(history: History) -> Iterator[Child]:
     yield _cards(history)
-    if history.failed or history.errors:
+    if history.bad or history.failed or history.errors:
         yield _failed(history)
     yield _throughput(history)
     yield el("div", _where(history), _slow(history), class_="two")
@@ -264,13 +267,16 @@ def _slow(history: History) -> Safe:
             Cell(bar(each.seconds / most), kind="share"),
             number(each.seconds, format_duration),
         ]
-        for each in history.slow
+        for each in history.slow[:SLOWEST]
     ]
+    more = len(history.slow) - len(rows)
     return _section(
         "Slowest parts",
         "Units of work: a directory (its name ends with /) with the files it copied, or one large file.",
         table(("where", "files", "bytes", "", "time"), rows, wide=(1, 2), sort=True),
-    )
+        el("p", f"and {more:,} more; dunlin history {history.run.id} --json lists them", class_="hint")
+        if more > 0 else None,
+    )  # fmt: skip
 
 
 # ---- what was written ----
@@ -340,7 +346,7 @@ def _failed(history: History) -> Safe:
             Cell(each.kind.value),
             number(each.size, format_size, kind="wide"),
         ]
-        for each in history.failed
+        for each in (*history.bad, *history.failed)
     ]
     more = history.failed_files - len(history.failed)
     parts: list[Child] = []
@@ -348,8 +354,8 @@ def _failed(history: History) -> Safe:
         bars = [[Cell(name), Cell(bar(count / most), kind="share"), number(count)] for name, count in kinds]
         parts += [el("h3", "Errors by type, of those on record"), table(("type", "", "errors"), bars)]
     if rows:
-        parts += [el("h3", "Files that failed and were not tried again since"),
-                  table(("file", "why", "kind", "size"), rows, wide=(2, 3), sort=True)]  # fmt: skip
+        parts += [el("h3", "What failed and was not tried again since"),
+                  table(("path", "why", "kind", "size"), rows, wide=(2, 3), sort=True)]  # fmt: skip
     if more > 0:
         parts.append(el("p", f"and {more:,} more; dunlin status --failed lists them", class_="hint"))
     retry = ""

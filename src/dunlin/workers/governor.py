@@ -98,7 +98,7 @@ class Governor:
         self._gauges: Gauges | None = None
         self._throttle = Throttle(most, limits.threshold, clock) if limits.threshold else None
         self._stage = Stage.EASY
-        self._why = ""
+        self._busy = self._why = ""
         self._next = {"ration": 0.0, "memory": 0.0, "load": 0.0}
         self.quota: Bucket | None = None
         if limits.cpu_percent:
@@ -126,7 +126,7 @@ class Governor:
 
     @property
     def cause(self) -> str:
-        """Why fewer files are in flight than could be: "cpu 91%", "memory"; "" when nothing keeps them back."""
+        """Why fewer files are in flight than could be: "cpu 91%" (what it is now), "memory"; "" when none are kept."""
         if self._stage > Stage.EASY:
             return "memory"
         return self._why if self._throttle is not None and self._throttle.engaged else ""
@@ -169,6 +169,8 @@ class Governor:
                 self._steer(crew)
                 self._tell(crew, step, self._throttle)
         throttled = self._throttle is not None and self._throttle.engaged
+        if throttled and self._busy in load.gauges:
+            self._why = f"{self._busy} {load.gauges[self._busy]:.0%}"
         for name, value in load.gauges.items():
             crew.report.gauge(f"load_{name}", value)
         crew.report.gauge("throttled", float(throttled))
@@ -198,7 +200,7 @@ class Governor:
         }  # fmt: skip
         workers = f"workers={step.before}->{step.after}"
         if step.is_down:
-            self._why = f"{step.gauge} {step.value:.0%}"
+            self._busy = step.gauge
             words = f"Throttling ({step.gauge}={step.value:.0%}, threshold={throttle.threshold:.0%}, {workers})"
             crew.telling.event(Level.WARN, "throttle.engaged", words, **fields)
         elif throttle.engaged:

@@ -9,8 +9,8 @@ All of one time goes in with one transaction. A run that is over in two seconds 
 looked at: psutil is loaded with the first sample. That one has no load yet, which takes two looks. Where limits hold
 the run down, the governor (`workers.governor`) looks at the load anyway, and its looks are taken.
 
-Rates are what was counted since the sample before, by the seconds since then; of large files the part that is on its
-way counts, too.
+Rates are what was counted since the sample before, by the seconds since then; bytes that are on their way
+(`workers.flying`) count, too.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dunlin.state.news import Metric
 from dunlin.state.resolved import resolve_errors
 from dunlin.state.runs import Life
 from dunlin.workers.activity import Activity
+from dunlin.workers.flying import Flying
 
 if TYPE_CHECKING:  # loaded with the first sample
     from dunlin.pace.disk import Disks, Used
@@ -87,6 +88,7 @@ class Sampler:
         self._rates = 0.0, 0.0
         self._sampled = False
         self.activity = Activity()
+        self.flying = Flying()
 
     def outcome(self, directory: str, outcome: Outcome) -> None:
         """Take in what became of one unit."""
@@ -124,7 +126,7 @@ class Sampler:
         self._sampled = True
         stats = crew.stats
         files = stats.copied_files + stats.hard_links + stats.verified_files
-        size = stats.copied_bytes + _flying(crew)
+        size = stats.copied_bytes + self.flying.bytes(crew)
         then, files_before, size_before = self._before
         self._before = now, files, max(size, size_before)
         seconds = max(now - then, 1e-3)
@@ -151,7 +153,7 @@ class Sampler:
             workers=workers,
             wanted=max(workers, holds.wanted(crew)) if holds is not None and cause else workers,
             cause=cause,
-            flying=_flying(crew),
+            flying=self.flying.bytes(crew),
             files=round(self._rates[0], 3),
             bytes=round(self._rates[1], 3),
         )
@@ -199,17 +201,6 @@ class Sampler:
             message = MESSAGES[name].format(number) if name in MESSAGES else ""
             word = "files.more" if name in MESSAGES else name
             crew.state.put_event(crew.run, int(Level.INFO), word, message, path or None, size=size, number=number)
-
-
-def _flying(crew: Coordinator) -> int:
-    """Bytes that are moved and not counted yet.
-
-    Of large files the movers tell how far they are. Small ones are counted with their unit, which may hold a thousand
-    of them; but where there is a limit every byte is granted by it, whoever moves it.
-    """
-    stats = crew.stats
-    granted = min(crew.bucket.granted, stats.copied_bytes + stats.pending_bytes) if crew.bucket.rate else 0
-    return max(crew.telling.flying, granted - stats.copied_bytes)
 
 
 def processes(crew: Coordinator) -> list[int]:

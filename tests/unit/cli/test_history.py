@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from dunlin.cli.history import spark, table
+from dunlin.cli.history import table
 from dunlin.model import Stats
 from tests.unit.web.made import HOSTILE, Made, begin, empty, long_run
 
@@ -157,12 +157,6 @@ def test_no_state_file(dunlin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     one_line(dunlin("history", "--html", "x.html"), "cannot find the state file")
     assert os.listdir(tmp_path) == []
-
-
-def test_sparks() -> None:
-    assert spark([0, 1, None, 8]) == "▁▁ █"
-    assert spark([None, None]) == "  "
-    assert spark([]) == ""
 
 
 def test_columns_line_up() -> None:

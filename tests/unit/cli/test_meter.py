@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dunlin.cli.meter import PER_FILE, Meter
+from dunlin.cli.meter import Meter
+from dunlin.pace.left import PER_FILE
 from dunlin.report import Event, Level
 
 MIB = 1 << 20
@@ -283,3 +284,44 @@ def test_the_share_that_is_done_counts_bytes_and_files(meter: Meter, clock: Cloc
     meter.gauges |= {"pending_files": 75, "pending_bytes": 75 * MIB}
     clock.now += 1
     assert meter.picture().share == pytest.approx(0.25)
+
+
+def test_small_files_under_a_limit_are_on_their_way(meter: Meter, clock: Clock) -> None:
+    meter.gauge("pending_bytes", 100 * MIB)
+    for second in range(1, 11):
+        clock.now += 1
+        meter.gauge("flying_bytes", second * MIB)
+        picture = meter.picture()
+        assert picture.still == 0
+    assert (picture.moved_bytes, picture.pending_bytes, picture.byte_rate) == (10 * MIB, 90 * MIB, MIB)
+
+
+def test_what_was_on_its_way_and_is_counted_now_is_not_counted_twice(meter: Meter) -> None:
+    meter.gauge("pending_bytes", 100 * MIB)
+    meter.gauge("flying_bytes", 10 * MIB)
+    meter.counts["copied_bytes"] += 10 * MIB  # before the gauge says that nothing is on its way
+    assert meter.picture().moved_bytes == 10 * MIB
+    meter.gauge("flying_bytes", 2 * MIB)
+    assert meter.picture().moved_bytes == 12 * MIB
+
+
+def test_what_a_limit_let_through_for_nothing_does_not_come_back(meter: Meter) -> None:
+    meter.gauge("pending_bytes", 100 * MIB)
+    first = meter.begin("big", 100 * MIB, lambda: None)
+    first.advance(80 * MIB)
+    first.end()
+    meter.gauge("flying_bytes", 80 * MIB)
+    meter.begin("big", 100 * MIB, lambda: None).advance(10 * MIB)
+    meter.picture()
+    meter.gauge("flying_bytes", 90 * MIB)  # all that was granted
+    assert meter.picture().moved_bytes == 10 * MIB
+    meter.event(Event(Level.INFO, "run.begins", ""))  # the next cycle of a watch knows nothing of it
+    meter.gauge("flying_bytes", 90 * MIB)
+    assert meter.picture().moved_bytes == 90 * MIB
+
+
+def test_no_rest_is_through_sooner_than_a_limit_allows(meter: Meter, clock: Clock) -> None:
+    meter.counts.update(copied_files=6000, copied_bytes=300_000)
+    meter.gauges |= {"pending_files": 1, "pending_bytes": 50 * MIB, "limit": MIB}
+    clock.now += 6
+    assert meter.picture().left == 50

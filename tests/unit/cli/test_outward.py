@@ -116,6 +116,16 @@ def test_a_dry_run_serves_nothing_and_sends_nothing(dunlin: Run, engine: Any, ch
     assert engine.options[0].crew.start == ""
 
 
+@pytest.mark.parametrize("command", ["check", "sync"])
+def test_every_command_that_may_take_long_has_them(dunlin: Run, engine: Any, chat: Stub, command: str) -> None:
+    engine.act = failing
+    result = dunlin(command, "--metrics-addr", ":0", *hook(chat), "a", "b")
+    assert result.exit_code == 23
+    assert served(result.stderr)
+    assert [told["event"] for told in posted(chat)] == ["failure"]
+    assert engine.options[0].crew.start == "spawn"
+
+
 def test_without_them_nothing_changes(dunlin: Run, engine: Any) -> None:
     dunlin("sync", "a", "b")
     assert engine.options[0].crew.start == ""
@@ -230,6 +240,18 @@ def test_a_job_has_no_say_in_them(dunlin: Run, engine: Any, tmp_path: Path) -> N
     file.write_text("jobs:\n- {source: /a, destination: /b, notify_url: 'https://h/x'}\n")
     result = dunlin("sync", "--config", str(file))
     assert (result.exit_code, "there is no such key" in result.stderr) == (1, True)
+
+
+def test_the_address_of_the_file_is_that_of_the_sync(dunlin: Run, engine: Any, chat: Stub, tmp_path: Path) -> None:
+    file = tmp_path / "dunlin.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        notify = f"notify: {{webhook_url: '{chat.url}/x', events: finish}}"
+        file.write_text(f"metrics: {{address: '127.0.0.1:{port}'}}\n{notify}\n")
+        assert "cannot serve metrics" in dunlin("sync", "--config", str(file), "a", "b").stderr
+        assert not engine.options
+        assert dunlin("check", "--config", str(file), "a", "b").exit_code == 0
+    assert len(engine.options) == len(chat.asked) == 1
 
 
 # ---- servers that do not do their part ----

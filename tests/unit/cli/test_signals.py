@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from dunlin.cli.signals import ASKED, Signals
+from dunlin.cli.signals import ASKED, Hurry, Signals
 from dunlin.pace.stop import Stop
 
 
@@ -113,3 +113,13 @@ def test_a_cleanup_that_hangs_does_not_hold_the_process() -> None:
     result = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, timeout=20)
     assert result.returncode == 130
     assert result.stdout == b"restored"
+
+
+def test_at_the_end_a_signal_only_hurries() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with Hurry() as hurry:
+        assert not hurry.asked()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert hurry.asked()
+        os.kill(os.getpid(), signal.SIGINT)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

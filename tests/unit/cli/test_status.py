@@ -16,7 +16,7 @@ from dunlin.cli.statefile import find, lives
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import Stats
 from dunlin.report import NullReport
-from dunlin.state import FILE_ROW, FileStatus, State
+from dunlin.state import FILE_ROW, DirectoryStatus, FileStatus, State
 from dunlin.state import Run as StateRun
 
 Run = Callable[..., Result]
@@ -126,3 +126,34 @@ def test_a_damaged_file_is_one_line(dunlin: Run, tmp_path: Path) -> None:
     result = dunlin("status", "--state-db", str(bad))
     assert result.exit_code in (1, 2)
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [("status",), ("history",), ("retry",), ("control", "pause")])
+def test_an_empty_state_file_stays_empty(
+    dunlin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.db").touch()
+    result = dunlin(*words, "--state-db", "empty.db")
+    assert result.exit_code == 1
+    [line] = result.stderr.splitlines()
+    assert "empty.db: the state file is empty; a run fills it" in line
+    assert [(each.name, each.stat().st_size) for each in tmp_path.iterdir()] == [("empty.db", 0)]
+
+
+def test_directories_that_failed_are_listed(dunlin: Run, state: State) -> None:
+    run = begin(state)
+    fail(state, run, ["f"])
+    [bad] = state.add_directories(run.id, [("sub", 0)])
+    state.finish_directory(run.id, bad, DirectoryStatus.FAILED)
+    state.put_event(run.id, 40, "directory.failed", "cannot list it: Permission denied", "sub", ErrorKind.DENIED)
+    state.finish_run(run.id, "completed", Stats(failed_files=1, failed_directories=1))
+    state.close()
+    for words in (("status",), ("status", "--failed")):
+        text = dunlin(*words).stdout
+        assert "failed: 1 file (auth 1), 1 directory\n" in text
+        assert "    sub/: cannot list it: Permission denied\n    f: cannot read f: Permission denied\n" in text
+    [pair] = json.loads(dunlin("status", "--json").stdout)["pairs"]
+    assert (pair["failed_files"], pair["failed_directories"]) == (1, 1)
+    assert [each["path"] for each in pair["failed"]] == ["sub/", "f"]
+    assert "  sub/: cannot list it: Permission denied\n" in dunlin("history", str(run.id)).stdout

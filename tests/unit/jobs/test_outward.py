@@ -5,16 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from dunlin.jobs import outward as module
 from dunlin.jobs.outward import SENDING, Options, Outward, usage
 from dunlin.pace.retry import REQUEST
 from dunlin.report import Event, Level
 from dunlin.report.address import Address
 from dunlin.report.mail import mail_of
 from dunlin.report.webhook import webhook_of
+from tests.servers.mail import Manners, mail_server
 from tests.unit.stores.objects.azure_stub import Reply, Stub, stub
 
 SECRET = "T0K3N"
@@ -60,6 +63,43 @@ def test_what_went_wrong_is_told_by_the_runs_own_thread(chat: Stub) -> None:
     outward.close()
     main = threading.current_thread().name
     assert told == [("metrics.served", main), ("notify.failed", main)]
+
+
+def failed_run(outward: Outward, told: list[str]) -> None:
+    run = outward.pair(1)
+    fields = {"source": "a", "destination": "b"}
+    run.begins(Event(Level.INFO, "run.begins", "", fields), lambda event: told.append(event.message))
+    run.ends(Event(Level.ERROR, "run.ended", "", {"status": "failed", "exit_code": 2}), {})
+
+
+def test_a_server_that_refuses_does_not_hold_up_the_end() -> None:
+    told: list[str] = []
+    outward = Outward(Options(webhook=webhook_of("http://127.0.0.1:1/x")), 1, "1")
+    failed_run(outward, told)
+    begun = time.monotonic()
+    outward.close()
+    # Attempts by the policy of the run would be waited for until WAIT is over.
+    assert time.monotonic() - begun < 2
+    assert len(told) == 1
+    assert "Connection refused" in told[0]
+
+
+@pytest.mark.parametrize("hurry", [True, False])
+def test_how_long_the_end_waits_for_one_who_never_answers(monkeypatch: pytest.MonkeyPatch, hurry: bool) -> None:
+    wait = 60.0 if hurry else 0.3
+    monkeypatch.setattr(module, "WAIT", wait)
+    with mail_server(Manners(silent=True)) as silent:
+        told: list[str] = []
+        mail = mail_of(("a@x",), f"smtp://127.0.0.1:{silent.port}", "")
+        outward = Outward(Options(mail=mail), 1, "1")
+        failed_run(outward, told)
+        begun = time.monotonic()
+        outward.close(lambda: hurry)
+        lasted = time.monotonic() - begun
+    assert lasted < 2.5
+    assert hurry or lasted >= wait
+    assert len(told) == 1
+    assert "no answer in time" in told[0]
 
 
 def test_processes_are_added_up() -> None:

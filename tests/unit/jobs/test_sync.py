@@ -6,6 +6,7 @@ import errno
 import os
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from dunlin.state.codec import FileStatus
 from dunlin.state.store import State
 from dunlin.stores.local import batch
 from dunlin.transfer import Options
+from dunlin.workers import sampling
 from dunlin.workers import scan as scanning
+from dunlin.workers.coordinator import Coordinator
 from dunlin.workers.lock import RunLock
 from tests.unit.jobs.conftest import OLD, Places, Stopping, tree
 
@@ -610,3 +613,20 @@ def test_the_most_severe_exit_code_wins(
 ) -> None:
     error = DunlinError("write", "x", fatal) if fatal else None
     assert _exit_code(stats, error, status, refused, mode) == code
+
+
+def test_the_last_sample_lies_within_the_run(filled: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = sampling.Sampler.end
+
+    def sampled(self: sampling.Sampler, crew: Coordinator) -> None:
+        self._sampled = True  # as in a run of more than two seconds
+        end(self, crew)
+
+    monkeypatch.setattr(sampling.Sampler, "end", sampled)
+    result = filled.run()
+    with closing(State.open(str(filled.state_db), NullReport())) as state:
+        run = state.run(result.run)
+        times = [time for (time,) in state.database.query("SELECT time FROM metric WHERE run = ?", (run.id,))]
+    assert times
+    assert run.ended is not None
+    assert run.started < max(times) < run.ended

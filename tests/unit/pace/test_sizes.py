@@ -181,3 +181,15 @@ def test_any_text_is_a_size_or_a_usage_error(text: str) -> None:
         except DunlinError as error:
             kind = error.kind
         assert kind is ErrorKind.USAGE or isinstance(value, int | float)
+
+
+def test_sparklines_leave_gaps_and_scale_to_the_most() -> None:
+    assert sizes.sparkline([0, None, 5, 10], 10) == "▁ ▅█"
+    assert sizes.sparkline([0, 10, None, None, 10, 10], 3) == "▅ █"
+    assert sizes.sparkline([None, 0, 0], 3) == " ▁▁"
+    assert sizes.sparkline([], 3) == ""
+
+
+def test_moments_are_local_to_the_minute() -> None:
+    moment = datetime(2026, 1, 31, 18, 5, 59).astimezone()
+    assert sizes.format_moment(round(moment.timestamp() * 1e9)) == "2026-01-31 18:05"

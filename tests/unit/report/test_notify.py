@@ -25,7 +25,7 @@ class Told:
         self.notices.event(Event(Level.INFO, "run.begins", "", fields))
 
     def ends(self, status: str = "completed", code: int = 0, message: str = "Sync ended", **fields: Any) -> None:
-        level = Level.ERROR if status == "failed" else Level.INFO if code in (0, 24) else Level.WARN
+        level = Level.ERROR if status == "failed" else Level.INFO if code in (0, 3, 24) else Level.WARN
         told = {"status": status, "exit_code": code, **fields}
         self.notices.event(Event(level, "run.ended", message, told))
 
@@ -59,7 +59,7 @@ def test_a_failed_run() -> None:
 @pytest.mark.parametrize(("status", "code", "kind", "words"), [
     ("failed", 2, "failure", "failed: "), ("failed", 1, "failure", "failed: "), ("completed", 25, "failure", "files"),
     ("completed", 0, "finish", "done: "), ("completed", 24, "finish", "done: "),
-    ("interrupted", 130, "finish", "interrupted: "),
+    ("interrupted", 130, "finish", "interrupted: "), ("completed", 3, "finish", "differences found: "),
 ])  # fmt: skip
 def test_how_a_run_ended(status: str, code: int, kind: str, words: str) -> None:
     told = Told()
@@ -150,12 +150,41 @@ def test_kinds_do_not_hold_each_other_back() -> None:
 def test_what_was_kept_back_last_goes_out_at_the_end() -> None:
     told = Told("failure", interval=1000)
     for number in range(3):
-        told.run("failed", 2, pair=number + 1, message=f"failure {number}")
+        told.run("failed", 2, message=f"failure {number}")
     told.notices.close()
     assert [notice.text[0] for notice in told.posted] == ["failure 0", "failure 2"]
     assert told.posted[1].fields["suppressed"] == 1
     told.notices.close()
     assert len(told.posted) == 2
+
+
+def test_what_was_kept_back_goes_out_when_the_interval_is_over() -> None:
+    told = Told("failure", interval=100)
+    for number in range(3):
+        told.run("failed", 2, message=f"failure {number}")
+    told.passes(99)
+    assert len(told.posted) == 1
+    told.passes(1)
+    assert [notice.text[0] for notice in told.posted] == ["failure 0", "failure 2"]
+    assert told.posted[1].fields["suppressed"] == 1
+    told.run("failed", 2, message="failure 3")
+    told.passes(99)
+    assert len(told.posted) == 2  # the one that was late counts as sent now
+    told.passes(1)
+    assert len(told.posted) == 3
+    told.notices.close()
+    assert len(told.posted) == 3
+
+
+def test_pairs_do_not_hold_each_other_back() -> None:
+    told = Told(interval=1000)
+    for pair in (1, 2, 1, 2):
+        told.run("failed", 2, pair=pair)
+    assert [(notice.kind, notice.fields["pair"]) for notice in told.posted] == [("failure", 1), ("failure", 2)]
+    told.run(pair=1)
+    told.notices.close()
+    rest = [(notice.kind, notice.fields["pair"]) for notice in told.posted[2:]]
+    assert rest == [("recovery", 1), ("failure", 2)]
 
 
 def test_a_recovery_makes_failures_that_were_kept_back_old() -> None:
@@ -198,14 +227,14 @@ def test_what_counts_as_progress(move: str) -> None:
         if move == "count":
             told.notices.count("equal_files", 5)
         elif move == "granted":
-            told.notices.gauge("granted_bytes", float(number + 1))
+            told.notices.gauge("flying_bytes", float(number + 1))
         else:
             task.advance(1)
     assert told.kinds == []
     task.advance(0)
     told.notices.count("equal_files", 0)
     told.notices.gauge("pending_files", 7)
-    told.notices.gauge("granted_bytes", 10.0 if move == "granted" else 0.0)
+    told.notices.gauge("flying_bytes", 10.0 if move == "granted" else 0.0)
     told.passes(300)
     told.passes(600)
     assert told.kinds == ["stalled"]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.report import Level
 from dunlin.report.notify import Notice
-from dunlin.report.outbox import Outbox, Outboxes, Way
+from dunlin.report.outbox import WAIT, Outbox, Outboxes, Pause, Way
 
 SECRET = "T0K3N"
 
@@ -27,7 +26,7 @@ class Server:
         self.sent: list[float] = []
         self.errors: list[Exception] = []
 
-    def send(self, notice: Notice, failed: Callable[[DunlinError], object]) -> None:
+    def send(self, notice: Notice, pause: Pause) -> None:
         self.began.release()
         self.go.acquire()
         if self.errors:
@@ -40,6 +39,10 @@ class Server:
 
 def failing() -> DunlinError:
     return DunlinError("send a message to", "https://host", ErrorKind.IO, "it answers with HTTP 400")
+
+
+def refused() -> DunlinError:
+    return DunlinError("send a message to", "https://host", ErrorKind.NETWORK, "Connection refused")
 
 
 def test_messages_are_sent_in_order() -> None:
@@ -83,14 +86,16 @@ def test_the_end_does_not_wait_for_one_who_never_answers() -> None:
 
 
 def test_the_reason_of_the_last_attempt_is_told() -> None:
-    go = threading.Event()
+    go, paused = threading.Event(), threading.Event()
 
-    def send(notice: Notice, failed: Callable[[DunlinError], object]) -> None:
-        failed(DunlinError("send a message to", "https://host", ErrorKind.NETWORK, "Connection refused"))
+    def send(notice: Notice, pause: Pause) -> None:
+        pause(refused(), 0.0)
+        paused.set()
         go.wait(60)
 
     boxes = Outboxes([Way("https://host", send)], every=60)
     boxes.put(notice())
+    assert paused.wait(10)
     [event] = boxes.close(0.2)
     assert event.message == "a message was not delivered by https://host: Connection refused"
     assert event.level is Level.WARN
@@ -133,3 +138,91 @@ def test_somebody_looks_at_the_clock_until_the_end() -> None:
     boxes.rest()
     assert "notify clock" not in {thread.name for thread in threading.enumerate()}
     assert boxes.close(0) == []
+
+
+class Refusing:
+    """A way of sending by a server that refuses every attempt; it would be tried again after a minute, for ever."""
+
+    def __init__(self) -> None:
+        self.attempts = threading.Semaphore(0)
+        self.made: list[float] = []
+
+    def send(self, notice: Notice, pause: Pause) -> None:
+        while True:
+            self.made.append(notice.time)
+            self.attempts.release()
+            pause(refused(), 60.0)
+
+
+def test_at_the_end_what_waits_is_tried_once_more_and_then_given_up() -> None:
+    server = Refusing()
+    boxes = Outboxes([Way("https://host", server.send)], every=60)
+    boxes.put(notice(1))
+    assert server.attempts.acquire(timeout=10)
+    boxes.put(notice(2))
+    begun = time.monotonic()
+    told = boxes.close(30)
+    assert time.monotonic() - begun < 10
+    assert server.made == [1, 1, 2]
+    assert [event.message for event in told] == [
+        "cannot send a message to https://host: Connection refused",
+        "2 messages were not delivered by https://host: Connection refused",
+    ]
+
+
+def test_the_last_attempts_of_all_ways_are_made_at_once() -> None:
+    silent, other = Server(), Refusing()
+    boxes = Outboxes([Way("silent", silent.send), Way("other", other.send)], every=60)
+    boxes.put(notice(1))
+    assert other.attempts.acquire(timeout=10)
+    ended = threading.Thread(target=boxes.close, args=(60,))
+    ended.start()
+    assert other.attempts.acquire(timeout=10)
+    silent.free()
+    ended.join(10)
+    assert not ended.is_alive()
+
+
+def test_who_is_in_a_hurry_waits_no_longer() -> None:
+    silent = Server()
+    boxes = Outboxes([Way("silent", silent.send)], every=60)
+    boxes.put(notice())
+    assert silent.began.acquire(timeout=10)
+    answers = iter([False, False, True])
+    begun = time.monotonic()
+    [event] = boxes.close(60, lambda: next(answers))
+    assert time.monotonic() - begun < 10
+    assert event.message == "a message was not delivered by silent: no answer in time"
+    silent.free()
+
+
+def test_the_last_error_is_the_reason_also_of_what_is_never_tried_again() -> None:
+    server = Server()
+    server.errors = [failing(), failing()]
+    server.free()
+    boxes = Outboxes([Way("w", server.send)], every=60)
+    boxes.put(notice(1))
+    boxes.put(notice(2))
+    assert boxes.close(10)[-1].message == "2 messages were not delivered by w: it answers with HTTP 400"
+
+
+def test_a_server_that_answers_later_is_asked_again_while_there_is_time() -> None:
+    made: list[float] = []
+
+    def send(notice: Notice, pause: Pause) -> None:
+        for wait in (0.0, 0.0, 60.0):
+            made.append(wait)
+            pause(DunlinError("send a message to", "https://host", ErrorKind.BUSY, "HTTP 503"), wait)
+
+    box = Outbox(Way("https://host", send))
+    box.put(notice())
+    box.hasten(30)
+    begun = time.monotonic()
+    assert box.close(30) == 1
+    assert made == [0.0, 0.0, 60.0]
+    assert time.monotonic() - begun < 10
+    assert box.reason == "HTTP 503"
+
+
+def test_the_end_is_short() -> None:
+    assert WAIT == 3.0

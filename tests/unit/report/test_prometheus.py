@@ -155,6 +155,18 @@ def test_errors_by_kind_and_nothing_unbounded() -> None:
     }  # fmt: skip
 
 
+def test_bytes_of_small_files_count_while_they_are_under_way() -> None:
+    """Under a limit a unit of small files may take minutes, and is counted when it is through."""
+    metrics = Metrics("1")
+    metrics.gauge("flying_bytes", 60)
+    found = scrape(metrics)
+    assert (found["dunlin_moved_bytes_total"], found["dunlin_moving_bytes"]) == (60, 60)
+    metrics.count("copied_bytes", 60)
+    assert scrape(metrics)["dunlin_moved_bytes_total"] == 60
+    metrics.gauge("flying_bytes", 5)
+    assert scrape(metrics)["dunlin_moved_bytes_total"] == 65
+
+
 def test_bytes_of_a_large_file_count_while_it_moves_and_never_go_back() -> None:
     metrics = Metrics("1")
     task = metrics.task("/secret/large", 100)

@@ -64,8 +64,9 @@ def test_a_run_that_goes_on(state: State, run: Run, view: Overview, clock: Clock
     assert (now.done_files, now.total_files, now.done_bytes, now.total_bytes) == (85, 100, 9000, 13000)
     assert (now.files_rate, now.bytes_rate, now.limit, now.workers, now.wanted) == (20.0, 2000.0, 9000, 5, 8)
     assert now.seconds == pytest.approx(104, abs=0.1)
-    assert now.left == pytest.approx((4000 + 15 * PER_FILE) / (2000 + 20 * PER_FILE))
-    assert now.share == pytest.approx(9 / 13)
+    each = PER_FILE * (1 - 2000 / 9000)  # of the limit so much is free
+    assert now.left == pytest.approx((4000 + 15 * each) / (2000 + 20 * each))
+    assert now.share == pytest.approx((9000 + 85 * PER_FILE) / (13000 + 100 * PER_FILE))
     assert [each.id for each in view.going()] == [run.id]
     assert [(each.run, each.status) for each in view.pairs()] == [(run.id, "running")]
     sample = view.latest(run.id)
@@ -106,11 +107,15 @@ def test_a_sign_without_more_leaves_what_was_said(state: State, run: Run) -> Non
 
 
 def test_a_run_without_a_sign_is_stale(path: str, state: State, run: Run, view: Overview, clock: Clock) -> None:
-    state.update_run(run.id, Stats(copied_files=4), Life(cause="memory", flying=9))
+    state.put_metric(run.id, Metric(files=20.0, bytes=2000.0))
+    clock.time += SECOND // 2
+    state.update_run(run.id, Stats(copied_files=4, pending_bytes=10), Life(cause="memory", flying=9))
     clock.time += 31 * SECOND
     now = view.now()
     assert now is not None
-    assert (now.status, now.run.id, now.cause, now.left, now.done_bytes) == ("stale", run.id, "", None, 0)
+    assert (now.status, now.run.id, now.cause, now.left) == ("stale", run.id, "", None)
+    assert (now.done_bytes, now.total_bytes) == (9, 10)  # as it was when it was last seen
+    assert (now.files_rate, now.bytes_rate) == (20.0, 2000.0)
     assert now.seconds < 1  # until it gave its last sign
     assert view.going() == []
     with Overview.open(path, lives=lambda run: True, clock=clock) as other:
@@ -152,9 +157,9 @@ def test_the_last_day(state: State, pair: Pair, view: Overview, clock: Clock) ->
     done("failed", 10)
     done("interrupted", 10, copied_files=3, deleted_files=4)
     going = state.begin_run(pair, {}, "boot", 1)
-    state.update_run(going.id, Stats(copied_files=47))
+    state.update_run(going.id, Stats(copied_files=47), Life(flying=500))
     day = view.day()
-    assert (day.runs, day.ended, day.clean, day.files, day.bytes, day.failed, day.deleted) == (5, 3, 1, 200, 1000, 3, 4)
+    assert (day.runs, day.ended, day.clean, day.files, day.bytes, day.failed, day.deleted) == (5, 3, 1, 200, 1500, 3, 4)
     assert day.success == pytest.approx(1 / 3)
     assert day.failed_share == pytest.approx(3 / 203)
     assert day.files_rate == pytest.approx(5, rel=0.01)

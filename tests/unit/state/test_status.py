@@ -5,6 +5,7 @@ from __future__ import annotations
 from dunlin.errors import ErrorKind
 from dunlin.model import Stats
 from dunlin.state import DirectoryStatus, FileStatus, Metric, Pair, Run, State
+from dunlin.state.survey import failed_directories
 from tests.unit.state.rows import Clock, row, synced
 
 BAD = {"status": FileStatus.FAILED, "error": "Permission denied"}
@@ -38,6 +39,32 @@ def test_failures_of_an_earlier_run_still_count_until_they_are_synced(state: Sta
     ended = state.run(run.id).ended
     assert state.status()[0].last_success == ended
     assert state.status()[0].known_files == 1
+
+
+def test_directories_that_failed_are_told_with_their_reasons(state: State, pair: Pair, run: Run) -> None:
+    root, sub, deep, good = state.add_directories(run.id, [("", 0), ("sub", 0), ("sub/deep", 0), ("good", 0)])
+    for directory in (root, good):
+        state.finish_directory(run.id, directory, DirectoryStatus.SCANNED)
+    for directory in (sub, deep):
+        state.finish_directory(run.id, directory, DirectoryStatus.FAILED)
+    state.put_event(run.id, 40, "directory.failed", "cannot list sub: Permission denied", "sub", ErrorKind.DENIED)
+    state.finish_run(run.id, "completed", Stats(failed_directories=2))
+    retry = state.begin_run(pair, {"retry": [run.id]}, "boot-1", 1)
+    state.finish_run(retry.id, "completed", Stats())
+    (status,) = state.status(pair.id)
+    assert status.failed_directories == 2
+    assert status.failed_files == 0
+    assert [(each.path, each.kind, each.error, each.run) for each in status.bad] == [
+        ("sub/", ErrorKind.DENIED, "cannot list sub: Permission denied", run.id),
+        ("sub/deep/", ErrorKind.INTERNAL, "its reason is in the log", run.id),
+    ]
+    assert state.bad_directories(pair.id, 1) == status.bad[:1]
+    assert failed_directories(state, run.id, 10) == status.bad
+    assert failed_directories(state, retry.id, 10) == []
+    again = state.begin_run(pair, {}, "boot-1", 1)
+    state.start_frontier(again.id)
+    state.add_directories(again.id, [("sub", 0), ("sub/deep", 0)])
+    assert state.status(pair.id)[0].failed_directories == 0
 
 
 def test_status_lists_every_pair_or_one(state: State, pair: Pair) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dunlin.errors import ErrorKind
+from dunlin.errors import ErrorKind, printable
 from dunlin.model import Stats
 from dunlin.report import Level, NullReport
 from dunlin.state import CrawlMetric, Metric, State
@@ -65,7 +65,7 @@ def _metric(cpu: float, throttled: bool = False) -> Metric:
 def _current(state: State, clock: Clock, status: str) -> None:
     clock.time = NOW - 165 * SECOND
     pair = state.pair("az://mycontainer/data", "file:///srv/mirror/data", "all")
-    run = state.begin_run(pair, {}, "boot", 4711).id
+    run = state.begin_run(pair, {"attempts": 3}, "boot", 4711).id
     for at in range(77):
         clock.time = NOW - (160 - 2 * at) * SECOND
         state.put_metric(run, _metric(60.0 + at % 30, throttled=at > 60 and status == "throttled"))
@@ -79,7 +79,8 @@ def _current(state: State, clock: Clock, status: str) -> None:
     words = "Checksum mismatch: the source states 4f1e, what arrived has 9a77"
     state.put_event(run, Level.ERROR, "file.failed", words, "data/2024/corrupt_file.json", ErrorKind.CHECKSUM, 3)
     state.put_event(run, Level.ERROR, "file.failed", "no answer for 5m", STRANGE[4], ErrorKind.TIMEOUT, 3)
-    state.put_event(run, Level.ERROR, "file.failed", "permission denied", STRANGE[0], ErrorKind.DENIED, 1)
+    denied = f"cannot read /srv/data/{printable(STRANGE[0])}: Permission denied"
+    state.put_event(run, Level.ERROR, "file.failed", denied, STRANGE[0], ErrorKind.DENIED, 1)
     state.put_metric(run, _metric(82.0, throttled=status == "throttled"))
     clock.time = NOW - SECOND
     _say(state, run, status)

@@ -49,11 +49,22 @@ def test_the_smallest_terminal_shows_what_matters(status: str, path: Path) -> No
         assert words in text
 
 
-@pytest.mark.parametrize(("width", "height"), [(59, 20), (60, 19), (1, 1), (10, 40)])
-def test_too_small_is_one_line(width: int, height: int, path: Path) -> None:
+@pytest.mark.parametrize(("width", "height"), [(59, 20), (60, 19), (1, 1), (10, 40), (20, 10), (20, 2)])
+def test_too_small_is_all_that_is_said(width: int, height: int, path: Path) -> None:
     lines = paint(looked(path, "main"), View(), width, height, NOW)
-    assert len(lines) == 1
-    assert length(lines[0]) <= width
+    assert 1 <= len(lines) <= height
+    assert max(length(line) for line in lines) <= width
+    said = "too small: needs 60x20, has "
+    whole = " ".join("".join(text for text, _ in line) for line in lines)
+    if width >= 20 and height > 2:
+        assert whole == f"{said}{width}x{height} (q quits)"
+
+
+def test_what_is_too_small_is_folded_between_words(path: Path) -> None:
+    lines = paint(looked(path, "main"), View(), 20, 10, NOW)
+    assert ["".join(text for text, _ in line) for line in lines] == [
+        "too small: needs", "60x20, has 20x10 (q", "quits)",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("status", ["running", "paused", "throttled", "completed", "failed", "stale"])

@@ -62,7 +62,7 @@ def test_all_is_100_percent_and_nothing_else(share: float, percent: str) -> None
 
 def test_activities_have_a_sign_and_a_word(path: Path) -> None:
     look = looked(path, "main")
-    text = words([panels.activity_line(each, 80) for each in look.activity])
+    text = words([panels.activity_line(each, look.now, 80) for each in look.activity])
     for sign in (
         "✓ copied data/",
         "⚠ retry (2/3) data/",
@@ -77,7 +77,9 @@ def test_activities_have_a_sign_and_a_word(path: Path) -> None:
 
 
 def test_the_listing_says_what_keeps_it_waiting(path: Path) -> None:
-    text = words(panels.listing(looked(path, "main").crawl, 120))
+    look = looked(path, "main", "running")
+    assert look.now is not None
+    text = words(panels.listing(look.crawl, look.now._replace(listed=False), 120))
     assert "12 active, 3 waiting" in text
     assert "8.5K files" in text
     assert "files/s ↗" in text
@@ -85,6 +87,67 @@ def test_the_listing_says_what_keeps_it_waiting(path: Path) -> None:
     assert "threads 19% ○ ok" in text
 
 
+def test_a_listing_that_is_over_has_no_rates(path: Path) -> None:
+    look = looked(path, "main", "running")
+    text = words(panels.listing(look.crawl, look.now, 120))
+    assert text.startswith("complete ")
+    assert text.endswith(" Seen 10.1K files in 245 dirs")
+    assert "/s" not in text
+    assert look.now is not None
+    for gone in (look.now._replace(listed=False, status="stale"), None):
+        text = words(panels.listing(look.crawl, gone, 120))
+        assert text.startswith("ended early")
+        assert "/s" not in text
+
+
+def test_a_retry_is_one_of_as_many_as_the_run_makes(path: Path) -> None:
+    look = looked(path, "main", "running")
+    retry = next(each for each in look.activity if each.word == "retry")
+    now = look.now
+    assert now is not None
+    five = now._replace(run=now.run._replace(options={"attempts": 5}))
+    assert "retry (2/5) " in words([panels.activity_line(retry, five, 80)])
+    one = now._replace(run=now.run._replace(options={"attempts": 1}))
+    assert "retry (2/2) " in words([panels.activity_line(retry, one, 80)])
+    assert "retry (2) " in words([panels.activity_line(retry._replace(run=1), five, 80)])  # another run's
+    assert "retry (2) " in words([panels.activity_line(retry, now._replace(run=now.run._replace(options={})), 80)])
+
+
+def test_what_a_run_that_is_over_moved_last_is_no_mean(path: Path) -> None:
+    look = looked(path, "main", "completed")
+    assert look.now is not None
+    assert look.sample is not None
+    assert look.sample.metric.bytes == 82 * 2.9 * (1 << 20)
+    assert "Bandwidth 238 MiB/s" in words(panels.resources(look._replace(now=look.now._replace(limit=0)), 120))
+
+
 def test_no_status_is_told_by_colour_alone() -> None:
     assert len({words for words, _ in panels.STATES.values()}) == len(panels.STATES)
     assert len({sign for sign, _, _ in panels.WORDS.values()}) >= 4
+
+
+@pytest.mark.parametrize(("path", "message", "said"), [
+    ("b/no.txt", "cannot read /dev/src/b/no.txt: Permission denied", "Permission denied (cannot read)"),
+    ("b", "cannot list /a: b/b: Permission denied", "Permission denied (cannot list)"),
+    ("b/", "cannot list /src/b: Input/output error; look", "Input/output error; look (cannot list)"),
+    ("x: y", "cannot set the times of /src/x: y: denied", "denied (cannot set the times of)"),
+    ("a/b", "cannot write s3://bucket/dst/a/b: HTTP 403", "HTTP 403 (cannot write)"),
+    ("b", "cannot read b: gone", "gone (cannot read)"),
+    ("b", "cannot read /src/ab: gone", "cannot read /src/ab: gone"),  # another one
+    ("b", "b: Checksum mismatch", "Checksum mismatch"),
+    ("b", "no answer for 5m", "no answer for 5m"),
+    ("", "cannot list /src: gone", "cannot list /src: gone"),
+])  # fmt: skip
+def test_why_is_said_first_and_where_only_once(path: str, message: str, said: str) -> None:
+    assert panels.reason(path, message) == said
+
+
+def test_why_is_there_to_be_read_in_the_smallest_terminal(path: Path) -> None:
+    look = looked(path, "main")
+    message = "cannot read /dev/shm/somewhere/a/source/b/no.txt: Permission denied"
+    error = look.errors[0]._replace(path="b/no.txt", message=message, attempt=1)
+    [line] = words([panels.error_line(error, 60, look.time)]).splitlines()
+    assert "b/no.txt: Permission denied" in line
+    failed = next(each for each in look.activity if each.word == "failed")
+    told = failed._replace(path="b/no.txt", message=message)
+    assert "b/no.txt: Permission denied" in words([panels.activity_line(told, look.now, 60)])

@@ -86,14 +86,15 @@ def test_rows_that_make_no_sense_end_nothing(column: str, reader: Reader, path: 
     assert look.now is not None
 
 
-def test_an_empty_file_has_no_runs(path: Path) -> None:
+def test_an_empty_file_stays_empty_and_is_waited_for(path: Path) -> None:
     path.touch()
     empty = Reader(str(path), None)
     try:
         look = empty.look(Question())
     finally:
         empty.close()
-    assert (look.problem, look.now, look.pairs) == ("", None, [])
+    assert (look.problem, look.now, look.pairs) == ("the state file is empty; waiting for a run", None, [])
+    assert path.stat().st_size == 0
 
 
 def test_an_order_to_a_run_that_is_over_is_refused(path: Path) -> None:

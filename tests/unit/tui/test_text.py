@@ -20,7 +20,6 @@ from dunlin.tui.text import (
     pad,
     shorten,
     shown,
-    sparkline,
     title,
 )
 
@@ -79,13 +78,6 @@ def test_parts_are_left_out_as_a_whole() -> None:
 
 def test_a_bar_is_full_only_at_the_end() -> None:
     assert (bar(0, 6), bar(0.5, 6), bar(0.999, 6), bar(1, 6)) == ("[░░░░]", "[██░░]", "[███░]", "[████]")
-
-
-def test_sparklines_leave_gaps_and_scale_to_the_most() -> None:
-    assert sparkline([0, None, 5, 10], 10) == "▁ ▅█"
-    assert sparkline([0, 10, None, None, 10, 10], 3) == "▅ █"
-    assert sparkline([None, 0, 0], 3) == " ▁▁"
-    assert sparkline([], 3) == ""
 
 
 @pytest.mark.parametrize("width", range(1, 40))

@@ -129,6 +129,17 @@ def test_a_busy_machine_gets_fewer_workers_and_smaller_batches_and_the_log_says_
     assert scene.pool.limits[-1][0] == 1
 
 
+def test_the_cause_is_told_as_it_is_now() -> None:
+    """It stands beside the load as it is: two figures for one gauge would be one too many."""
+    scene = Scene(Enforced(2, 0, 0, 0.8))
+    scene.readings = {"cpu": 0.93, "memory": 0.2}
+    scene.pass_time(2 * LOOK + 1)
+    assert scene.governor.cause == "cpu 93%"
+    scene.readings = {"cpu": 0.78, "memory": 0.2}
+    scene.pass_time(LOOK)
+    assert scene.governor.cause == "cpu 78%"
+
+
 def test_it_recovers_when_the_machine_does() -> None:
     scene = Scene(Enforced(2, 0, 0, 0.8))
     scene.readings = {"cpu": 0.93}
