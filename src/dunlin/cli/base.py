@@ -188,11 +188,11 @@ def echo(text: str) -> None:
         raise translate(error, "write the output", "") from error
 
 
-def drop_output() -> None:
-    """Standard output has no reader, or no room: what is still buffered must not complain while Python exits."""
+def drop_output(stream: TextIO | None = None) -> None:
+    """A stream (None: standard output) has no reader, or no room: what is buffered must not complain at the exit."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, (stream or sys.stdout).fileno())
         os.close(nowhere)
 
 

@@ -108,6 +108,10 @@ class Program(click.Group):
         except OSError as error:
             drop_output()
             code = complain(translate(error, "write the output", ""), traceback=False)
+        try:
+            sys.stderr.flush()
+        except OSError:  # the terminal is gone, and with it whoever might be told
+            drop_output(sys.stderr)
         if args is None:
             gc.freeze()  # the process ends: to look for cycles among all that was imported would take 10 ms
         sys.exit(code or 0)
