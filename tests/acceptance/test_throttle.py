@@ -237,7 +237,7 @@ def test_throttling_lowers_the_load_and_makes_batches_smaller(rclone_s3: S3, tmp
             "sync", *options, "--log-format", "json", "--s3-endpoint", proxy.origin, source, bucket.url,
             cwd=cwd, env=bucket.env, stderr=out,
         )  # fmt: skip
-        watch = Watched(process.pid)
+        watch, begun = Watched(process.pid), time.monotonic()
 
         def alive() -> bool:
             return process.poll() is None
@@ -245,10 +245,10 @@ def test_throttling_lowers_the_load_and_makes_batches_smaller(rclone_s3: S3, tmp
         try:
             wait_for(log, r"throttle\.engaged", alive)
             engaged, sent = time.monotonic(), proxy.count()
-            wait_for(log, r'throttle\.engaged.*"workers": ?[1-4]\b', alive)
-            low = time.monotonic()
+            wait_for(log, r'throttle\.engaged.*"workers": ?[12]\b', alive)
+            low, first = time.monotonic(), proxy.count()
             time.sleep(4)
-            after = watch.used(low + 1, time.monotonic())
+            after, asked = watch.used(low + 1, time.monotonic()), (proxy.count() - first) / 4
             assert alive(), "there must be something left to do, or this shows nothing"
         finally:
             process.terminate()
@@ -257,7 +257,9 @@ def test_throttling_lowers_the_load_and_makes_batches_smaller(rclone_s3: S3, tmp
             if process.stdout is not None:
                 process.stdout.close()
     before = watch.used(engaged - 3, engaged - 0.2)
-    assert after < 0.75 * before, f"{after:.3f} after, {before:.3f} before, {sent} requests until then"
+    asked_before = sent / (engaged - begun)
+    assert asked < 0.6 * asked_before, f"{asked:.0f} requests a second after, {asked_before:.0f} before"
+    assert after < 0.75 * before, f"{after:.3f} of a processor after, {before:.3f} before"
     steps = [json.loads(line) for line in log.read_text("utf-8").splitlines() if "throttle.engaged" in line]
     batches = [step["batch"] for step in steps]
     assert len(batches) >= 3
