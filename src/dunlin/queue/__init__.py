@@ -1,0 +1,1 @@
+"""Where work waits: tasks with leases, over one small protocol with three engines."""
