@@ -25,9 +25,15 @@ from pathlib import Path
 from typing import NoReturn
 
 LOCK, UNFINISHED, LOG = ".dunlin-lock", ".dunlin-unfinished", ".dunlin-setup.log"
-SECONDS = {"core": 15, "dev": 60, "cloud": 20, "tui": 5, "watch": 5}
+SECONDS = {"core": 15, "dev": 60, "cloud": 20, "queue": 5, "tui": 5, "watch": 5, "web": 10}
 """How long a set-up takes on two cores with a warm connection; said to the person who waits."""
-EXTRAS = {"cloud": "object stores", "tui": "the dashboard", "watch": "watching a directory"}
+EXTRAS = {
+    "cloud": "object stores",
+    "queue": "queues on Redis and PostgreSQL",
+    "tui": "the dashboard",
+    "watch": "watching a directory",
+    "web": "the service",
+}
 """What the packages of each extra are for."""
 
 

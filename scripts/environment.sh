@@ -3,8 +3,8 @@
 # `environment SET` sets $python to an interpreter that has the packages of constraints/SET.txt and finds
 # src/; it makes or mends the environment only when its stamps are not what they should be. A stamp,
 # .dunlin-SET in the environment, holds the first line of the constraints (a fingerprint of the rest) and
-# the checkout's path. Extras (cloud, tui, watch) have stamps too once they were added, and are kept up to date
-# with the rest. The work itself is done by environment.py, since it needs a lock that dies with its holder.
+# the checkout's path. Extras (cloud, queue, tui, watch, web) have stamps too once they were added, and are kept up
+# to date with the rest. The work itself is done by environment.py, since it needs a lock that dies with its holder.
 
 environment() { # SET
     if [ -n "${DUNLIN_VENV-}" ]; then
@@ -40,7 +40,7 @@ own() {
 
 ready() { # ENVIRONMENT SET
     [ -x "$1/bin/python" ] && [ -r "$1/.dunlin-$2" ] && fits "$1" "$2" || return
-    for extra in cloud tui watch; do
+    for extra in cloud queue tui watch web; do
         [ ! -r "$1/.dunlin-$extra" ] || fits "$1" "$extra" || return
     done
 }

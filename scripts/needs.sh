@@ -10,6 +10,12 @@ need() { # COMMAND PACKAGE
 need_library() { # NAME PACKAGE
     ldconfig -p 2>/dev/null | grep -qF "$1 " || missing="$missing $2"
 }
+need_postgres() { # Debian keeps the server's programs out of the way: several versions may be there
+    for directory in /usr/lib/postgresql/*/bin; do
+        [ ! -x "$directory/initdb" ] || return 0
+    done
+    need initdb postgresql
+}
 needs() {
     missing=''
     need git git
@@ -20,6 +26,10 @@ needs() {
     need tmux tmux
     need chromium chromium
     need setpriv util-linux
+    need redis-server redis-server
+    need sshd openssh-server
+    need systemd-analyze systemd
+    need_postgres
     need_library libstdc++.so.6 libstdc++6 # node
     [ "$purpose" != bench ] || need_library libsecret-1.so.0 libsecret-1-0 # azcopy
 }
@@ -32,6 +42,14 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing what the tests need:$missing" >&2
     apt-get update -qq >/dev/null || echo "apt-get update failed; trying with the lists that are here" >&2
     needs # the lists may name another package now
+    # Packages of servers start them at once. The tests start their own, on other ports.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        trap 'exit 130' INT TERM
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+    fi
     # shellcheck disable=SC2086 # one word per package
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing </dev/null >/dev/null
     needs

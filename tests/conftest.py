@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.servers.fixtures import azfiles, azurite, gcs, moto_s3, rclone_s3  # noqa: F401 - fixtures for whoever asks for one
+from tests.servers.fixtures import (  # noqa: F401 - fixtures for whoever asks for one
+    azfiles,
+    azurite,
+    gcs,
+    moto_s3,
+    postgres,
+    rclone_s3,
+    redis,
+)
 
 # Two noisy cores: a slow example says nothing. The same examples every time, so that a red run can be repeated;
 # HYPOTHESIS_PROFILE=search looks for new ones.

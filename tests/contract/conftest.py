@@ -19,7 +19,9 @@ from tests.contract import azfiles as _azfiles
 from tests.contract import azure as _azure  # noqa: F401 - registers its service
 from tests.contract import gcs as _gcs  # noqa: F401 - registers its service
 from tests.contract import s3 as _s3  # noqa: F401 - registers its service
+from tests.contract.ledgers import clock, ledger, ledger_url, opened  # noqa: F401 - fixtures
 from tests.contract.objects import SERVICES, WRAPPED, Wanted
+from tests.contract.queues import place, queue  # noqa: F401 - fixtures
 from tests.contract.support import FreeBucket, once
 
 Factory = Callable[[Path], Store]

@@ -39,7 +39,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -63,7 +63,8 @@ class Rules:
 
     A truncated answer needs a body of two bytes or more; drawn for another one it does nothing. `retry_after_s` is
     what 503 and 429 answer, None = without that header. Above `at_once` requests of the `kinds` at a time further
-    ones are answered 503; 0 = any number. `bytes_per_second` holds each way, for all together; 0 = free.
+    ones are answered 503; 0 = any number. `servers` work at a request of the `kinds` each, others wait until one is
+    free; 0 = any number. `bytes_per_second` holds each way, for all together; 0 = free.
     """
 
     resets: float = 0.0
@@ -76,6 +77,7 @@ class Rules:
     retry_after_s: int | None = 0
     latency_s: float = 0.0
     at_once: int = 0
+    servers: int = 0
     bytes_per_second: float = 0.0
     seed: int = 0
 
@@ -134,6 +136,7 @@ class Proxy:
     def rules(self, rules: Rules) -> None:
         if rules.bytes_per_second:
             self._links = (Link(rules.bytes_per_second), Link(rules.bytes_per_second))
+        self._desks = threading.Semaphore(rules.servers) if rules.servers else None
         self._rules = rules
 
     def next(self, *faults: str, kind: str = "") -> None:
@@ -249,7 +252,7 @@ class Proxy:
         headers = head.headers()
         kind = kind_of(method, target, headers)
         request = Request(method, target, kind, headers, self._fault(method, target, kind, rules), began)
-        with self._entered(request, rules):
+        with self._entered(request, rules), self._served(request, rules):
             try:
                 if rules.latency_s:
                     time.sleep(rules.latency_s)
@@ -273,6 +276,12 @@ class Proxy:
         finally:
             with self._lock:
                 self._under_way -= counts
+
+    @contextmanager
+    def _served(self, request: Request, rules: Rules) -> Iterator[None]:
+        desks = self._desks if not rules.kinds or request.kind in rules.kinds else None
+        with desks or nullcontext():
+            yield
 
     def _record(self, request: Request, status: int) -> None:
         with self._lock:

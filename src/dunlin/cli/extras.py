@@ -29,9 +29,15 @@ EXTRAS = {
     "azure": "cloud",
     "boto3": "cloud",
     "botocore": "cloud",
+    "cronsim": "web",
     "google": "cloud",
+    "jinja2": "web",
+    "litestar": "web",
+    "psycopg": "queue",
+    "redis": "queue",
     "requests": "cloud",
     "textual": "tui",
+    "uvicorn": "web",
     "watchfiles": "watch",
 }
 """The extra that brings a package."""

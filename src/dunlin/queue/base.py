@@ -18,7 +18,8 @@ state of a run, the ledger of a service). So the protocol promises little, and e
 
 Engines: `embedded` (a SQLite file, for the processes of one machine), `redis_engine`, `postgres`. All
 calls are synchronous and safe from several threads. Every call may raise `DunlinError` of kind NETWORK
-(the queue's server is away; try again), AUTH, or INTERNAL.
+(the queue's server is away; try again), AUTH, or INTERNAL; where a disk or a memory is full NO_SPACE, and the
+file what `sqlite.translate_sqlite` says (LOCKED when another process writes for longer than 10 s).
 
 Payloads name locations and paths, never secrets.
 """

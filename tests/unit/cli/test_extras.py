@@ -46,6 +46,10 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ("azure.identity", "cloud"),
         ("watchfiles", "watch"),
         ("textual.app", "tui"),
+        ("psycopg", "queue"),
+        ("redis.exceptions", "queue"),
+        ("litestar", "web"),
+        ("cronsim", "web"),
         ("apsw", ""),
     ],
 )
