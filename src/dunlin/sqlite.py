@@ -14,6 +14,11 @@ No cursor stays open
     on the same connection fails at once with SQLITE_BUSY_SNAPSHOT, and no time-out helps. So `query`
     returns a list: queries carry a LIMIT and page by key. It also lets checkpoints reset the WAL.
 
+Locks
+    A statement that meets another process's lock waits for it, as long as `open_database` was told. For a person who
+    waits before a terminal, `waits` is called once when that takes longer than a moment, and the time is that of all
+    statements together, so that what was said of it holds.
+
 Memory
     A page cache of 8 MB and no mmap (mapped pages count as resident memory).
 
@@ -25,6 +30,7 @@ Errors
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
@@ -38,6 +44,9 @@ Warn = Callable[[str], None]
 """Takes one sentence for the person who runs dunlin."""
 
 BUSY_MS = 10_000
+QUIET = 0.3
+"""Seconds for which a lock is waited for before anybody is told: transactions of a run take less."""
+_PAUSES = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025, 0.025, 0.025, 0.05, 0.05, 0.1)  # those of SQLite itself
 CACHE_KIB = 8_000
 CHECKPOINT_PAGES = 4_000  # 16 MB of WAL: every checkpoint costs two fsyncs in the writer
 
@@ -308,6 +317,7 @@ def open_database(
     write: bool = True,
     busy_ms: int = BUSY_MS,
     mountinfo: str | None = None,
+    waits: Callable[[], None] | None = None,
 ) -> Database:
     """Open `path`, make or migrate its schema, and return the connection.
 
@@ -319,6 +329,7 @@ def open_database(
         write: the caller must write: a file that can only be read is an error.
         busy_ms: how long to wait for another process's lock, milliseconds.
         mountinfo: text in the format of /proc/self/mountinfo (proc(5)); None: read that file.
+        waits: called once when a lock has to be waited for; `busy_ms` is then for all statements together.
 
     Raises:
         DunlinError: NOT_FOUND, DENIED, READ_ONLY, NO_SPACE, LOCKED, CORRUPT (no database, or damaged),
@@ -336,7 +347,10 @@ def open_database(
     connection = None
     try:
         connection = apsw.Connection(os.path.abspath(path) if path else "", flags=flags)
-        connection.set_busy_timeout(busy_ms)
+        if waits is None:
+            connection.set_busy_timeout(busy_ms)
+        else:
+            connection.set_busy_handler(_patience(busy_ms / 1000, waits))
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}; PRAGMA temp_store=FILE; PRAGMA mmap_size=0").fetchall()
         database = Database(connection, where, schema, "memory")
         if not path:
@@ -365,15 +379,37 @@ def open_database(
         raise
 
 
+def _patience(seconds: float, waits: Callable[[], None]) -> Callable[[int], bool]:
+    """A busy handler that waits as SQLite's own does, but so long in all; `waits` is called after `QUIET` seconds."""
+    waited, told = 0.0, False
+
+    def busy(tries: int) -> bool:
+        nonlocal waited, told
+        if waited >= seconds:
+            return False
+        if waited >= QUIET and not told:
+            told = True
+            waits()
+        begun = time.monotonic()
+        time.sleep(min(_PAUSES[min(tries, len(_PAUSES) - 1)], seconds - waited))
+        waited += time.monotonic() - begun
+        return True
+
+    return busy
+
+
 def _check(database: Database, exact: bool = False) -> int:
     """The file's schema version; 0 for an empty file. Raises USAGE, NEWER, and with `exact` READ_ONLY if older."""
     schema = database.schema
     operation = f"open the {schema.what}"
+    database.execute("SAVEPOINT look")  # all at one moment: another process may just be making the tables
     application = database.value("PRAGMA application_id")
     version = int(database.value("PRAGMA user_version"))
+    tables = database.value("SELECT count(*) FROM sqlite_schema")
+    database.execute("RELEASE look")
     other = f"name another file with {schema.option}"
     if application != schema.application_id:
-        if application == 0 and version == 0 and database.value("SELECT count(*) FROM sqlite_schema") == 0:
+        if application == 0 and version == 0 and tables == 0:
             if not exact:
                 return 0
             raise DunlinError(operation, database.path, ErrorKind.READ_ONLY, "it is empty and cannot be written", other)

@@ -188,6 +188,43 @@ def test_file_locked_while_it_is_opened(path: str) -> None:
     holder.close(True)
 
 
+def test_whoever_waits_for_a_lock_is_told_once_and_goes_on(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "QUIET", 0.0)
+    told = []
+    holder = open_database(path, schema(), refuse, mountinfo="")
+
+    def waits() -> None:
+        told.append("waits")
+        holder.execute("COMMIT")
+
+    other = open_database(path, schema(), refuse, waits=waits, mountinfo="")
+    assert told == []
+    for number in (1, 2):
+        holder.execute("BEGIN IMMEDIATE")
+        if number == 2:
+            monkeypatch.setattr(sqlite.time, "sleep", lambda seconds: holder.execute("COMMIT"))
+        other.execute("INSERT INTO t VALUES (?)", (number,))
+    assert told == ["waits"]
+    assert other.query("SELECT * FROM t") == [(1,), (2,)]
+    other.close()
+    holder.close()
+
+
+def test_the_time_to_wait_is_that_of_all_statements(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = open_database(path, schema(), refuse, mountinfo="")
+    other = open_database(path, schema(), refuse, busy_ms=10_000, waits=lambda: None, mountinfo="")
+    now = [0.0]
+    monkeypatch.setattr(sqlite.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(sqlite.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    holder.execute("BEGIN IMMEDIATE")
+    for _ in range(2):
+        assert fails(lambda: other.execute("INSERT INTO t VALUES (1)")).kind is ErrorKind.LOCKED
+        assert now[0] == pytest.approx(10)
+    holder.execute("COMMIT")
+    other.close()
+    holder.close()
+
+
 def test_an_empty_file_is_filled_by_who_may_make_one_and_by_nobody_else(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     path.touch()
