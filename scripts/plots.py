@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Draw docs/throttling.svg: the throttle on simulated machines. `--check` only tells whether it is up to date.
+"""Draw docs/throttling.svg, the throttle on simulated machines, and docs/requests.svg, the climb at simulated stores.
 
 A simulated machine has one gauge, which follows from the workers and the time; the real throttle looks at it
-every five seconds. Everything is computed from a seed, so the picture is the same wherever it is drawn.
+every five seconds. A simulated store has a throughput, which follows from the requests under way and the time; the real
+climb sees what ended, twice a second. Everything is computed from a seed, so the pictures are the same wherever they
+are drawn. `--check` only tells whether they are up to date.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
+from dunlin.pace.climb import Climb, Move, Seen  # noqa: E402
 from dunlin.pace.throttle import LOOK, Throttle  # noqa: E402
 
 MODEL = Callable[[float, int, random.Random], float]
@@ -73,8 +76,97 @@ SCENES: tuple[tuple[str, MODEL], ...] = (
     ("others take 70 % of it, every other minute", bursts(0.03, 0.7, 120)),
 )
 
+# ---- stores ----
+
+STORE = Callable[[float, float, random.Random], float]
+"""Seconds that a request takes: seconds since the start, requests under way, chance."""
+
+GLANCE = 0.5
+"""Seconds between two samples."""
+
+
+class Glance(NamedTuple):
+    """One sample: seconds since the start, requests under way, how many ended in a second, what stands, any move."""
+
+    time: float
+    level: int
+    rate: float
+    stands: int
+    move: Move | None
+
+
+def climb(
+    store: STORE,
+    seconds: float,
+    start: int = 32,
+    least: int = 4,
+    most: int = 128,
+    seed: int = 1,
+    noise: float = 0.03,
+    wanted: float = 1e9,
+    refuses: float = 1e9,
+) -> list[Glance]:
+    """What the climb does at a store, with at most `wanted` requests to be made, and none above `refuses` borne.
+
+    How many end in a sample varies by `noise`, and is a whole number.
+    """
+    now, owed = 0.0, 0.0
+    chance = random.Random(seed)
+    steered = Climb(start, least, most)
+    seen = []
+    while now < seconds:
+        now += GLANCE
+        level = steered.level
+        under_way = min(float(level), wanted)
+        owed += under_way / store(now, under_way, chance) * GLANCE * max(0.0, chance.gauss(1, noise))
+        ended = int(owed)
+        owed -= ended
+        move = steered.sample(Seen(GLANCE, ended, ended * 4096, under_way, refused=level > refuses))
+        seen.append(Glance(now, level, ended / GLANCE, steered.stands, move))
+    return seen
+
+
+def servers(number: int, seconds: float) -> STORE:
+    """So many requests are worked at, each for so long; others wait."""
+    return lambda time, under_way, chance: seconds * max(1.0, under_way / number)
+
+
+def bent(knee: float, seconds: float, sharp: float = 4.0) -> STORE:
+    """Latency begins to grow before the knee, and goes on growing after it."""
+    return lambda time, under_way, chance: seconds * (1 + (under_way / knee) ** sharp) ** (1 / sharp)
+
+
+def linked(seconds: float, requests: float) -> STORE:
+    """A line on which a request takes so long, and which carries so many of them in a second."""
+    return lambda time, under_way, chance: max(seconds, under_way / requests)
+
+
+def trampled(number: int, seconds: float, loss: float = 0.5) -> STORE:
+    """Servers that get less done the more wait for them."""
+
+    def takes(time: float, under_way: float, chance: random.Random) -> float:
+        over = max(0.0, under_way / number - 1)
+        return seconds * max(1.0, under_way / number) * (1 + loss * over)
+
+    return takes
+
+
+def changing(before: STORE, after: STORE, at: float) -> STORE:
+    """A store that becomes another one."""
+    return lambda time, under_way, chance: (before if time < at else after)(time, under_way, chance)
+
+
+PLACES: tuple[tuple[str, STORE, float], ...] = (
+    ("eight servers, 60 ms for a request", servers(8, 0.06), 1e9),
+    ("far away: 250 ms for a request, as many as one likes", servers(10_000, 0.25), 1e9),
+    ("a knee at 48 requests", bent(48, 0.1), 1e9),
+    ("12 servers; from 60 s on 60 of them", changing(servers(12, 0.05), servers(60, 0.05), 60), 1e9),
+    ("503 above 40 requests", servers(10_000, 0.1), 40),
+)
+
 WIDTH, HEIGHT, LEFT, TOP, PLOT_W, PLOT_H, GAP = 760, 640, 46, 30, 690, 100, 52
 SPAN, MOST, THRESHOLD = 600.0, 10, 0.8
+CLIMB_SPAN, CLIMB_MOST = 180.0, 128
 
 
 def drawing() -> str:
@@ -119,16 +211,65 @@ def _panel(title: str, looks: list[Look], top: float) -> list[str]:
     ]
 
 
+def climbing() -> str:
+    """The picture of the climb, as SVG."""
+    height = TOP + len(PLACES) * (PLOT_H + GAP)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
+        'font-size="12" role="img" aria-label="Requests under way and throughput over three minutes at five simulated '
+        'stores">',
+        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
+    ]
+    for number, (title, store, refuses) in enumerate(PLACES):
+        glances = climb(store, CLIMB_SPAN, refuses=refuses)
+        parts += _climbing_panel(title, glances, TOP + number * (PLOT_H + GAP))
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _climbing_panel(title: str, glances: list[Glance], top: float) -> list[str]:
+    def x(time: float) -> float:
+        return LEFT + time / CLIMB_SPAN * PLOT_W
+
+    def y(share: float) -> float:
+        return top + (1 - share) * PLOT_H
+
+    most = max(glance.rate for glance in glances)
+    rates = " ".join(f"{x(glance.time):.1f},{y(glance.rate / most):.1f}" for glance in glances)
+    steps, level = [], glances[0].level
+    for glance in glances:
+        steps.append(f"{x(glance.time - GLANCE):.1f},{y(level / CLIMB_MOST):.1f}")
+        level = glance.level
+        steps.append(f"{x(glance.time - GLANCE):.1f},{y(level / CLIMB_MOST):.1f}")
+    steps.append(f"{x(CLIMB_SPAN):.1f},{y(level / CLIMB_MOST):.1f}")
+    parts = [
+        f'<text x="{LEFT}" y="{top - 8}" font-weight="bold">{title}</text>',
+        f'<text x="{LEFT + PLOT_W}" y="{top - 8}" text-anchor="end" fill="#b0a060">at most {most:.0f} a second</text>',
+        f'<rect x="{LEFT}" y="{top}" width="{PLOT_W}" height="{PLOT_H}" fill="none" stroke="#999999"/>',
+        f'<line x1="{LEFT}" x2="{LEFT + PLOT_W}" y1="{y(32 / CLIMB_MOST):.1f}" y2="{y(32 / CLIMB_MOST):.1f}" '
+        'stroke="#c0c0c0" stroke-dasharray="4 3"/>',
+        f'<polyline points="{rates}" fill="none" stroke="#b0a060" stroke-width="1.2"/>',
+        f'<polyline points="{" ".join(steps)}" fill="none" stroke="#2050a0" stroke-width="2"/>',
+        f'<text x="{LEFT - 6}" y="{y(1) + 8:.1f}" text-anchor="end" fill="#2050a0">{CLIMB_MOST}</text>',
+        f'<text x="{LEFT - 6}" y="{y(32 / CLIMB_MOST) + 4:.1f}" text-anchor="end" fill="#2050a0">32</text>',
+        f'<text x="{LEFT - 6}" y="{y(0):.1f}" text-anchor="end" fill="#2050a0">0</text>',
+    ]
+    return parts + [
+        f'<text x="{x(time):.1f}" y="{top + PLOT_H + 14}" text-anchor="middle" fill="#666666">{time:.0f} s</text>'
+        for time in (0.0, 60.0, 120.0, 180.0)
+    ]
+
+
 def main(arguments: list[str]) -> int:
     """Draw, or check; the exit code."""
-    file = ROOT / "docs" / "throttling.svg"
-    if "--check" not in arguments:
-        file.write_text(drawing(), encoding="utf-8")
-        return 0
-    if not file.exists() or file.read_text(encoding="utf-8") != drawing():
-        print("docs/throttling.svg is not what scripts/plots.py draws: run it")
-        return 1
-    return 0
+    code = 0
+    for name, draw in (("throttling.svg", drawing), ("requests.svg", climbing)):
+        file = ROOT / "docs" / name
+        if "--check" not in arguments:
+            file.write_text(draw(), encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != draw():
+            print(f"docs/{name} is not what scripts/plots.py draws: run it")
+            code = 1
+    return code
 
 
 if __name__ == "__main__":

@@ -6,7 +6,21 @@ from collections.abc import Callable
 
 from bench.context import Context
 from bench.results import Row
-from bench.rows import azfiles, copies, faults, limits, listing, mounts, objects, scale, small, strain
+from bench.rows import (
+    azfiles,
+    copies,
+    faults,
+    limits,
+    listing,
+    mounts,
+    objects,
+    publishing,
+    queues,
+    scale,
+    small,
+    spread,
+    strain,
+)
 
 ROWS: dict[str, Callable[[Context], Row]] = {
     "small": copies.small,
@@ -32,4 +46,8 @@ ROWS: dict[str, Callable[[Context], Row]] = {
     "scale-onedir": scale.one_directory,
     "scale-failing": strain.failing,
     "scale-caps": strain.caps,
+    "queue": queues.queue,
+    "queue-clients": queues.clients,
+    "spread": spread.spread,
+    "publish": publishing.publish,
 }

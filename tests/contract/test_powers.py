@@ -19,6 +19,7 @@ from dunlin.stores.base import (
     CopiesBatch,
     DropsMarkers,
     Fetches,
+    Finds,
     HasSpace,
     KeepsBegun,
     KnowsBirths,
@@ -41,7 +42,7 @@ from dunlin.stores.local import LocalStore
 from dunlin.stores.login import Login
 from dunlin.stores.memory import MemoryStore
 from dunlin.stores.objects.store import ObjectStore
-from dunlin.stores.wrap import POWERS, Counted, Paced, ReadOnly, Retrying
+from dunlin.stores.wrap import POWERS, Counted, Guarded, Paced, ReadOnly, Retrying
 from tests.contract.support import FreeBucket, get, make_directory, names, once, put, refused
 from tests.unit.stores.objects.fake_service import FakeService
 
@@ -335,6 +336,16 @@ def test_copying_by_the_service(store: Store, tmp_path: Path) -> None:
     assert names(store) == ["d"]
 
 
+def test_finding(store: Store) -> None:
+    finds = having(store, Finds)
+    put(store, "f", b"12345", mtime=7)
+    put(store, "d/g", b"1")
+    assert finds.find("f") == store.stat("f")
+    assert finds.find("absent") is None
+    assert finds.find("d") is None
+    assert finds.find("") is None
+
+
 def test_fetching(store: Store) -> None:
     fetches = having(store, Fetches)
     written = put(store, "f", b"12345", mtime=7, mode=0o640, uid=1, gid=2)
@@ -359,6 +370,7 @@ WRAPPERS: dict[str, tuple[Any, set[type]]] = {
     "Counted": (lambda store: Counted(store, RecordingReport()), set()),
     "Paced": (lambda store: Paced(store, FreeBucket()), {Copies, CopiesBatch}),
     "Retrying": (lambda store: Retrying(store, once), set()),
+    "Guarded": (lambda store: Guarded(store, lambda: None), set()),
     "ReadOnly": (ReadOnly, {MakesDirs, RemovesDirs, DropsMarkers, Moves, Syncs, CopiesBatch}),
 }
 
@@ -389,20 +401,21 @@ def test_a_wrapper_forwards_what_its_store_has_and_no_more(
     inner = made[kind]()
     has = power(inner, wanted) is not None
     lacks: dict[str, set[type]] = {
-        "local": {KeepsBegun, LooksAt, DropsMarkers, Walks, WalksPages, Fetches, StatesDigests},
+        "local": {KeepsBegun, LooksAt, DropsMarkers, Walks, WalksPages, Fetches, Finds, StatesDigests},
         "memory": {
             KeepsBegun,
             LooksAt,
             DropsMarkers,
             WalksPages,
             Fetches,
+            Finds,
             StatesDigests,
             Copies,
             CopiesBatch,
             KnowsBirths,
         },
         "objects": {KeepsBegun, LooksAt, RemovesDirs, MakesLinks, HasSpace, Syncs, KnowsBirths, CopiesBatch},
-        "share": {DropsMarkers, MakesLinks, Syncs, KnowsBirths, CopiesBatch, Walks, WalksPages, StatesDigests},
+        "share": {DropsMarkers, MakesLinks, Syncs, KnowsBirths, CopiesBatch, Walks, WalksPages, Finds, StatesDigests},
         "none": set(POWERS),
     }
     assert has is (wanted not in lacks[kind])

@@ -31,6 +31,12 @@ names (`pace.window.active_files`), enough for as many directories as a processo
 THREADS = 16
 """Most threads per mover when nobody says otherwise; they are grown only while waiting dominates."""
 
+FAR_FILES = 32
+"""Files under way in the whole run when a store is far away and nobody says otherwise: at the beginning.
+
+The same as `pace.climb.START`, which is not loaded where no store is far away.
+"""
+
 IN_HAND = 2 * FETCHED
 """Bytes that one small file may take: its pieces, and the whole that they become."""
 
@@ -66,6 +72,20 @@ def budget(options: SyncOptions, movers: int, hands: int) -> Budget:
         buffers = min(buffers, max(free // 2, LEAST * movers))
         carried = min(hands, max(free - buffers, 0) // IN_HAND)
     return Budget(max(1, buffers // movers), max(movers, carried))
+
+
+def far_most(options: SyncOptions, asked: int, movers: int, hands: int) -> int:
+    """How many files to or from far away there may come to be under way, when there are `hands` at the beginning.
+
+    Args:
+        options: as capped by the machine. asked: files in flight that the user asked for, 0: automatic; exactly so many
+            are under way then, and no more than what the class of the machine has where that says how many.
+    """
+    if asked or options.crew.workers:
+        return hands
+    from dunlin.pace.climb import MOST
+
+    return max(hands, budget(options, movers, MOST).hands)
 
 
 def crew_size(options: SyncOptions) -> tuple[int, int]:

@@ -17,14 +17,17 @@ SPARE_THREADS = 64
 """Threads beyond four for each file in flight: those that lead, answer, list and move parts."""
 
 
-def crawl_plan(options: SyncOptions, machine: Machine, movers: int, workers: int, urls: tuple[str, str]) -> CrawlPlan:
+def crawl_plan(
+    options: SyncOptions, machine: Machine, movers: int, workers: int, urls: tuple[str, str], flights: int = 0
+) -> CrawlPlan:
     """The plan of a run.
 
     Args:
         options: as capped by the machine (`jobs.limits`).
         movers: processes that list beside the one that leads.
-        workers: most files in flight in the whole run.
+        workers: files in flight in the whole run.
         urls: canonical URLs of both sides.
+        flights: as many as they may come to be, where that is more.
     """
     asked, bar = options.crawl, options.limits.memory_bytes
     files, most_files = active_files(machine.memory_bytes, _for_names(bar, machine, movers), PROCESS * (movers + 1))
@@ -36,7 +39,7 @@ def crawl_plan(options: SyncOptions, machine: Machine, movers: int, workers: int
     directories = min(asked.parallelism or derived, fitting)
     most = asked.parallelism or max(derived, workers)
     return CrawlPlan(
-        WindowLimits(directories, files, 4 * workers + SPARE_THREADS, Marks(asked.engage, asked.release)),
+        WindowLimits(directories, files, 4 * max(workers, flights) + SPARE_THREADS, Marks(asked.engage, asked.release)),
         most_directories=max(1, min(most, most_files // LEAST_FILES)),
         most_files=most_files,
         least_files=min(files, LEAST_FILES),

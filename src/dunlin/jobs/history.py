@@ -5,9 +5,11 @@ of a curve, so many names of a list, each with the count of what is left out. Wh
 `History.notes`, in words, so that whoever shows it says so as well.
 
     points      means of the samples (`state.overview`), so many equal parts of the run; a run of a few seconds has none
-    stretches   times in which samples say that it was paused, or slowed down for the host, and why
-    phases      until the sample in which no more directories were found, and from the first to the last that shows
-                moving; they are as exact as samples are frequent
+    stretches   times in which it was paused, from the moments in which it took the orders (a fifth of a second); where
+                those are not on record, and for times in which it was slowed down for the host, what samples say
+    phases      the listing, until the run saw its end (a fifth of a second; of a run that an older dunlin made, until
+                the sample in which no more directories were found); moving, from the first to the last sample that
+                shows it
     slow        its slowest units (`state.slow`)
     survey      sizes, largest files, directories, of what it wrote and no later run wrote again (`state.survey`)
     failed      files that failed in it and were not synced since
@@ -21,13 +23,13 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.pace.sizes import format_duration, format_rate, format_size
+from dunlin.pace.sizes import format_duration, format_number, format_rate, format_size
 from dunlin.state.files import Failed
 from dunlin.state.overview import Activity, Overview, Sample
 from dunlin.state.runs import Run
 from dunlin.state.slow import LEAST, Slow, slow_of
 from dunlin.state.store import State
-from dunlin.state.survey import Survey, crawl_span, failed_count, failed_directories, orders_of, survey
+from dunlin.state.survey import Survey, crawl_span, failed_count, failed_directories, orders_of, pauses_of, survey
 
 SECOND = 1_000_000_000
 POINTS = 120
@@ -161,7 +163,7 @@ def gather(state: State, overview: Overview, run: Run, clock: Callable[[], int])
         seconds=seconds,
         made=now,
         points=points,
-        stretches=tuple(_stretches(samples, run.started)[:STRETCHES]),
+        stretches=tuple(_exact(_stretches(samples, run.started), _pauses(state, run, seconds))[:STRETCHES]),
         phases=tuple(_phases(state, run, samples, seconds)),
         errors=dict(Counter(each.category for each in errors)),
         events=tuple(news[-NEWS:]),
@@ -192,9 +194,9 @@ def verdict(history: History) -> Verdict:
     if word == "failed":
         return Verdict("bad", "Stopped by an error", words)
     if failed or stats.source_errors:
-        what = _count(stats.failed_files, "file") if stats.failed_files else ""
+        what = format_number(stats.failed_files, "file") if stats.failed_files else ""
         directories = stats.failed_directories
-        more = _count(directories, "directory", "directories") if directories else ""
+        more = format_number(directories, "directory", "directories") if directories else ""
         both = " and ".join(filter(None, (what, more))) or "some of the source"
         verb = "could not be read" if not failed else "failed"
         level = "fair" if failed <= stats.copied_files + stats.equal_files else "bad"
@@ -208,7 +210,7 @@ def verdict(history: History) -> Verdict:
 
 def _sentence(history: History) -> str:
     stats = history.run.stats
-    parts = [f"{_count(stats.copied_files, 'file')} copied ({format_size(stats.copied_bytes)})"]
+    parts = [f"{format_number(stats.copied_files, 'file')} copied ({format_size(stats.copied_bytes)})"]
     if stats.equal_files:
         parts.append(f"{stats.equal_files:,} already in sync")
     if deleted := stats.deleted_files + stats.deleted_directories:
@@ -219,10 +221,6 @@ def _sentence(history: History) -> str:
     if history.seconds >= 0.01 and stats.copied_bytes:
         rate = f", {format_rate(stats.copied_bytes / history.seconds)} on average"
     return f"{', '.join(parts)} in {format_duration(history.seconds)}{rate}."
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 # ---- curves ----
@@ -276,6 +274,32 @@ def _stretches(samples: list[Sample], started: int) -> list[Stretch]:
     return found
 
 
+def _pauses(state: State, run: Run, seconds: float) -> list[Stretch]:
+    """Pauses by the orders that the run took; one that it did not take back lasts until its end."""
+    found: list[Stretch] = []
+    began: float | None = None
+    for moment, verb in pauses_of(state, run.id, 2 * STRETCHES):
+        at = min(seconds, max(0.0, (moment - run.started) / SECOND))
+        if verb == "pause":
+            began = at if began is None else began
+        elif began is not None:
+            found.append(Stretch(began, at, "paused", ""))
+            began = None
+    if began is not None:
+        found.append(Stretch(began, seconds, "paused", ""))
+    return found
+
+
+def _exact(sampled: list[Stretch], ordered: list[Stretch]) -> list[Stretch]:
+    """What samples say, but for pauses that orders tell of: these take the place of sampled ones that they meet."""
+    kept = [
+        each
+        for each in sampled
+        if each.word != "paused" or not any(each.begin < pause.end and pause.begin < each.end for pause in ordered)
+    ]
+    return sorted(kept + ordered, key=lambda each: each.begin)
+
+
 def _orders(state: State, run: Run) -> list[Activity]:
     """What the run was told, as activity."""
     return [
@@ -289,8 +313,9 @@ def _orders(state: State, run: Run) -> list[Activity]:
 def _phases(state: State, run: Run, samples: list[Sample], seconds: float) -> list[Phase]:
     found = []
     crawls = crawl_span(state, run.id)
-    if crawls is not None:
-        found.append(Phase("listing", 0.0, min(seconds, max(0.0, (crawls[1] - run.started) / SECOND))))
+    listed = run.life.listed_at or (crawls[1] if crawls is not None else 0)
+    if listed:
+        found.append(Phase("listing", 0.0, min(seconds, max(0.0, (listed - run.started) / SECOND))))
     moving = [at for at, sample in enumerate(samples) if sample.metric.bytes or sample.metric.files]
     if moving:
         first = samples[moving[0] - 1].time if moving[0] else run.started

@@ -114,6 +114,25 @@ class Again(NamedTuple):
     rules: str
 
 
+class Spread(NamedTuple):
+    """The run's units go to workers, through a queue (`jobs.spread`).
+
+    Attributes:
+        queue: its URL, with the password it may hold.
+        work: this machine works, too.
+        source, target: the places as the workers are told them: ``loc://NAME/PATH``, or URLs without logins.
+        host: the label of the workers that can reach both; "": all can.
+        label: this machine's.
+    """
+
+    queue: str
+    work: bool = True
+    source: str = ""
+    target: str = ""
+    host: str = ""
+    label: str = ""
+
+
 class SyncOptions(NamedTuple):
     """One sync, dry run or check of a pair.
 
@@ -146,6 +165,7 @@ class SyncOptions(NamedTuple):
         make_parents: directories above the destination are made as well, like the destination itself.
         share_snapshot: the source, a share of Azure Files, is read from a snapshot that is made for the run.
         again: only what failed before, and nothing is deleted; None: everything.
+        spread: the work is done by workers, wherever they are; None: by this process and its movers.
     """
 
     source: str
@@ -183,6 +203,7 @@ class SyncOptions(NamedTuple):
     share_snapshot: bool = False
     crawl: Crawling = Crawling()
     again: Again | None = None
+    spread: Spread | None = None
 
 
 SEVERITY = (1, 2, 130, 25, 23, 3, 24, 0)

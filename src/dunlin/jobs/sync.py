@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.jobs import told
-from dunlin.jobs.budget import budget, crew_size
+from dunlin.jobs.budget import FAR_FILES, budget, crew_size, far_most
+from dunlin.jobs.codes import exit_code
 from dunlin.jobs.crawl_told import CrawlTold
 from dunlin.jobs.crawling import crawl_plan
 from dunlin.jobs.limits import capped, enforced, too_little
@@ -32,10 +33,9 @@ from dunlin.jobs.public import public_of, rules_of, selection_of
 from dunlin.jobs.record import FileRecord
 from dunlin.jobs.remembered import remembered
 from dunlin.jobs.settled import settled_before
-from dunlin.model import Stats
 from dunlin.pace.bucket import Bucket
 from dunlin.pace.concurrency import Concurrency
-from dunlin.pace.machine import this_machine
+from dunlin.pace.machine import boot_id, this_machine
 from dunlin.pace.schedule import parse_schedule
 from dunlin.pace.sizes import format_size
 from dunlin.pace.stop import Stop
@@ -52,6 +52,7 @@ from dunlin.workers import endgame, leftover
 from dunlin.workers.checkpoint import Checkpointer
 from dunlin.workers.context import Rules
 from dunlin.workers.coordinator import Coordinator
+from dunlin.workers.doers import Doers
 from dunlin.workers.frontier import Queued
 from dunlin.workers.lock import RunLock
 from dunlin.workers.once_more import once_more
@@ -62,9 +63,7 @@ from dunlin.workers.unseen import lacking
 
 if TYPE_CHECKING:
     from dunlin.workers.governor import Governor
-
-FAR_FILES = 32
-"""Files under way in the whole run when a store is far away and nobody says otherwise."""
+    from dunlin.workers.requests import Requests
 
 
 def run(options: SyncOptions, stop: Stop, report: Report) -> Result:
@@ -113,15 +112,6 @@ def _open_state(options: SyncOptions, report: Report) -> State:
     return State.open(location.path, report)
 
 
-def boot_id() -> str:
-    """What changes with every boot of this machine; "" where nothing does."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
 class _Run:
     """One run: what is needed from its begin to its end."""
 
@@ -137,6 +127,7 @@ class _Run:
     ) -> None:
         self.machine = machine = this_machine()
         self.limits = enforced(options, machine)
+        self.asked = options.crew.workers
         self.options = options = capped(options, machine)
         self.pair = pair
         self.state = state
@@ -154,6 +145,7 @@ class _Run:
         self.told: set[str] = set()
         self.crew: Coordinator
         self.governor: Governor | None = None
+        self.requests: Requests | None = None
         self.sampler = Sampler(lambda: self.governor, self.begun)
 
     def run(self) -> Result:
@@ -325,7 +317,7 @@ class _Run:
         crew.stats.seconds = time.monotonic() - self.begun
         crew.telling.end()
         message = str(crew.fatal) if crew.fatal else self.stop.reason
-        code = _exit_code(crew.stats, crew.fatal, status, refused, self.options.mode)
+        code = exit_code(crew.stats, crew.fatal, status, refused, self.options.mode)
         if self.options.mode == "sync":
             try:
                 if self.options.transfer.fsync != "none" and crew.stats.copied_files:
@@ -395,8 +387,11 @@ class _Run:
         shares = budget(options, movers, options.crew.workers or FAR_FILES)
         self.hands = shares.hands
         local = pair.source.startswith("file:") and pair.target.startswith("file:")
-        carried = most if local else shares.hands
-        plan = crawl_plan(options, self.machine, movers, carried, (pair.source, pair.target))
+        follows = (pair.source_far is not None or pair.target_far is not None) and not (self.asked or options.spread)
+        far = far_most(options, self.asked, movers, self.hands) if follows else self.hands
+        carried = most if local else far
+        lists = most if local else self.hands
+        plan = crawl_plan(options, self.machine, movers, lists, (pair.source, pair.target), carried)
         known, number = self.state.database.path, self.row.id
         if options.mode != "sync":
             known, number = remembered(options, pair)
@@ -411,7 +406,8 @@ class _Run:
             target_caps=pair.caps,
             source_far=pair.source_far,
             target_far=pair.target_far,
-            hands=self.hands,
+            hands=far,
+            begin=self.hands,
             known=known,
             pair=number,
             profile=options.log.parts,
@@ -420,11 +416,18 @@ class _Run:
         start = options.crew.start or ("fork" if local else "spawn")
         quota = self._govern(carried)
         pool = Pool(setup, self.bucket, movers, start, (self.lock.fd,) if self.lock else (), most, quota)
+        doers: Doers = pool
+        if options.spread is not None and options.mode == "sync":
+            from dunlin.jobs.spread import spread
+
+            doers = spread(options, pair, setup, self.bucket, self.state, self.report)
+        elif follows:
+            self.requests = self._follow(pool, far)
         context = build(setup, self.bucket, 0xFF, self.report)
         self.crawl_told = CrawlTold(lambda: self.crew, self.machine.cores, options.mode == "sync")
         return Coordinator(
             context,
-            pool,
+            doers,
             self.state,
             self.row.id,
             run.id,
@@ -453,6 +456,11 @@ class _Run:
         self.governor = Governor(self.limits, most, self.sampler.note)
         self.stop.tell(self.governor.stop)
         return self.governor.quota
+
+    def _follow(self, pool: Pool, most: int) -> Requests | None:
+        from dunlin.workers.requests import follow
+
+        return follow(pool, self.hands, most)
 
     def _put(self, directory: str, outcome: Outcome) -> None:
         self.record.put(directory, outcome)
@@ -517,6 +525,8 @@ class _Run:
         """A few times a second: `dunlin control`, the timetable, the background flush."""
         if self.governor is not None:
             self.governor.poll(self.crew)
+        if self.requests is not None:
+            self.requests.poll(self.crew)
         now = time.monotonic()
         if now < self.next_order or self.options.mode != "sync":
             return
@@ -579,19 +589,3 @@ class _Run:
             self.bucket.resume()
         elif verb == "stop":
             self.stop.request("stopped by `dunlin control stop`")
-
-
-def _exit_code(stats: Stats, fatal: DunlinError | None, status: str, refused: str, mode: str) -> int:
-    """The most severe wins: 1, 2, 130, 25, 23, 3, 24."""
-    if fatal is not None:
-        return 2 if fatal.kind is not ErrorKind.INTERRUPTED else 130
-    if status == "interrupted":
-        return 130
-    if refused == "limit":
-        return 25
-    if stats.failed_files or stats.failed_directories or stats.source_errors:
-        return 23
-    different = stats.missing_files + stats.missing_directories + stats.differing_files
-    if mode == "check" and different + stats.extra_files + stats.extra_directories:
-        return 3
-    return 24 if stats.vanished_files else 0

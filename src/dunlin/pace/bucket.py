@@ -35,6 +35,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
 from dunlin.errors import DunlinError, ErrorKind
 
@@ -68,6 +69,33 @@ def _new_lock() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_new_lock)
+
+
+def block_at(rate: int, block_size: int) -> int:
+    """See `Bucket.block_for`."""
+    return min(block_size, max(MIN_BLOCK, rate * WINDOW // _SECOND // PAGE * PAGE)) if rate else block_size
+
+
+class Paces(Protocol):
+    """What those who move bytes need of the limit, wherever it is kept."""
+
+    @property
+    def rate(self) -> int:
+        """The limit in bytes per second; 0 = none."""
+        ...
+
+    @property
+    def stopped(self) -> bool:
+        """Whether everything is to end."""
+        ...
+
+    def take(self, n: int) -> None:
+        """Return when `n` more bytes may go. Raises INTERRUPTED once everything is to end."""
+        ...
+
+    def block_for(self, block_size: int) -> int:
+        """The number of bytes to ask for at a time, at most `block_size`."""
+        ...
 
 
 def _anonymous_file() -> int:
@@ -211,10 +239,7 @@ class Bucket:
         16 KiB: under limits of less than 400 KiB/s a span of one second may hold 16 KiB more than the limit.
         Whole pages, because half a page that is pushed out is sent again with its other half.
         """
-        rate = self._words[RATE]
-        if not rate:
-            return block_size
-        return min(block_size, max(MIN_BLOCK, rate * WINDOW // _SECOND // PAGE * PAGE))
+        return block_at(self._words[RATE], block_size)
 
     @staticmethod
     def _reached(state: list[int], now: int) -> int:

@@ -5,8 +5,9 @@ A service that answers 429 or 503, or not in time, asks for less. The gate then 
 were under way when the limit fell will be refused as well, so it falls at most once in `CALM` seconds; for each such
 time without a refusal it rises by one, up to the number that the user allows.
 
-The machine may bear less than the service does (`pace.throttle`): `cap` keeps the gate below that, and what the service
-bears is remembered beside it.
+The machine may bear less than the service does (`pace.throttle`), or fewer may bring as much (`pace.climb`): `cap`
+keeps the gate below that, and what the service bears is remembered beside it. What has gone through, and how many were
+inside at a time, is counted for whoever sets that cap.
 
 Waiting at the gate ends when the run is stopped: `enter` asks `stopped` now and then.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from dunlin.errors import DunlinError, ErrorKind
 
@@ -26,6 +28,26 @@ PRESSED = frozenset({ErrorKind.BUSY, ErrorKind.TIMEOUT})
 """What a service says that has too much to do: that it has, or nothing."""
 
 _LOOK = 0.25
+
+
+class Passed(NamedTuple):
+    """What went through a gate since it was made, as plain numbers.
+
+    Attributes:
+        time: seconds, by the gate's clock, at which this was so.
+        left: how many have left it.
+        moved: bytes that they told (`Gate.moved`).
+        inside: seconds that all of them were inside, those that still are included.
+        refusals: requests by which the service asked for less.
+        limit: how many may be inside now.
+    """
+
+    time: float
+    left: int
+    moved: int
+    inside: float
+    refusals: int
+    limit: int
 
 
 class Gate:
@@ -42,7 +64,7 @@ class Gate:
     ) -> None:
         if most < 1:
             raise ValueError(f"a gate cannot let {most} through")
-        self._most = most
+        self.most = most
         self._stopped = stopped
         self._clock = clock
         self._lock = threading.Lock()
@@ -55,6 +77,9 @@ class Gate:
         self._changed = float("-inf")
         self._refused = float("-inf")
         self.refusals = 0
+        self._left = self._moved = 0
+        self._stayed = 0.0  # seconds inside, of all, up to the last time that somebody came or left
+        self._seen = clock()
 
     @property
     def limit(self) -> int:
@@ -66,12 +91,15 @@ class Gate:
         with self._lock:
             if self._inside >= self._limit:
                 self._wait()
+            self._pass_time()
             self._inside += 1
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
+            self._pass_time()
             self._inside -= 1
+            self._left += 1
             self._rise()
             if self._waiting:
                 self._free.notify()
@@ -87,10 +115,26 @@ class Gate:
         finally:
             self._waiting -= 1
 
+    def _pass_time(self) -> None:
+        now = self._clock()
+        self._stayed += self._inside * (now - self._seen)
+        self._seen = now
+
+    def moved(self, size: int) -> None:
+        """Take note of so many bytes that somebody inside has moved."""
+        with self._lock:
+            self._moved += size
+
+    def passed(self) -> Passed:
+        """What went through so far."""
+        with self._lock:
+            self._pass_time()
+            return Passed(self._seen, self._left, self._moved, self._stayed, self.refusals, self._limit)
+
     def cap(self, most: int) -> None:
         """Let at most `most` through from now on, but one at least, and never more than the user allows."""
         with self._free:
-            self._cap = max(1, min(most, self._most))
+            self._cap = max(1, min(most, self.most))
             self._limit = min(self._borne, self._cap)
             self._free.notify_all()
 
@@ -115,7 +159,7 @@ class Gate:
             time.sleep(min(left, _LOOK))
 
     def _rise(self) -> None:
-        if self._borne < self._most:
+        if self._borne < self.most:
             now = self._clock()
             # Else a success that ends right when the time is over would raise it in the midst of refusals.
             if now - max(self._changed, self._refused) >= CALM:

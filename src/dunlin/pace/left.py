@@ -4,8 +4,9 @@ A file counts as its bytes and `PER_FILE` more, which is about what opening, nam
 decide where files are large and their number where they are small, and a backlog that holds both does not jump between
 two estimates.
 
-Under a limit what a file costs beside its bytes is spent while others wait for their turn: it counts less the more of
-the limit is used, and nothing when all of it is.
+Under a limit what a file costs beside its bytes is spent while others wait for their turn: for the time that is left it
+counts less the more of the limit is used, and nothing when all of it is. The share must not swing with the rate, nor
+fall in a pause; for it a file counts the less the lower the limit is.
 
 For the time that is left this says too little where the small files came first: their number has made the run look
 fast, and what waits is bytes. Two bounds hold from below. No rest is through sooner than a limit lets its bytes go;
@@ -17,10 +18,17 @@ from __future__ import annotations
 PER_FILE = 64 << 10
 """What a file costs beside its bytes, in bytes."""
 
+FULL = 100 << 20
+"""Bytes per second without a limit, about: below it a file costs as much time, and so fewer bytes, beside its own."""
 
-def share(done_files: float, done_bytes: float, files: float, size: float) -> float:
-    """How much is done, 0 to 1, where `files` of `size` bytes together still wait; 1 where nothing does."""
-    done, rest = done_bytes + PER_FILE * done_files, size + PER_FILE * files
+
+def share(done_files: float, done_bytes: float, files: float, size: float, limit: float = 0) -> float:
+    """How much is done, 0 to 1, where `files` of `size` bytes together still wait; 1 where nothing does.
+
+    `limit`: bytes per second that may move at most; 0: as many as can.
+    """
+    each = PER_FILE * (min(1.0, limit / FULL) if limit > 0 else 1.0)
+    done, rest = done_bytes + each * done_files, size + each * files
     return done / (done + rest) if rest > 0 else 1.0
 
 

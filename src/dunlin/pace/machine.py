@@ -169,6 +169,11 @@ def _set(place: str) -> list[float]:
     return [count] if count else []
 
 
+def boot_id() -> str:
+    """What changes with every boot of this machine; "" where nothing does."""
+    return _text("/proc/sys/kernel/random/boot_id").strip()
+
+
 def _affinity() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -1,4 +1,4 @@
-"""Sizes, rates, durations, ages, moments and curves as people write them.
+"""Sizes, rates, durations, ages, moments, numbers and curves as people write them.
 
     sizes      100  100B  20K  1.5G        K M G T P E are powers of 1024, as in rsync and rclone
                20KiB  1GiB                 so are KiB MiB GiB TiB PiB EiB
@@ -146,6 +146,24 @@ def format_duration(seconds: float) -> str:
     return f"{days}d{hours:02}h"
 
 
+def format_span(seconds: float) -> str:
+    """Seconds for a figure that changes all the time, whole ones: ``7s``, ``2m05s``."""
+    return f"{seconds:.0f}s" if seconds < 59.5 else format_duration(round(seconds))
+
+
+def format_share(share: float, digits: int = 0) -> str:
+    """A share from 0 to 1 as percent, rounded down: ``100%`` is all of it, ``<1%`` something; ``99.9%`` has a digit."""
+    unit = 10**digits
+    steps = int(round(max(0.0, min(1.0, share)) * 100 * unit, 6))
+    least = "<" if not steps and share > 0 else ""
+    return f"{least}{(steps or bool(least)) / unit:.{digits}f}%"
+
+
+def format_number(number: float, one: str, many: str = "") -> str:
+    """How many there are of something: ``1 file``, ``12,345 files``; `many`: where no s makes the plural."""
+    return f"{number:,.0f} {one if number == 1 else many or one + 's'}"
+
+
 def format_count(count: float) -> str:
     """A number for people, in few characters: ``0.4``, ``999``, ``1.5K``, ``7.8M``, ``2G``; powers of 1000."""
     if abs(count) < 999.5:
@@ -159,9 +177,9 @@ def format_count(count: float) -> str:
     return text.removesuffix(".0") + letter
 
 
-def format_moment(time_ns: int) -> str:
-    """``2026-01-31 18:05``, local time; `time_ns` since 1970."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(time_ns / _NS))
+def format_moment(time_ns: int, seconds: bool = False) -> str:
+    """``2026-01-31 18:05``, local time; with `seconds` ``2026-01-31 18:05:59``. `time_ns` since 1970."""
+    return time.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M", time.localtime(time_ns / _NS))
 
 
 def sparkline(values: Sequence[float | None], width: int) -> str:

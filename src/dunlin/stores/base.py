@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.model import Entry, Facts, Row
+from dunlin.model import Entry, Facts, Kind, Row
 from dunlin.report import Report
 from dunlin.stores.buffers import Buffers
 
@@ -211,6 +211,12 @@ class Fetches(Protocol):
 
 
 @runtime_checkable
+class Finds(Protocol):
+    def find(self, path: str) -> Entry | None:
+        """The file at `path` in one request; None where there is none, also where a directory has the name."""
+
+
+@runtime_checkable
 class StatesDigests(Protocol):
     def stated_digest(self, entry: Entry) -> tuple[str, bytes] | None:
         """A checksum of that version of `entry` that the service states, and its name (`hashing.stated`).
@@ -366,6 +372,24 @@ def remove_directory(store: RemovesDirectories, path: str) -> bool:
         return removes.remove_directory(path)
     markers = power(store, DropsMarkers)
     return markers is not None and markers.drop_marker(path)
+
+
+class LooksFor(Stats, HasCaps, Protocol):
+    """What `find_file` needs, and whoever makes the path of a key."""
+
+
+def find_file(store: LooksFor, path: str) -> Entry | None:
+    """The file at `path`, in one request where the store can do that; None where there is none (`Finds`)."""
+    finds = power(store, Finds)
+    if finds is not None:
+        return finds.find(path)
+    try:
+        entry = store.stat(path)
+    except DunlinError as error:
+        if error.kind is not ErrorKind.NOT_FOUND:
+            raise
+        return None
+    return entry if entry.kind is Kind.FILE else None
 
 
 P = TypeVar("P")

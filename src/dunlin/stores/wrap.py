@@ -4,6 +4,7 @@
     Paced(store, bucket)     asks for every block before it passes
     Retrying(store, retry)   makes failed requests again; goes on reading where a read broke off
     ReadOnly(store)          refuses whatever would change something
+    Guarded(store, guard)    asks before everything that changes something, and again before content becomes final
 
 Each has all verbs and all powers, and forwards those that the wrapped store really has: `powers`
 tells which (see `base.power`). Two properties say whether a power that works directly on the store
@@ -29,6 +30,7 @@ from dunlin.stores.base import (
     Data,
     DropsMarkers,
     Fetches,
+    Finds,
     HasSpace,
     KeepsBegun,
     KnowsBirths,
@@ -54,7 +56,7 @@ P = TypeVar("P")
 
 POWERS: frozenset[type] = frozenset(
     {
-        *(Walks, WalksPages, Fetches, StatesDigests, MakesDirs, RemovesDirs, DropsMarkers, MakesLinks),
+        *(Walks, WalksPages, Fetches, Finds, StatesDigests, MakesDirs, RemovesDirs, DropsMarkers, MakesLinks),
         *(SetsMeta, LooksAt, KeepsBegun, Moves, HasSpace, Syncs, KnowsBirths, Copies, CopiesBatch),
     }
 )
@@ -132,6 +134,9 @@ class _Wrapper:
 
     def fetch(self, path: str, most: int) -> tuple[Entry, bytes] | None:
         return self._through("fetch", path, lambda: self._having(Fetches).fetch(path, most))
+
+    def find(self, path: str) -> Entry | None:
+        return self._through("find", path, lambda: self._having(Finds).find(path))
 
     def stated_digest(self, entry: Entry) -> tuple[str, bytes] | None:
         return self._through("stated_digest", entry.path, lambda: self._having(StatesDigests).stated_digest(entry))
@@ -387,6 +392,37 @@ class ReadOnly(_Wrapper):
             where = f"{self.url}/{path}"
             raise DunlinError(verb.replace("_", " "), where, ErrorKind.READ_ONLY, "the source is never changed")
         return act()
+
+
+class Guarded(_Wrapper):
+    """Calls `guard` before each request that changes something; what it raises is raised in place of the request.
+
+    Content is asked about twice: before it is written, and when its last byte has been read and nothing but the end of
+    the write is left. A batch of local files asks for each of them (`BatchOptions.commit`), as does a local store
+    (`WriteOptions.commit`).
+    """
+
+    def __init__(self, store: Store, guard: Callable[[], None]) -> None:
+        super().__init__(store)
+        self._guard = guard
+
+    def _through(self, verb: str, path: str, act: Callable[[], T], writes: bool = False) -> T:
+        if writes:
+            self._guard()
+        return act()
+
+    def write(self, path: str, body: Body, *, meta: Meta, if_absent: bool = False) -> Entry:
+        def open_at(start: int) -> Iterator[Data]:
+            blocks = body.open(start)
+            try:
+                yield from blocks
+                self._guard()
+            finally:
+                close = getattr(blocks, "close", None)
+                if close is not None:
+                    close()
+
+        return super().write(path, replace(body, open=open_at), meta=meta, if_absent=if_absent)
 
 
 def _observed(body: Body, see: Callable[[int], object]) -> Body:

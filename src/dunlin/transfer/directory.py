@@ -201,6 +201,7 @@ def _copy_many(site: Site, directory: str, rows: Sequence[Row], outcome: Outcome
             try:
                 with gate:
                     copy_file(site, directory, row, part)
+                    gate.moved(row[1][SIZE] if row[1] is not None else 0)
             except DunlinError as error:
                 if error.kind is not ErrorKind.INTERRUPTED:
                     raise

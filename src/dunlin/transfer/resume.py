@@ -14,7 +14,7 @@ from dunlin import hashing
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.hashing import blake2b
 from dunlin.model import IDENT, SIZE, Entry, Facts, join
-from dunlin.pace.bucket import Bucket
+from dunlin.pace.bucket import Paces
 from dunlin.stores.base import Data, StatesDigests, Store, power
 
 CONTINUED = 100 * 1000 * 1000
@@ -54,7 +54,7 @@ class Witness:
         bucket: when it is stopped, so is the reading of what is there.
     """
 
-    def __init__(self, checksum: str, stated: tuple[str, bytes] | None, where: str, bucket: Bucket) -> None:
+    def __init__(self, checksum: str, stated: tuple[str, bytes] | None, where: str, bucket: Paces) -> None:
         self.seen_bytes = 0
         self._hasher = hashing.new(checksum)
         self._other: hashing.Hasher | None = None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dunlin import hashing
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.pace.bucket import Bucket
+from dunlin.pace.bucket import Paces
 from dunlin.report import NullReport, Report
 from dunlin.stores.base import Copies, Store, power
 from dunlin.stores.local.batch import BatchOptions, new_worker
@@ -46,6 +46,7 @@ class Site:
         turn: held while a file is sent that a limit cuts into pieces: a small object leaves in one request, and many
             that had waited for their share side by side would leave at once.
         copies: what lets a service copy between the two sides, until it says that it cannot.
+        commit: called right before a small file gets its name; what it raises leaves the name alone.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Site:
         source: Store,
         target: Store,
         options: Options,
-        bucket: Bucket,
+        bucket: Paces,
         token: str = "0",
         budget: int = 32 << 20,
         report: Report | None = None,
@@ -61,6 +62,7 @@ class Site:
         backup_prefix: str = "",
         hands: Hands | None = None,
         gate: Gate | None = None,
+        commit: Callable[[], None] | None = None,
     ) -> None:
         self.source = source
         self.target = target
@@ -94,6 +96,7 @@ class Site:
             fsync=options.fsync == "file",
             limit=STREAM,
             attempts=options.attempts,
+            commit=commit,
         )
 
     @contextmanager

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dunlin import hashing
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import Entry, Facts
-from dunlin.pace.bucket import Bucket
+from dunlin.pace.bucket import Paces
 from dunlin.report import NullReport, Report, Task
 from dunlin.stores.base import Body, Copies, Data, Meta, Reads, Writes, power
 from dunlin.stores.buffers import Buffers
@@ -73,7 +73,7 @@ def stream_file(
     meta: Meta,
     options: Options,
     share: int,
-    bucket: Bucket,
+    bucket: Paces,
     report: Report,
     large: int = 0,
     resumable: Resumable | None = None,
@@ -141,7 +141,7 @@ def stream_file(
 class _Guarded(NullReport):
     """A report for a store that moves content by itself: each step that it tells of asks the bucket as well."""
 
-    def __init__(self, report: Report, bucket: Bucket) -> None:
+    def __init__(self, report: Report, bucket: Paces) -> None:
         self._report = report
         self._bucket = bucket
 
@@ -150,7 +150,7 @@ class _Guarded(NullReport):
 
 
 class _GuardedTask:
-    def __init__(self, task: Task, bucket: Bucket) -> None:
+    def __init__(self, task: Task, bucket: Paces) -> None:
         self._task = task
         self._bucket = bucket
         self.end = task.end
@@ -161,7 +161,7 @@ class _GuardedTask:
 
 
 def _paced(
-    blocks: Iterator[Block], bucket: Bucket, advance: Callable[[int], None], digest: list[bytes]
+    blocks: Iterator[Block], bucket: Paces, advance: Callable[[int], None], digest: list[bytes]
 ) -> Iterator[Data]:
     for block in blocks:
         if bucket.stopped:
@@ -256,7 +256,7 @@ def _hash(hasher: hashing.Hasher | Witness, blocks: queue.SimpleQueue[Item], out
             return
 
 
-def digest_of(source: Reads, entry: Entry, checksum: str, bucket: Bucket) -> bytes:
+def digest_of(source: Reads, entry: Entry, checksum: str, bucket: Paces) -> bytes:
     """The digest of a whole file, read at the pace of `bucket`; INTERRUPTED when that was stopped."""
     hasher = hashing.new(checksum)
     assert hasher is not None

@@ -10,7 +10,7 @@ handed out twice.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dunlin.model import SIZE, Action
@@ -25,6 +25,13 @@ WINDOW = 60_000
 PAGE_FILES = 1_000
 PAGE_BYTES = 64 << 20
 """What one unit of small files holds at most; a large file is a unit of its own."""
+
+PAGE_SECONDS = 2
+"""Seconds of a bandwidth limit that a unit of small files holds at most, and the fewest bytes that it then may hold.
+
+What is in a unit is counted, and safe from a kill, when the unit is through.
+"""
+PAGE_LEAST = 1 << 20
 
 _PAST = "\udcff" * 300
 """A name behind every name: the cursor that skips the rest of a directory."""
@@ -58,12 +65,23 @@ class Backlog:
 
     `parts`: into how many units the small files of a directory are split when no other unit waits, so that none of so
     many movers is idle. For far stores: there a unit of a few files takes longer than a message. `share`: of
-    `WINDOW`, as there is memory.
+    `WINDOW`, as there is memory. `page`: most files of a unit; 0: `PAGE_FILES`. `rate`: bytes per second that may
+    move, 0: as many as can.
     """
 
-    def __init__(self, state: State, run: int, parts: int = 1, share: float = 1.0) -> None:
+    def __init__(
+        self,
+        state: State,
+        run: int,
+        parts: int = 1,
+        share: float = 1.0,
+        page: int = 0,
+        rate: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._most = max(1, int(WINDOW * share))
         self._parts = parts
+        self._page = page or PAGE_FILES
+        self._rate = rate
         self._state = state
         self._run = run
         self._pages: deque[tuple[int, Move]] = deque()
@@ -92,7 +110,7 @@ class Backlog:
         self._put(directory, turns)
 
     def _put(self, directory: Open, turns: Sequence[Turn]) -> None:
-        most = PAGE_FILES if self._pages else min(PAGE_FILES, -(-len(turns) // self._parts))
+        most = self._page if self._pages else min(self._page, -(-len(turns) // self._parts))
         page: list[Turn] = []
         size = 0
         for turn in turns:
@@ -120,9 +138,26 @@ class Backlog:
         for queue in (self._large, self._pages):
             if queue:
                 directory, task = queue.popleft()
+                if (number := self._within_limit(task.turns)) < len(task.turns):
+                    # The limit of this moment counts, not that of the time when the unit was made.
+                    queue.appendleft((directory, Move(task.directory, task.turns[number:])))
+                    self.open[directory].left += 1
+                    task = task._replace(turns=task.turns[:number])
                 self._in_window -= len(task.turns)
                 return directory, task
         return None
+
+    def _within_limit(self, turns: Sequence[Turn]) -> int:
+        """How many of the files, from the first and at least one, a unit may hold under the limit there is."""
+        rate = self._rate()
+        if not rate:
+            return len(turns)
+        room = max(PAGE_LEAST, rate * PAGE_SECONDS)
+        for number, turn in enumerate(turns):
+            room -= turn[1]
+            if room < 0 and number:
+                return number
+        return len(turns)
 
     def _refill(self) -> None:
         """Read directories back from the state until the window has something, or nothing is left."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dunlin import plan
 from dunlin.compare.listing import Named
@@ -23,7 +23,6 @@ from dunlin.workers.unseen import children_of
 if TYPE_CHECKING:  # loaded only where a store is far away
     from dunlin.filters.rules import Matcher
     from dunlin.state.files import KnownFile
-    from dunlin.state.known import KnownFiles
     from dunlin.workers.profiles import Profiles
 
 TEMPORARY = re.compile(r"\.dunlin-([0-9a-f]{8})([0-9a-f]{0,4})-(?:[0-9a-z]+|prob\S{1,2})\.tmp")
@@ -81,6 +80,18 @@ class Rules(NamedTuple):
     dead: frozenset[str] = frozenset()
 
 
+class Remembers(Protocol):
+    """What the state remembers of files: from the state file itself (`state.known`), or as it came with a unit."""
+
+    def rows(self, directory: str, names: Sequence[str]) -> Mapping[str, KnownFile]:
+        """What is remembered of these names of a directory; the others are absent from the answer."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what was opened."""
+        ...
+
+
 class Context:
     """`Rules` made ready in one process, with the site it works on."""
 
@@ -90,7 +101,7 @@ class Context:
         rules: Rules,
         now: Callable[[], int],
         refused: dict[str, str] | None = None,
-        known: KnownFiles | None = None,
+        known: Remembers | None = None,
         profiles: Profiles | None = None,
         window: Window | None = None,
     ) -> None:

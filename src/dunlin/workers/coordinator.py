@@ -36,10 +36,10 @@ from dunlin.workers import tasks
 from dunlin.workers.backlog import Backlog, Open
 from dunlin.workers.context import Context
 from dunlin.workers.crawl import UNBOUNDED, Crawl, CrawlPlan
+from dunlin.workers.doers import Arrival, Doers
 from dunlin.workers.frontier import Frontier, Queued
 from dunlin.workers.joined import put_joined
 from dunlin.workers.linked import follow_links
-from dunlin.workers.pool import Arrival, Pool
 from dunlin.workers.rows import put_rows
 from dunlin.workers.tasks import Again, Finish, Join, Move, Scan, Unblock
 from dunlin.workers.telling import Telling
@@ -108,7 +108,7 @@ class Coordinator:
     def __init__(
         self,
         context: Context,
-        pool: Pool,
+        pool: Doers,
         state: State,
         pair: int,
         run: int,
@@ -137,13 +137,14 @@ class Coordinator:
         self.report = report
         self.stats = Stats()
         self.moved_before = state.moved_bytes(pair)
-        self.backlog = Backlog(state, run, 1 if context.site.hands is None else pool.size, plan.share)
+        parts = pool.parts or (1 if context.site.hands is None else pool.size)
+        self.backlog = Backlog(state, run, parts, plan.share, pool.page, lambda: bucket.rate)
         self.fatal: DunlinError | None = None
         self.frontier = Frontier(state, pair, run, plan.share)
         self.crawling = Crawl(plan, context.window, news)
         self.flights: dict[int, Flight] = {}
         self.scanning = 0
-        self.batch = 1_000  # files that a unit copies at most while it scans
+        self.batch = pool.batch or 1_000  # files that a unit copies at most while it scans
         self.touched: set[str] = set()
         self._finishing: dict[int, Open] = {}
         self.alone = False  # no movers: a side is in this process's memory, and they would have a memory of their own
@@ -314,11 +315,12 @@ class Coordinator:
                 if arrival.kind == "gone":
                     self.crawling.gone(arrival.unit)
                 self.telling.progress(arrival)
-        if lost:
+        if lost and not self.stopping:
             more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
             self.telling.event(Level.WARN, "mover.lost", f"a mover died; what it had is done again: {lost[0]}{more}")
         if batch:
             self._record(batch)
+        self.pool.settled()
         self._gauges()
 
     def _retry_lost(self, arrival: Arrival) -> None:

@@ -1,9 +1,10 @@
 """What keeps a run within its part of the machine: the one place where the limits of a host come together.
 
-Four have a say in how many files are in flight, and the smallest counts:
+Five have a say in how many files are in flight, and the smallest counts:
 
     the user        `--workers`, or the class of the machine       `Pool`'s `most`, `Setup.hands`
     waiting         threads that pay (`pace.concurrency`)          `Pool.grow`, within the user's
+    the store       requests that pay (`pace.climb`)               `Pool.reach` (`workers.requests`), where no user said
     the service     429 and 503 (`pace.gate`)                      in each mover, within its share of the others
     the host        load (`pace.throttle`), memory (`pace.memory`) here, with `Pool.limit`
 
@@ -177,15 +178,17 @@ class Governor:
         self._record(load, crew.pool.in_flight, throttled or self._stage > Stage.EASY)
 
     def wanted(self, crew: Coordinator) -> int:
-        """Files that would be in flight if the host had no say: far away all that may be, else threads that pay."""
-        return self._most if crew.context.site.hands is not None else crew.pool.wanted
+        """Files that would be in flight if the host had no say: far away requests that pay, else threads that do."""
+        return crew.pool.wanted
 
     def _steer(self, crew: Coordinator) -> None:
-        """The host's part of the smallest of four."""
+        """The host's part of the smallest of five."""
         throttle, pool = self._throttle, crew.pool
         workers, share = 0, 1.0
         if throttle is not None and throttle.engaged:
             workers, share = throttle.workers, throttle.share
+            if crew.context.site.hands is not None:
+                share = min(1.0, share * self._most / self.wanted(crew))  # else most of them may never be wanted
         if self._stage >= Stage.TIGHT:
             workers, share = min(workers or self._most, pool.size), 0.0
         if self._stage is Stage.FULL:

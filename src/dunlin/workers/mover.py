@@ -26,6 +26,7 @@ from dunlin.pace.duty import Duty
 from dunlin.pace.memory import trim
 from dunlin.report import NullReport, Task
 from dunlin.transfer.outcome import Outcome
+from dunlin.transfer.site import STREAM
 from dunlin.workers import tasks
 from dunlin.workers.context import Context
 from dunlin.workers.handout import Handout
@@ -49,10 +50,10 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int, quota: 
 
     Messages in: ("units", [(id, packed task, announce), ...]), ("threads", n), ("hands", n): files under way at a time
     to or from far away, ("trim",): give back memory that is not in use, ("window", directories, files): what listing
-    may take, ("window?", share of the memory limit): answered, ("cancel",): no directory is begun. Messages out:
-    ("part", id, outcome), ("window", *numbers), unasked where something was engaged or released,
-    ("ended", [("done", id, outcome) or ("fault", id, text, trace), ...]), ("task", thread, path, total, done)
-    and ("end", thread), and ("begin", id) for units that are to be announced.
+    may take, ("window?", share of the memory limit) and ("gate?",): answered, ("cancel",): no directory is begun.
+    Messages out: ("part", id, outcome), ("gate", *numbers), ("window", *numbers), unasked where something was engaged
+    or released, ("ended", [("done", id, outcome) or ("fault", id, text, trace), ...]), ("task", thread, path, total,
+    done) and ("end", thread), and ("begin", id) for units that are to be announced.
     """
     if setup.profile:
         from dunlin.workers.profiles import forget
@@ -83,6 +84,8 @@ def serve(end: socket.socket, setup: Setup, bucket: Bucket, number: int, quota: 
                 grow(message[1])
             elif message[0] == "hands" and context.site.gate is not None:
                 context.site.gate.cap(message[1])
+            elif message[0] == "gate?":
+                answers.ask("gate")
             elif message[0] == "trim":
                 trim()
             elif message[0] == "window":
@@ -142,8 +145,10 @@ def _work(
             if item is None:
                 break
             unit, packed, announce = item
-            if announce:
+            begun = time.monotonic()
+            if announce or _is_large(packed):
                 send()
+            if announce:
                 wire.send(("begin", unit))
             try:
                 outcome = do(context, tasks.unpack(packed), partial(_emit, wire, unit, duty))
@@ -157,7 +162,7 @@ def _work(
                 # A fault of ours must not hang the run: the parent hears of it and counts it as a failure.
                 ended.append(("fault", unit, f"{type(error).__name__}: {error}", _trace()))
             now = time.monotonic()
-            flush_at = flush_at or now + GROUP
+            flush_at = flush_at or begun + GROUP
             owes = duty is not None and duty.owes
             if now >= flush_at or owes:
                 send()
@@ -167,6 +172,11 @@ def _work(
         send()
     except OSError:
         return  # the parent is gone
+
+
+def _is_large(packed: tuple[Any, ...]) -> bool:
+    """Whether a unit is one large file, for which nothing that is done should wait: it may take hours."""
+    return packed[0] == tasks.Move.__name__ and len(packed[2]) == 1 and packed[2][0][1] > STREAM
 
 
 class _Unsent(threading.local):
@@ -183,7 +193,7 @@ class _Unsent(threading.local):
 
 
 class _Answers:
-    """Tells the parent how the window stands, in a thread of its own.
+    """Tells the parent how the window stands, or the gate, in a thread of its own.
 
     The thread that reads must never write: if the parent were writing, too, both would wait for ever. And whoever
     engages a resource is in the midst of a listing.
@@ -192,13 +202,14 @@ class _Answers:
     def __init__(self, wire: Wire, context: Context) -> None:
         self._wire = wire
         self._window = context.window
-        self._asked: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._gate = context.site.gate
+        self._asked: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._started = False
 
-    def ask(self) -> None:
+    def ask(self, what: str = "window") -> None:
         """Have an answer sent soon. Never waits for the parent."""
-        self._asked.put(None)
+        self._asked.put(what)
         with self._lock:
             if not self._started:
                 self._started = True
@@ -207,11 +218,14 @@ class _Answers:
     def _answer(self) -> None:
         with contextlib.suppress(OSError):  # the parent is gone
             while True:
-                self._asked.get()
+                asked = {self._asked.get()}
                 with contextlib.suppress(queue.Empty):
                     while True:
-                        self._asked.get_nowait()
-                self._wire.send(("window", *self._window.numbers()))
+                        asked.add(self._asked.get_nowait())
+                if "window" in asked:
+                    self._wire.send(("window", *self._window.numbers()))
+                if "gate" in asked and self._gate is not None:
+                    self._wire.send(("gate", *self._gate.passed()))
 
 
 class _Gone(Exception):
@@ -266,7 +280,7 @@ class _SentTask:
         self._wire.send(("end", self._head[0]))
 
 
-def _settle(parent: int) -> None:
+def settle(parent: int) -> None:
     """Make the process a mover: deaf to signals that its parent obeys, and with no life without it."""
     # A service manager or a closed terminal signals the whole group: whoever died now would leave a temporary file.
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -286,7 +300,7 @@ def run_forked(
     """The body of a forked mover; never returns."""
     code = 1
     try:
-        _settle(parent)
+        settle(parent)
         serve(end, setup, bucket, number, quota)
         code = 0
     except BaseException:
@@ -310,7 +324,7 @@ def main(argv: list[str]) -> None:
     """The body of a spawned mover: ``python -m dunlin.workers.mover SOCKET-FD BUCKET-FD NUMBER PARENT QUOTA-FD``."""
     socket_fd, bucket_fd, number, parent, quota_fd = (int(word) for word in argv)
     gc.set_threshold(100_000, 20, 20)  # what a forked mover has from its parent: see `dunlin.cli`
-    _settle(parent)
+    settle(parent)
     end = socket.socket(fileno=socket_fd)
     head = end.recv(8, socket.MSG_WAITALL)
     setup = pickle.loads(end.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))

@@ -22,11 +22,12 @@ import os
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.pace.bucket import Bucket
 from dunlin.pace.window import WindowLimits
+from dunlin.workers.doers import Arrival
 from dunlin.workers.setup import Setup, for_mover, share, token, window_share
 
 if TYPE_CHECKING:
@@ -48,28 +49,20 @@ AHEAD_SECONDS = 0.12
 
 @dataclass(slots=True, eq=False, repr=False)
 class Mover:
-    """The parent's side of one mover. `place`: which share of the work is its, from 0; its successor has the same."""
+    """The parent's side of one mover. `place`: which share of the work is its, from 0; its successor has the same.
+
+    `hands`: the requests that it was told it may have under way; 0: nothing was said since it began.
+    """
 
     number: int
     place: int
     wire: Wire
     pid: int
     child: subprocess.Popen[bytes] | None = None
+    hands: int = 0
     units: set[int] = field(default_factory=set)
     begun: set[int] = field(default_factory=set)
     outbox: list[tuple[int, tuple[Any, ...], bool]] = field(default_factory=list)
-
-
-class Arrival(NamedTuple):
-    """What came from a mover: `kind` is "done", "part", "fault", "task", "end", "window", "lost" or "gone".
-
-    `unit` is the unit's number (for "task", "end", "window" and "gone", which tells that it died: the mover's), `body`
-    the rest of the message; for "lost" it holds the dead mover's token and whether the unit was announced as begun.
-    """
-
-    kind: str
-    unit: int
-    body: tuple[Any, ...]
 
 
 class Pool:
@@ -102,12 +95,17 @@ class Pool:
         self._keep_open = keep_open
         self._most = most
         self._quota = quota
-        self._borne = 0  # see `limit`
+        self._far = setup.source_far is not None or setup.target_far is not None
+        self.borne = 0  # see `limit`
+        self._reach = setup.begin or setup.hands  # see `reach`
+        self.gates: dict[int, tuple[Any, ...]] = {}
         self.share = 1.0
         self.hold = False
         self._movers: dict[int, Mover] = {}
         self._next = 0
         self.threads = 1
+        self.batch = self.page = 0
+        self.parts = 0
         self.deaths = 0
         self._ahead = AHEAD[0]
         self._unit_seconds = AHEAD_SECONDS
@@ -132,7 +130,7 @@ class Pool:
     def room(self) -> int:
         """How many more units the movers take now."""
         ahead = self._ahead
-        if self._borne:
+        if self.borne:
             if self.hold:
                 return 0 if self.busy else 1
             ahead = max(1, int(ahead * self.share))
@@ -140,16 +138,20 @@ class Pool:
 
     def _takes(self, m: Mover) -> bool:
         """Whether a mover gets units at present."""
-        return not self._borne or m.place < self._borne
+        return not self.borne or m.place < self.borne
 
     @property
     def wanted(self) -> int:
-        """Files that would be in flight if the machine bore everything."""
+        """Files that would be in flight if the machine bore everything; far away, requests."""
+        if self._far:
+            return self._reach
         return min(self._most or self._size * self.threads, self._size * self.threads)
 
     @property
     def in_flight(self) -> int:
-        """Files that may be in flight now, as far as threads carry them."""
+        """Files that may be in flight now, as far as threads carry them; far away, requests."""
+        if self._far:
+            return min(self._reach, self.borne or self._reach)
         return sum(self._threads(m) for m in self._movers.values() if self._takes(m))
 
     @property
@@ -175,7 +177,7 @@ class Pool:
     def _threads(self, m: Mover) -> int:
         """How many threads a mover has now."""
         threads = min(self.threads, share(self._most, self._size, m.place)) if self._most else self.threads
-        return min(threads, share(self._borne, self._size, m.place)) if self._borne else threads
+        return min(threads, share(self.borne, self._size, m.place)) if self.borne else threads
 
     def limit(self, workers: int, share: float = 1.0, hold: bool = False) -> None:
         """Have no more files in flight than the machine bears at present; what is under way goes on.
@@ -186,15 +188,37 @@ class Pool:
             share: of the units that wait at movers, of what they are otherwise.
             hold: give nothing out while anything is under way.
         """
-        before = self._borne
-        self._borne, self.share, self.hold = workers, share, hold
+        before = self.borne
+        self.borne, self.share, self.hold = workers, share, hold
         if workers != before:
             for m in self._movers.values():
                 self._tell_limit(m)
 
+    def reach(self, requests: int) -> None:
+        """Have so many requests to a store that is far away under way, over all movers, from now on.
+
+        Movers that have no unit at present leave theirs to the others: at the end of a run that is often all but one.
+        To be called now and then with the same number; one that gets a unit again has its share at once.
+        """
+        self._reach = requests
+        busy = [m for m in self._movers.values() if m.units]
+        for m in self._movers.values():
+            parts, place = (len(busy), busy.index(m)) if m in busy else (self._size, m.place)
+            self._tell_hands(m, share(self.in_flight, parts, place))
+
+    def ask_gates(self) -> None:
+        """Ask every mover what has gone through its gate; the answers come into `gates`, by the mover's number."""
+        self.gates.clear()
+        self.tell("gate?")
+
     def _tell_limit(self, m: Mover) -> None:
-        hands = share(self._borne or self._setup.hands, self._size, m.place)
-        self._send(m, ("threads", self._threads(m)), ("hands", hands))
+        self._send(m, ("threads", self._threads(m)))
+        self._tell_hands(m, share(min(self._reach, self.borne or self._reach), self._size, m.place))
+
+    def _tell_hands(self, m: Mover, hands: int) -> None:
+        if hands != m.hands:
+            m.hands = hands
+            self._send(m, ("hands", hands))
 
     def window(self, limits: WindowLimits) -> None:
         """Have listings take no more than that in all movers together, from now on."""
@@ -251,7 +275,7 @@ class Pool:
         self._selector.register(wire, selectors.EVENT_READ, number)
         if self._threads(m) > 1:
             wire.send(("threads", self._threads(m)))
-        if self._borne:
+        if self.borne or self._reach != (self._setup.begin or self._setup.hands):
             self._tell_limit(m)
 
     def _spawn(self, theirs: socket.socket, number: int) -> subprocess.Popen[bytes]:
@@ -312,6 +336,9 @@ class Pool:
                 continue
             for message in messages:
                 kind = message[0]
+                if kind == "gate":
+                    self.gates[m.number] = message[1:]
+                    continue
                 if kind in ("task", "end", "window"):
                     arrivals.append(Arrival(kind, m.number, message[1:]))
                     continue
@@ -325,6 +352,9 @@ class Pool:
                     m.units.discard(unit)
                     arrivals.append(Arrival(ended, unit, tuple(body)))
         return arrivals
+
+    def settled(self) -> None:
+        """Nothing waits for that: what was sent is gone from the movers."""
 
     def _lost(self, m: Mover) -> list[Arrival]:
         """A mover died: its units are lost, and another takes its place."""

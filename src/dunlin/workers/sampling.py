@@ -2,6 +2,7 @@
 
     from 2 s on, every 2 s     one row of `metric`, one sign of life in the row of the run, at most 12 rows of `event`
     at once                    a sign of life, when the run is paused or resumed
+    a few times a second       whether the listing is over; the time of that is part of the next sign of life
     every 60 s                 old rows are dropped (`state.thinning`)
     at the end                 the last sample, if there was any; the files since then
 
@@ -85,6 +86,7 @@ class Sampler:
         self._next = begun + FIRST
         self._thin = begun + THIN
         self._paused = False
+        self._listed_at = 0
         self._rates = 0.0, 0.0
         self._sampled = False
         self.activity = Activity()
@@ -104,6 +106,7 @@ class Sampler:
             return  # --state-db none: nobody could read it
         now = self._clock()
         paused = crew.bucket.paused
+        self._mind_listing(crew)
         if now >= self._next:
             self._next = max(self._next + EVERY, now + EVERY / 2)
             self._sample(crew, now)
@@ -114,6 +117,7 @@ class Sampler:
     def end(self, crew: Coordinator) -> None:
         """The run is over; what ends it goes on record elsewhere."""
         now = self._clock()
+        self._mind_listing(crew)
         with crew.state.transaction():
             if self._sampled and now > self._before[0]:
                 self._sample(crew, now)
@@ -121,6 +125,11 @@ class Sampler:
             resolve_errors(crew.state, crew.pair, crew.run)
             if self._sampled or crew.run % ONE_OF == 0:
                 crew.state.thin(crew.pair)
+
+    def _mind_listing(self, crew: Coordinator) -> None:
+        listed = _listed(crew)
+        if listed != bool(self._listed_at):
+            self._listed_at = crew.state.now() if listed else 0
 
     def _sample(self, crew: Coordinator, now: float) -> None:
         self._sampled = True
@@ -148,7 +157,7 @@ class Sampler:
         cause = holds.cause if holds is not None else ""
         return Life(
             paused=crew.bucket.paused,
-            listed=not crew.frontier and not crew.scanning,
+            listed=_listed(crew),
             limit=crew.bucket.rate,
             workers=workers,
             wanted=max(workers, holds.wanted(crew)) if holds is not None and cause else workers,
@@ -156,6 +165,7 @@ class Sampler:
             flying=self.flying.bytes(crew),
             files=round(self._rates[0], 3),
             bytes=round(self._rates[1], 3),
+            listed_at=self._listed_at,
         )
 
     def _metric(self, crew: Coordinator, life: Life, now: float) -> Metric:
@@ -201,6 +211,10 @@ class Sampler:
             message = MESSAGES[name].format(number) if name in MESSAGES else ""
             word = "files.more" if name in MESSAGES else name
             crew.state.put_event(crew.run, int(Level.INFO), word, message, path or None, size=size, number=number)
+
+
+def _listed(crew: Coordinator) -> bool:
+    return not crew.frontier and not crew.scanning
 
 
 def processes(crew: Coordinator) -> list[int]:

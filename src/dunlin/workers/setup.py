@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from dunlin.pace.bucket import Bucket
+from dunlin.pace.bucket import Paces
 from dunlin.pace.window import Window, WindowLimits, run_length
 from dunlin.report import Report
 from dunlin.stores.base import Caps
 from dunlin.stores.local.writing import WriteOptions
 from dunlin.stores.open import Far, open_store
+from dunlin.stores.wrap import Guarded
 from dunlin.transfer import Options
 from dunlin.transfer.site import Site
-from dunlin.workers.context import Context, Rules
+from dunlin.workers.context import Context, Remembers, Rules
 
 if TYPE_CHECKING:  # loaded only where a store is far away
     from dunlin.pace.gate import Gate
@@ -36,7 +38,7 @@ class Setup(NamedTuple):
         target_caps: what was found out about the destination.
         source_far, target_far: what a side is told that is an object store; None for others.
         hands: files under way at a time, where a side is an object store: in the whole run, and in what a mover is
-            told (`for_mover`) its share.
+            told (`for_mover`) its share. begin: as many of them at the beginning; 0: all.
         profile: directory where each process leaves its part of a profile; "" for none.
         window: what listing may take: in the whole run, and in what a mover is told its share.
         known, pair: the state file, for what it remembers of the pair's objects; "" for nothing.
@@ -53,6 +55,7 @@ class Setup(NamedTuple):
     source_far: Far | None = None
     target_far: Far | None = None
     hands: int = 16
+    begin: int = 0
     known: str = ""
     pair: int = 0
     profile: str = ""
@@ -66,7 +69,9 @@ def share(whole: int, parts: int, place: int) -> int:
 
 def for_mover(setup: Setup, movers: int, place: int) -> Setup:
     """What one of so many movers is told. (The process that leads has all hands: it has none to share with.)"""
-    return setup._replace(hands=share(setup.hands, movers, place), window=window_share(setup.window, movers, place))
+    begin = setup.begin and share(setup.begin, movers, place)
+    hands, window = share(setup.hands, movers, place), window_share(setup.window, movers, place)
+    return setup._replace(hands=hands, begin=begin, window=window)
 
 
 def window_share(limits: WindowLimits, movers: int, place: int) -> WindowLimits:
@@ -83,8 +88,19 @@ def token(rules: Rules, number: int) -> str:
     return f"{rules.run}{number:0{MOVER_DIGITS}x}"
 
 
-def build(setup: Setup, bucket: Bucket, number: int, report: Report) -> Context:
-    """Open the stores and make the rules ready, in the process that will do the units."""
+def build(
+    setup: Setup,
+    bucket: Paces,
+    number: int,
+    report: Report,
+    guard: Callable[[], None] | None = None,
+    known: Remembers | None = None,
+) -> Context:
+    """Open the stores and make the rules ready, in the process that will do the units.
+
+    `guard`: called before anything is changed at the destination; what it raises is in its way. `known`: remembers
+    files, in place of the state file.
+    """
     options = setup.options
     write = WriteOptions(
         run_id=token(setup.rules, number),
@@ -92,6 +108,7 @@ def build(setup: Setup, bucket: Bucket, number: int, report: Report) -> Context:
         in_place=options.in_place,
         sparse=options.sparse,
         limited=lambda: bucket.rate > 0,
+        commit=guard,
     )
     profiles = None
     if setup.profile:
@@ -112,6 +129,8 @@ def build(setup: Setup, bucket: Bucket, number: int, report: Report) -> Context:
         far=_told(setup.target_far, gate, setup.window.directories),
     )
     backup = open_store(setup.backup, options=write) if setup.backup else None
+    if guard is not None:
+        target = Guarded(target, guard)
     if setup.backup_prefix:
         backup = target
     site = Site(
@@ -126,24 +145,30 @@ def build(setup: Setup, bucket: Bucket, number: int, report: Report) -> Context:
         backup_prefix=setup.backup_prefix,
         hands=hands,
         gate=gate,
+        commit=guard,
     )
-    known = None
-    if gate is not None and setup.known:
+    if known is None and gate is not None and setup.known:
         from dunlin.state.known import KnownFiles
 
         known = KnownFiles(setup.known, setup.pair)
     return Context(site, setup.rules, time.time_ns, refused, known, profiles, Window(setup.window))
 
 
-def _far_reaching(setup: Setup, bucket: Bucket, profiles: Profiles | None) -> tuple[Gate | None, Hands | None]:
+def _far_reaching(setup: Setup, bucket: Paces, profiles: Profiles | None) -> tuple[Gate | None, Hands | None]:
     """What carries many files at a time, where a side is an object store."""
     if setup.source_far is None and setup.target_far is None:
         return None, None
     from dunlin.pace.gate import Gate
     from dunlin.transfer.hands import Hands
 
-    return Gate(setup.hands, lambda: bucket.stopped), Hands(setup.hands, profiles.run if profiles else None)
+    gate = Gate(setup.hands, lambda: bucket.stopped)
+    if setup.begin:
+        gate.cap(setup.begin)
+    return gate, Hands(setup.hands, profiles.run if profiles else None, lambda: gate.limit)
 
 
 def _told(far: Far | None, gate: Gate | None, listings: int) -> Far | None:
-    return None if far is None else far._replace(gate=gate, listings=listings)
+    if far is None:
+        return None
+    kept = max(far.connections, gate.most if gate is not None else 0)
+    return far._replace(gate=gate, listings=listings, connections=kept)

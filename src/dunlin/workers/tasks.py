@@ -108,7 +108,7 @@ def again(task: Task, token: str) -> Task:
     return task
 
 
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Scan, Move, Finish, Delete, Join, Unblock, Again)}
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Scan, Move, Finish, Delete, Join, Unblock, Again)}
 
 
 def pack(task: Task) -> tuple[Any, ...]:
@@ -118,4 +118,4 @@ def pack(task: Task) -> tuple[Any, ...]:
 
 def unpack(packed: tuple[Any, ...]) -> Task:
     """The reverse of `pack`."""
-    return _KINDS[packed[0]](*packed[1:])  # type: ignore[no-any-return]
+    return KINDS[packed[0]](*packed[1:])  # type: ignore[no-any-return]

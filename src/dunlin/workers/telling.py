@@ -17,7 +17,7 @@ from dunlin.report import Event, Level, Report, Task
 from dunlin.report.channel import Channel, Trouble
 from dunlin.state.store import State
 from dunlin.transfer.outcome import Outcome
-from dunlin.workers.pool import Arrival
+from dunlin.workers.doers import Arrival
 
 DETAILED = 1_000
 """Rows that one run puts on record of events of one name."""

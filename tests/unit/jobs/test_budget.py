@@ -7,8 +7,9 @@ import os
 import pytest
 
 from dunlin import transfer
-from dunlin.jobs.budget import IN_HAND, LEAST, PROCESS, budget, crew_size
+from dunlin.jobs.budget import FAR_FILES, IN_HAND, LEAST, PROCESS, budget, crew_size, far_most
 from dunlin.jobs.options import Crew, Limits, SyncOptions
+from dunlin.pace.climb import START
 
 MIB = 1 << 20
 
@@ -64,3 +65,18 @@ def test_a_generous_limit_changes_nothing() -> None:
 def test_crew_size(monkeypatch: pytest.MonkeyPatch, crew: Crew, cores: int, movers: int, threads: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
     assert crew_size(options()._replace(crew=crew)) == (movers, threads)
+
+
+@pytest.mark.parametrize(
+    ("asked", "workers", "memory", "most"),
+    [(0, 0, 0, 128), (0, 0, 4096, 128), (0, 0, 300, 58), (0, 0, 130, 32), (20, 20, 0, 32), (0, 10, 0, 32)],
+)
+def test_requests_may_become_more_where_neither_user_nor_machine_says_how_many(
+    asked: int, workers: int, memory: int, most: int
+) -> None:
+    made = options(memory * MIB)._replace(crew=Crew(workers=workers))
+    assert far_most(made, asked, 2, FAR_FILES) == most
+
+
+def test_a_run_begins_where_the_search_for_more_does() -> None:
+    assert FAR_FILES == START

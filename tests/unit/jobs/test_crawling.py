@@ -46,6 +46,14 @@ def test_the_table_of_the_documentation(machine: Machine, directories: int, file
     assert directories <= made.most_directories
 
 
+def test_threads_are_counted_on_for_as_many_files_as_there_may_come_to_be() -> None:
+    machine, urls = Machine(2, 8 * GIB), ("file:///a", "s3://b")
+    one, other = (crawl_plan(SyncOptions("a", "s3://b"), machine, 2, 32, urls, flights) for flights in (0, 128))
+    assert (one.limits.threads, other.limits.threads) == (4 * 32 + 64, 4 * 128 + 64)
+    assert one.limits._replace(threads=0) == other.limits._replace(threads=0)
+    assert one.most_directories == other.most_directories
+
+
 def test_the_smallest_machine_has_the_smallest_window() -> None:
     """B7: below 2 GB a budget was rounded to 0, which counted as none."""
     files = [plan(Machine(1, mib * MIB)).limits.files for mib in (64, 128, 256, 512, 1024)]

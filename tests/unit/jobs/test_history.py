@@ -11,8 +11,9 @@ from dunlin.errors import DunlinError, ErrorKind
 from dunlin.jobs import history as module
 from dunlin.jobs.history import choose, verdict
 from dunlin.model import Stats
-from dunlin.state import Metric
+from dunlin.state import CrawlMetric, Metric
 from dunlin.state.overview import Overview
+from dunlin.state.runs import Life
 from tests.unit.web.made import Made, begin, empty, fail, long_run, write
 
 
@@ -165,3 +166,80 @@ def test_orders_stand_among_what_happened(made: Made) -> None:
         ("order", "bwlimit 5M"),
     ]
     assert made.history(other.id).events == ()
+
+
+def ordered(made: Made, run: int, moment: float, verb: str, taken: float = 0.15) -> None:
+    """An order that the run takes a moment later."""
+    made.at(moment)
+    made.state.control_put(run, verb)
+    made.at(moment + taken)
+    assert [order.verb for order in made.state.orders(run)] == [verb]
+
+
+def sampled(made: Made, run: int, begin: int, end: int, **fields: object) -> None:
+    for second in range(begin, end, 2):
+        made.at(second)
+        made.state.put_metric(run, Metric(**fields))  # type: ignore[arg-type]
+
+
+def stretches(made: Made, run: int) -> list[tuple[float, float, str]]:
+    return [(round(each.begin, 2), round(each.end, 2), each.word) for each in made.history(run).stretches]
+
+
+def test_pauses_are_those_that_the_run_was_told_and_not_those_of_samples(made: Made) -> None:
+    run = begin(made, 0)
+    sampled(made, run.id, 2, 11, bytes=1.0)
+    ordered(made, run.id, 11.3, "pause")
+    sampled(made, run.id, 13, 20, paused=True)
+    ordered(made, run.id, 20.6, "resume")
+    sampled(made, run.id, 22, 30, throttled=True)
+    ordered(made, run.id, 31.1, "pause")
+    ordered(made, run.id, 31.4, "resume")  # between two samples
+    sampled(made, run.id, 32, 40, bytes=1.0)
+    made.at(41)
+    made.state.finish_run(run.id, "completed", Stats())
+    assert stretches(made, run.id) == [(11.45, 20.75, "paused"), (19.0, 28.0, "throttled"), (31.25, 31.55, "paused")]
+
+
+def test_a_pause_that_nobody_ended_lasts_until_the_end(made: Made) -> None:
+    run = begin(made, 0)
+    ordered(made, run.id, 4, "pause")
+    ordered(made, run.id, 5, "pause")
+    made.at(9)
+    made.state.finish_run(run.id, "interrupted", Stats())
+    assert stretches(made, run.id) == [(4.15, 9.0, "paused")]
+
+
+def test_an_order_that_was_never_taken_paused_nothing(made: Made) -> None:
+    run = begin(made, 0)
+    made.at(4)
+    made.state.control_put(run.id, "pause")
+    made.at(9)
+    made.state.finish_run(run.id, "completed", Stats())
+    assert stretches(made, run.id) == []
+
+
+def test_pauses_whose_orders_are_no_longer_on_record_are_those_of_samples(made: Made) -> None:
+    run = begin(made, 0)
+    sampled(made, run.id, 3, 10, paused=True)
+    sampled(made, run.id, 11, 20, bytes=1.0)
+    ordered(made, run.id, 22, "pause")
+    ordered(made, run.id, 24, "resume")
+    made.at(30)
+    made.state.finish_run(run.id, "completed", Stats())
+    assert stretches(made, run.id) == [(0.0, 9.0, "paused"), (22.15, 24.15, "paused")]
+
+
+def test_the_listing_ended_when_the_run_saw_its_end(made: Made) -> None:
+    run = begin(made, 0)
+    for second, directories in ((5, 10), (15, 20)):
+        made.at(second)
+        made.state.put_crawl(run.id, CrawlMetric(total_directories=directories))
+    made.at(16)
+    listed = made.state.now()
+    made.at(20)
+    made.state.update_run(run.id, Stats(), Life(listed=True))
+    made.state.finish_run(run.id, "completed", Stats())
+    assert [(each.word, round(each.end)) for each in made.history(run.id).phases] == [("listing", 15)]
+    made.state.update_run(run.id, Stats(), Life(listed=True, listed_at=listed))
+    assert [(each.word, round(each.end)) for each in made.history(run.id).phases] == [("listing", 16)]

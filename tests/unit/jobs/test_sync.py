@@ -15,8 +15,8 @@ import pytest
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.filters import read
 from dunlin.filters.selection import Selection
+from dunlin.jobs.codes import exit_code
 from dunlin.jobs.options import Crew, Log, Result
-from dunlin.jobs.sync import _exit_code
 from dunlin.model import Stats
 from dunlin.pace.stop import Stop
 from dunlin.report import NullReport
@@ -612,7 +612,7 @@ def test_the_most_severe_exit_code_wins(
     stats: Stats, fatal: ErrorKind | None, status: str, refused: str, mode: str, code: int
 ) -> None:
     error = DunlinError("write", "x", fatal) if fatal else None
-    assert _exit_code(stats, error, status, refused, mode) == code
+    assert exit_code(stats, error, status, refused, mode) == code
 
 
 def test_the_last_sample_lies_within_the_run(filled: Places, monkeypatch: pytest.MonkeyPatch) -> None:

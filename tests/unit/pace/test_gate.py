@@ -188,3 +188,19 @@ def test_whoever_waits_at_a_gate_is_let_in_when_the_machine_bears_more() -> None
         gate.cap(2)
         assert second.wait(10)
     thread.join()
+
+
+def test_what_has_gone_through_is_counted() -> None:
+    clock = Clock()
+    gate = Gate(8, clock=clock)
+    clock.now += 5
+    with gate:
+        clock.now += 1
+        with gate:
+            clock.now += 2
+            gate.moved(100)
+        assert gate.passed() == (108.0, 1, 100, 5.0, 0, 8)
+        clock.now += 3
+        assert gate.passed().inside == 8.0, "whoever is inside still counts"
+    gate.note(BUSY)
+    assert gate.passed() == (111.0, 2, 100, 8.0, 1, 4)

@@ -57,3 +57,13 @@ def test_where_bytes_are_most_of_it_their_rate_decides() -> None:
 )
 def test_the_share_counts_bytes_and_files(done: tuple[int, int], waiting: tuple[int, int], expected: float) -> None:
     assert share(*done, *waiting) == expected
+
+
+def test_under_a_limit_the_share_is_that_of_the_time() -> None:
+    """Four thousand files of 10 KB and a few large ones, of which a third of the bytes are through and no file is."""
+    size = 90 << 20
+    under = share(0, size / 3, 4_000, size * 2 / 3, 2 << 20)
+    assert 0.30 < under < 1 / 3
+    assert share(0, size / 3, 4_000, size * 2 / 3) < 0.1
+    assert share(0, size / 3, 4_000, size * 2 / 3, 1 << 40) == share(0, size / 3, 4_000, size * 2 / 3)
+    assert share(25, 0, 75, 0, 1) == 0.25  # files without bytes count all the same

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from dunlin.pace.machine import (
     SMALL,
     STANDARD,
     Machine,
+    boot_id,
     class_of,
     memory_share,
     this_machine,
@@ -165,3 +167,8 @@ def test_beside_version_1_version_2_is_mounted_below_it(tmp_path: Path) -> None:
 def test_a_path_that_leads_out_of_what_is_mounted_is_not_followed(tmp_path: Path) -> None:
     files = {**V2, "memory.max": f"{2 * GIB}\n", "../other/memory.max": f"{GIB}\n"}
     assert this_machine(tree(tmp_path, "0::/../other\n", files), 16, False).memory_bytes == 2 * GIB
+
+
+def test_a_boot_has_a_name_of_its_own() -> None:
+    assert re.fullmatch("[0-9a-f-]{36}", boot_id())
+    assert boot_id() == boot_id()

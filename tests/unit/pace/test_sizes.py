@@ -193,3 +193,35 @@ def test_sparklines_leave_gaps_and_scale_to_the_most() -> None:
 def test_moments_are_local_to_the_minute() -> None:
     moment = datetime(2026, 1, 31, 18, 5, 59).astimezone()
     assert sizes.format_moment(round(moment.timestamp() * 1e9)) == "2026-01-31 18:05"
+    assert sizes.format_moment(round(moment.timestamp() * 1e9), seconds=True) == "2026-01-31 18:05:59"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0, "0s"), (7.4, "7s"), (59.6, "1m00s"), (125, "2m05s"), (8000, "2h13m")]
+)
+def test_spans_are_whole_seconds(seconds: float, shown: str) -> None:
+    assert sizes.format_span(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("share", "shown", "finer"),
+    [
+        (0.0, "0%", "0.0%"),
+        (0.29, "29%", "29.0%"),
+        (0.995, "99%", "99.5%"),
+        (0.99999, "99%", "99.9%"),
+        (1.0, "100%", "100.0%"),
+        (1.02, "100%", "100.0%"),
+        (-0.1, "0%", "0.0%"),
+        (0.0099, "<1%", "0.9%"),
+        (0.0001, "<1%", "<0.1%"),
+    ],
+)
+def test_all_is_100_percent_and_nothing_else(share: float, shown: str, finer: str) -> None:
+    assert (sizes.format_share(share), sizes.format_share(share, 1)) == (shown, finer)
+
+
+def test_numbers_have_their_plural() -> None:
+    assert sizes.format_number(1, "file") == "1 file"
+    assert sizes.format_number(12_345, "file") == "12,345 files"
+    assert sizes.format_number(0, "directory", "directories") == "0 directories"

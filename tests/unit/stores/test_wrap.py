@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -12,9 +13,11 @@ from dunlin.model import Entry
 from dunlin.report import RecordingReport
 from dunlin.stores.base import Body, Data, Meta
 from dunlin.stores.buffers import Buffers
+from dunlin.stores.local.store import LocalStore
+from dunlin.stores.local.writing import WriteOptions
 from dunlin.stores.memory import MemoryStore
 from dunlin.stores.objects.store import ObjectStore
-from dunlin.stores.wrap import Counted, Paced, Retrying
+from dunlin.stores.wrap import Counted, Guarded, Paced, Retrying
 from tests.contract.support import body, content, get, names, put
 from tests.unit.stores.objects.fake_service import FakeService
 
@@ -209,3 +212,73 @@ def test_a_listing_is_made_again_only_before_its_first_batch() -> None:
         found.extend(Retrying(inner, Policy(5)).list(""))
     assert found == [[("a", ())]]
     assert inner.begun == 2
+
+
+# ---- guarded ----
+
+
+class Fence:
+    """Lets so many questions pass, and no more."""
+
+    def __init__(self, passes: int) -> None:
+        self.left = passes
+
+    def __call__(self) -> None:
+        if not self.left:
+            raise DunlinError("finish", "", ErrorKind.INTERRUPTED, "its lease ran out")
+        self.left -= 1
+
+
+def test_whoever_may_not_go_on_changes_nothing(tmp_path: Path) -> None:
+    inner = LocalStore(str(tmp_path))
+    (tmp_path / "f").write_text("as it was")
+    (tmp_path / "d").mkdir()
+    store = Guarded(inner, Fence(0))
+    changes: list[Callable[[], object]] = [
+        lambda: store.write("f", Body(3, lambda start: iter([b"new"])), meta=Meta()),
+        lambda: store.delete(["f"]),
+        lambda: store.make_directory("e"),
+        lambda: store.remove_directory("d"),
+        lambda: store.move("f", "g"),
+        lambda: store.set_meta("f", Meta(mtime=5)),
+        lambda: store.make_link("l", "f", Meta()),
+    ]
+    for change in changes:
+        with pytest.raises(DunlinError) as raised:
+            change()
+        assert raised.value.kind is ErrorKind.INTERRUPTED
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "f"]
+    assert (tmp_path / "f").read_text() == "as it was"
+    assert b"".join(store.read(store.stat("f"))) == b"as it was"
+
+
+def test_content_is_asked_about_again_when_all_of_it_was_read(tmp_path: Path) -> None:
+    read: list[int] = []
+
+    def open_at(start: int) -> Iterator[bytes]:
+        for n in range(3):
+            read.append(n)
+            yield b"new"
+
+    (tmp_path / "f").write_text("as it was")
+    with pytest.raises(DunlinError) as raised:
+        Guarded(LocalStore(str(tmp_path)), Fence(1)).write("f", Body(9, open_at), meta=Meta())
+    assert raised.value.kind is ErrorKind.INTERRUPTED
+    assert read == [0, 1, 2]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("f", "as it was")]
+    Guarded(LocalStore(str(tmp_path)), Fence(2)).write("f", Body(9, open_at), meta=Meta())
+    assert (tmp_path / "f").read_text() == "newnewnew"
+
+
+def test_a_local_store_asks_right_before_the_name_is_given(tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+
+    def commit() -> None:
+        seen.append(sorted(path.name[:7] for path in tmp_path.iterdir()))
+        raise DunlinError("finish", "", ErrorKind.INTERRUPTED, "its lease ran out")
+
+    store = LocalStore(str(tmp_path), options=WriteOptions(commit=commit))
+    with pytest.raises(DunlinError):
+        store.write("f", Body(3, lambda start: iter([b"new"])), meta=Meta())
+    assert seen == [[".dunlin"]]
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -110,3 +111,90 @@ def test_an_error_is_raised_and_the_rest_is_not_begun(hands: Hands):
     with pytest.raises(ValueError, match="2"):
         hands.share(range(1000), work, 1000)
     assert len(begun) < 20
+
+
+class Carried:
+    """Things that are carried one step at a time, so that a test sees how many are."""
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self.changed = threading.Condition()
+        self.leave = 0
+
+    def work(self, mine: Iterable[int]) -> int:
+        done = 0
+        for _ in mine:
+            with self.changed:
+                self.inside += 1
+                self.changed.notify_all()
+                assert self.changed.wait_for(lambda: self.leave > 0, 10)
+                self.leave -= 1
+                self.inside -= 1
+                self.changed.notify_all()
+            done += 1
+        return done
+
+    def step(self, number: int, then: int) -> None:
+        """Let so many end, and wait until so many are carried."""
+        with self.changed:
+            self.leave += number
+            self.changed.notify_all()
+            assert self.changed.wait_for(lambda: self.leave == 0 and self.inside == then, 10), self.inside
+
+
+def test_there_may_be_more_or_fewer_of_them_while_they_work() -> None:
+    allowed = [4]
+    hands = Hands(12, None, lambda: allowed[0])
+    carried, results = Carried(), list[int]()
+    thread = threading.Thread(target=lambda: results.extend(hands.share(range(60), carried.work, 60)))
+    thread.start()
+    carried.step(0, 4)
+    allowed[0] = 12
+    carried.step(1, 12)  # the one that goes on has another one begin beside it, and so does that
+    allowed[0] = 3
+    carried.step(9, 3)
+    allowed[0] = 6
+    carried.step(1, 6)
+    allowed[0] = 1
+    carried.step(5, 1)
+    with carried.changed:
+        carried.leave = 1000
+        carried.changed.notify_all()
+    thread.join(10)
+    hands.close()
+    assert sum(results) == 60
+
+
+@pytest.mark.parametrize("fewest", [1, 2])
+def test_units_that_meet_a_changing_number_of_threads_get_everything_done(fewest: int) -> None:
+    chance = random.Random(fewest)
+    hands = Hands(9, None, lambda: chance.choice((fewest, 4, 9)))
+    done: list[int] = []
+    units = [
+        threading.Thread(target=lambda: done.extend(n for part in hands.share(range(500), list, 500) for n in part))
+        for _ in range(5)
+    ]
+    for unit in units:
+        unit.start()
+    for unit in units:
+        unit.join(10)
+    hands.close()
+    assert sorted(done) == sorted([*range(500)] * 5)
+
+
+def test_a_limit_of_nothing_lets_one_go_on() -> None:
+    hands = Hands(3, None, lambda: 0)
+    assert hands.share(range(5), list, 5)[0] == [0, 1, 2, 3, 4]
+    hands.close()
+
+
+def test_what_is_bound_in_the_thread_of_the_unit_is_in_those_that_carry() -> None:
+    from contextvars import ContextVar
+
+    unit: ContextVar[str] = ContextVar("unit", default="none")
+    hands = Hands(3)
+    unit.set("mine")
+    assert set(hands.share(range(30), lambda mine: (list(mine), unit.get())[1], 30)) == {"mine"}
+    unit.set("another")
+    assert set(hands.share(range(30), lambda mine: (list(mine), unit.get())[1], 30)) == {"another"}
+    hands.close()

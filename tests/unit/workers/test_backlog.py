@@ -16,7 +16,7 @@ from dunlin.state.store import State
 from dunlin.transfer.outcome import Waiting
 from dunlin.transfer.site import STREAM
 from dunlin.workers import backlog as backlogs
-from dunlin.workers.backlog import PAGE_BYTES, PAGE_FILES, Backlog, Open
+from dunlin.workers.backlog import PAGE_BYTES, PAGE_FILES, PAGE_LEAST, Backlog, Open
 
 Row = tuple[Any, ...]
 
@@ -83,6 +83,37 @@ def test_a_page_is_bounded_in_bytes(state: State) -> None:
         pages.append(sum(turn[1] for turn in unit[1].turns))
     assert sum(pages) == 20 * STREAM
     assert max(pages) <= PAGE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("rate", "most"), [(0, PAGE_BYTES), (1 << 30, PAGE_BYTES), (2 << 20, 4 << 20), (1, PAGE_LEAST)]
+)
+def test_under_a_limit_a_page_is_a_matter_of_seconds(rate: int, most: int, state: State) -> None:
+    backlog = Backlog(state, 1, rate=lambda: rate)
+    backlog.add(Open(1, "d"), waiting(*(f"{n:03}" for n in range(900)), size=100 << 10))
+    backlog.add(Open(2, "e"), waiting("a", "b", size=STREAM))
+    pages: dict[int, list[int]] = {1: [], 2: []}
+    while (unit := backlog.next()) is not None:
+        pages[unit[0]].append(sum(turn[1] for turn in unit[1].turns))
+    assert sum(pages[1]) == 900 * (100 << 10)
+    assert most - (100 << 10) < max(pages[1]) <= most
+    assert pages[2] == [2 * STREAM] if most >= 2 * STREAM else [STREAM, STREAM]  # no file is too large for a page
+
+
+def test_a_limit_that_comes_later_holds_for_units_that_wait_already(state: State) -> None:
+    rate = 0
+    backlog = Backlog(state, 1, rate=lambda: rate)
+    backlog.add(Open(1, "d", sweep=True), waiting(*(f"{n:02}" for n in range(40)), size=1 << 20))
+    rate = 5 << 20
+    units = [unit for _ in range(3) if (unit := backlog.next()) is not None]
+    rate = 0
+    while (unit := backlog.next()) is not None:
+        units.append(unit)
+    assert [len(task.turns) for _, task in units] == [10, 10, 10, 10]
+    assert [turn[0] for _, task in units for turn in task.turns] == [f"{n:02}" for n in range(40)]
+    assert [task.sweep for _, task in units] == [True, False, False, False]
+    assert backlog.room == backlogs.WINDOW
+    assert [known is not None for known in (backlog.done(1) for _ in units)] == [False, False, False, True]
 
 
 def test_what_does_not_fit_is_read_back_when_the_rest_is_done(state: State, monkeypatch: pytest.MonkeyPatch) -> None:

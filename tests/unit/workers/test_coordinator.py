@@ -35,6 +35,7 @@ class IdlePool:
     size = 1
     room = 9
     threads = 1
+    batch = page = parts = 0
     busy = False
 
     def __init__(self) -> None:
@@ -44,6 +45,10 @@ class IdlePool:
         self.grown: list[int] = []
         self.pids: list[int] = []
         self.numbers: list[int] = []
+        self.on_record: list[int] = []
+
+    def settled(self) -> None:
+        self.on_record.append(len(self.submitted))
 
     def submit(self, unit: int, packed: tuple[Any, ...], again: bool = False) -> None:
         self.submitted.append(packed)
@@ -257,3 +262,13 @@ def test_a_directory_that_waited_for_its_slot_did_not_wait_for_a_mount(world: Wo
     for n in range(60):
         empty(half, 100 + n, waited=0.004 * (half.crew.concurrency.target - 1))
     assert half.pool.grown.count(1) > 40, "a trial of three units, then ten seconds without any"
+
+
+def test_what_came_is_on_record_when_those_who_did_it_hear_of_it(world: World, state: State) -> None:
+    half = Halfway(world, state)
+    half.crew.flights, half.crew.scanning = {5: Flight(Scan("d"), half.id)}, 1
+    still_out: list[bool] = []
+    half.pool.settled = lambda: still_out.append(5 in half.crew.flights)  # type: ignore[method-assign]
+    half.pool.arrivals = [Arrival("done", 5, (Outcome().pack(),))]
+    half.crew.collect()
+    assert still_out == [False]

@@ -49,6 +49,8 @@ class Scene:
         self.report = RecordingReport()
         self.pool = Pool()
         telling = Telling(self.report, lambda *_: None)
+        if hands is not None:
+            self.pool.wanted = most
         site = SimpleNamespace(hands=hands)
         self.crew: Any = SimpleNamespace(
             pool=self.pool, batch=BATCH, telling=telling, report=self.report, context=SimpleNamespace(site=site)
@@ -175,6 +177,15 @@ def test_far_away_all_that_may_be_in_flight_counts_not_threads() -> None:
     scene.readings = {"network": 0.9}
     scene.pass_time(LOOK + 0.5)
     assert scene.lines == ["Throttling (network=90%, threshold=80%, workers=32->22)"]
+
+
+def test_units_become_smaller_in_proportion_to_the_requests_that_pay_not_to_all_that_there_may_be() -> None:
+    scene = Scene(Enforced(2, 0, 0, 0.8), most=128, hands=object())
+    scene.pool.wanted = 32
+    scene.readings = {"network": 0.9}
+    scene.pass_time(2 * LOOK + 0.5)
+    assert scene.pool.limits == [(22, 0.7, False), (16, 0.49, False)]
+    assert scene.crew.batch == pytest.approx(490, abs=1)
 
 
 def test_memory_gets_tight_and_full_and_easy_again() -> None:

@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
+from dunlin.model import Action
 from dunlin.pace.bucket import Bucket
 from dunlin.pace.window import Window, WindowLimits
 from dunlin.transfer.outcome import Outcome
+from dunlin.transfer.site import STREAM
 from dunlin.workers import mover, tasks
 from dunlin.workers import wire as real
 from dunlin.workers.handout import Handout
-from dunlin.workers.tasks import Scan
+from dunlin.workers.tasks import Move, Scan
 
 PATIENCE = 10.0
 
@@ -112,3 +114,53 @@ def test_a_mover_sends_what_it_has_done_while_its_next_unit_waits(monkeypatch: p
     thread.join(PATIENCE)
     assert closed == ["source", "target"]
     bucket.close()
+
+
+def test_nothing_that_is_done_waits_for_a_large_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire, release = Wire(), threading.Event()
+    begun: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def run(context: Any, task: Move, emit: object) -> Outcome:
+        begun.put(task.directory)
+        if task.directory == "large":
+            release.wait(PATIENCE)
+        return Outcome()
+
+    scene = Scene(monkeypatch, wire)
+    monkeypatch.setattr(mover, "run_unit", run)
+    scene.work.clear()
+    moves = (("small", STREAM, 1), ("pages", STREAM, 2), ("large", STREAM + 1, 1), ("small", 0, 1))
+    tasks_of = [Move(name, (("f", size, Action.COPY, False),) * number) for name, size, number in moves]
+    scene.work.put((n, tasks.pack(task), False) for n, task in enumerate(tasks_of))
+    scene.thread.start()
+    assert [begun.get(timeout=PATIENCE) for _ in range(3)] == ["small", "pages", "large"]
+    assert numbers_of(wire.sent.get(timeout=PATIENCE)) == [0, 1]
+    assert wire.sent.empty()
+    release.set()
+    assert numbers_of(wire.sent.get(timeout=PATIENCE)) == [2, 3]
+    scene.work.want(0)
+    scene.thread.join(PATIENCE)
+
+
+def test_a_unit_that_took_long_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as outcomes may be gathered: they are not kept until another unit of that kind is through."""
+    wire, release = Wire(), threading.Event()
+    clock = iter(range(100))
+
+    def run(context: Any, task: Scan, emit: object) -> Outcome:
+        if task.directory == "next":
+            release.wait(PATIENCE)
+        return Outcome()
+
+    scene = Scene(monkeypatch, wire)
+    monkeypatch.setattr(mover, "run_unit", run)
+    monkeypatch.setattr(mover, "GROUP", 1.0)
+    monkeypatch.setattr(mover, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    scene.work.clear()
+    scene.work.put((n, tasks.pack(Scan(name)), False) for n, name in enumerate(("long", "next")))
+    scene.thread.start()
+    assert numbers_of(wire.sent.get(timeout=PATIENCE)) == [0]
+    release.set()
+    assert numbers_of(wire.sent.get(timeout=PATIENCE)) == [1]
+    scene.work.want(0)
+    scene.thread.join(PATIENCE)

@@ -184,6 +184,31 @@ def test_a_pause_is_on_record_at_once_also_in_the_first_seconds(crew: Any, clock
     assert rows(crew, "metric") == 0
 
 
+def test_the_end_of_the_listing_is_on_record_as_exactly_as_it_is_polled(crew: Any, clock: Clock) -> None:
+    sampling = sampler(clock)
+    crew.scanning = 1
+    polled(sampling, crew, clock, 3)
+    assert crew.state.run(crew.run).life.listed_at == 0
+    crew.scanning = 0
+    polled(sampling, crew, clock, 0.3)  # something is found to be listed once more
+    crew.frontier = ["d"]
+    polled(sampling, crew, clock, 0.4)
+    crew.frontier = []
+    over = crew.state.now()
+    polled(sampling, crew, clock, 5)
+    assert (crew.state.run(crew.run).life.listed_at - over) / 1e9 == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_listing_that_ends_with_the_run_is_on_record(crew: Any, clock: Clock) -> None:
+    sampling = sampler(clock)
+    crew.scanning = 1
+    polled(sampling, crew, clock, 3)
+    crew.scanning = 0
+    before = crew.state.now()
+    sampling.end(crew)
+    assert crew.state.run(crew.run).life.listed_at > before
+
+
 def test_the_end_adds_a_sample_only_where_there_was_one(crew: Any, clock: Clock) -> None:
     sampling = sampler(clock)
     polled(sampling, crew, clock, 3)

@@ -77,6 +77,7 @@ class BatchOptions:
         fsync: make each file durable before it gets its name.
         limit: files of more bytes are left to the streaming pipeline.
         attempts: how often a file that changes while it is read is tried.
+        commit: called right before a file gets its name; what it raises (`DunlinError`) leaves the name alone.
     """
 
     token: str
@@ -90,6 +91,7 @@ class BatchOptions:
     fsync: bool = False
     limit: int = 8 << 20
     attempts: int = 3
+    commit: Callable[[], None] | None = None
 
 
 FileRow = tuple[str, int, int, int, int | None, int, int, int, bytes | None]
@@ -202,7 +204,7 @@ def _plain_copier(copy: _Copy, hidden: bool) -> Callable[[Row], bool]:
     if options.in_place or options.fsync:
         return lambda row: False
     os_open, os_close, os_readv, os_write = os.open, os.close, os.readv, os.write
-    os_utime, os_rename = os.utime, os.rename
+    os_utime, os_rename, commit = os.utime, os.rename, options.commit
     source_fd, target_fd, read_flags = copy.source_fd, copy.target_fd, copy.read_flags
     look, one_shot, view, buffers = copy.look, options.one_shot, worker.view, [worker.buffer]
     recent, prefix, perms, may_own = copy.recent, copy.prefix, options.perms, copy.may_own
@@ -250,6 +252,8 @@ def _plain_copier(copy: _Copy, hidden: bool) -> Callable[[Row], bool]:
             finally:
                 os_close(out)
             if not hidden:
+                if commit is not None:
+                    commit()
                 os_rename(temp, name, src_dir_fd=target_fd, dst_dir_fd=target_fd)
         except BaseException as error:
             quick.unlink_quietly(temp, target_fd)
@@ -361,6 +365,8 @@ class _Copy:
             finally:
                 os.close(out)
             if temp is not name:
+                if options.commit is not None:
+                    options.commit()
                 os.rename(temp, name, src_dir_fd=target_fd, dst_dir_fd=target_fd)
         except BaseException as error:
             if temp is not name:

@@ -119,6 +119,8 @@ def copy_staged(
         if not result.rows:
             return result
         try:
+            if options.commit is not None:
+                options.commit()
             _publish(ground, name, fd)
             published = True
         except OSError as error:

@@ -47,6 +47,7 @@ class WriteOptions:
         sparse: leave holes where pages hold only zeros; not together with `in_place`, where old bytes would show.
         push: send written data to the device as it goes, so that few dirty pages wait in memory.
         limited: asked for every block: whether to `push` from here on, because there is a bandwidth limit now.
+        commit: called right before a file gets its name; what it raises leaves the name alone.
     """
 
     run_id: str = "0"
@@ -55,6 +56,7 @@ class WriteOptions:
     sparse: bool = False
     push: bool = False
     limited: Callable[[], bool] | None = None
+    commit: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[0-9A-Za-z]{1,40}", self.run_id):
@@ -205,6 +207,8 @@ def _write_whole(
         finally:
             empty = temp == part and not os.fstat(fd).st_size
             os.close(fd)
+        if options.commit is not None:
+            options.commit()
         publish(spot, temp, if_absent)
     except BaseException as error:
         if temp != part or empty or not _is_kept(error):

@@ -166,6 +166,11 @@ class ObjectStore:
             raise self._error("look at", path, ErrorKind.NOT_FOUND)
         return Entry(path, DIRECTORY)
 
+    def find(self, path: str) -> Entry | None:
+        """The object at `path`, by one request; see `Finds`."""
+        found = self._head(path) if path else None
+        return None if found is None else Entry(path, facts_of(found))
+
     # ---- content ----
 
     def read(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dunlin import hashing
-from dunlin.errors import ErrorKind
+from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import Facts, Row
 from dunlin.pace.bucket import Bucket
 from dunlin.stores.local import batch, quick
@@ -553,3 +553,24 @@ def test_fsync_comes_before_the_name(pair: Pair, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(batch.os, call, watched)
     pair.copy("f", options=replace(PLAIN, fsync=True))
     assert calls == ["fsync", "rename"]
+
+
+@pytest.mark.parametrize("size", [10, 3 * BUFFER])
+def test_a_batch_that_may_not_go_on_leaves_the_name_alone(pair: Pair, size: int) -> None:
+    asked: list[bool] = []
+
+    def commit() -> None:
+        asked.append((pair.target / "b").exists())
+        if len(asked) == 2:
+            raise DunlinError("finish", "", ErrorKind.INTERRUPTED, "its lease ran out")
+
+    for name in ("a", "b", "c"):
+        (pair.source / name).write_bytes(os.urandom(size))
+    (pair.target / "b").write_text("as it was")
+    result = pair.copy("a", "b", "c", options=replace(PLAIN, commit=commit))
+    assert [row[0] for row in result.rows] == ["a"]
+    assert [row[0] for row in result.rest] == ["b", "c"]
+    assert result.fatal is not None
+    assert result.fatal.kind is ErrorKind.INTERRUPTED
+    assert asked == [True, True]
+    assert (pair.target / "b").read_text() == "as it was"

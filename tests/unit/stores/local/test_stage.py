@@ -438,3 +438,14 @@ def test_an_interruption_leaves_no_stage(pair: Pair) -> None:
         pair.copy()
     assert os.listdir(pair.target) == ["p"]
     assert os.listdir(pair.there) == []
+
+
+def test_a_stage_that_may_not_appear_any_more_does_not(pair: Pair) -> None:
+    def commit() -> None:
+        raise DunlinError("finish", "", ErrorKind.INTERRUPTED, "its lease ran out")
+
+    result = pair.copy(commit=commit)
+    assert [row[0] for row in result.rest] == pair.names
+    assert result.fatal is not None
+    assert result.fatal.kind is ErrorKind.INTERRUPTED
+    assert list(pair.there.iterdir()) == []

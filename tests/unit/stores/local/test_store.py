@@ -166,11 +166,13 @@ def test_what_came_before_a_failure_is_handed_on_before_it_is_raised(
         def __iter__(self) -> Any:
             return self.entries
 
-    monkeypatch.setattr(store_module.os, "scandir", lambda fd: Entries())
-    listing = local.list("")
-    assert [name for name, _ in next(listing)] == ["a"]
-    with pytest.raises(DunlinError) as error:
-        next(listing)
+    # Undone here: the directory of the test is removed before the fixture would do it.
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module.os, "scandir", lambda fd: Entries())
+        listing = local.list("")
+        assert [name for name, _ in next(listing)] == ["a"]
+        with pytest.raises(DunlinError) as error:
+            next(listing)
     assert error.value.kind is ErrorKind.IO
 
 

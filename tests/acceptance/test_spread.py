@@ -1,0 +1,429 @@
+"""A sync over a queue, as a black box: workers come, die, sleep and go, and the destination is what it should be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dunlin.queue.open import open_queue
+from tests.acceptance.clouds import cloud
+from tests.acceptance.program import dunlin, start
+from tests.servers.redis import redis_server
+
+pytestmark = pytest.mark.slow
+
+
+def until(done: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until it is so; the deadline is only for a test that fails."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def content(root: Path) -> dict[str, tuple[bytes, int, int]]:
+    """Every file with its content, time and mode."""
+    return {
+        str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode)
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+class Site:
+    """A tree, a queue, workers."""
+
+    def __init__(self, work: Path, url: str) -> None:
+        self.work = work
+        self.url = url
+        self.source, self.target = work / "source", work / "target"
+        self.source.mkdir()
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.files = 0
+
+    def fill(self, directories: int, files: int, size: int = 400) -> None:
+        """So many directories, two levels deep, with so many files of about that size."""
+        for d in range(directories):
+            path = self.source / f"a{d % 7}" / f"b{d}"
+            path.mkdir(parents=True)
+            for f in range(files):
+                file = path / f"f{f}"
+                file.write_bytes(f"{d}/{f} ".encode() * (size // 8 + f))
+                os.utime(file, ns=(10**18 + d, 10**18 + f))
+        self.files = directories * files
+
+    def worker(self, *words: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+        log = open(self.work / f"worker{len(self.workers)}.log", "wb")  # noqa: SIM115
+        how: dict[str, Any] = {"cwd": self.work, "env": env, "stdout": subprocess.DEVNULL, "stderr": log}
+        worker = start("worker", "--queue", self.url, *words, **how)
+        log.close()
+        self.workers.append(worker)
+        return worker
+
+    def told(self, number: int = 0) -> str:
+        return (self.work / f"worker{number}.log").read_text()
+
+    def joined(self, number: int = 0) -> None:
+        until(lambda: "worker.started" in self.told(number))
+
+    def sync(self, *words: str) -> subprocess.Popen[bytes]:
+        return start(
+            "sync", "-a", "source", "target", "--queue", self.url, "--json", *words, cwd=self.work,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def result(self, run: subprocess.Popen[bytes], code: int = 0) -> dict[str, Any]:
+        out = run.communicate(timeout=60)[0].decode()
+        assert run.returncode == code, out
+        assert "Traceback" not in out
+        found: dict[str, Any] = json.loads(out.splitlines()[-1])
+        return found
+
+    def copied(self) -> int:
+        return sum(len(files) for _, _, files in os.walk(self.target))
+
+    def equal(self) -> None:
+        assert content(self.target) == content(self.source)
+
+    def children(self, worker: subprocess.Popen[bytes]) -> list[int]:
+        told = subprocess.run(["ps", "--ppid", str(worker.pid), "-o", "pid="], capture_output=True, check=False)
+        return [int(pid) for pid in told.stdout.split()]
+
+    def end(self) -> None:
+        for worker in self.workers:
+            with suppress(ProcessLookupError):
+                worker.send_signal(signal.SIGCONT)
+                worker.kill()
+            worker.wait()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    (tmp_path / "work").mkdir()
+    made = Site(tmp_path / "work", "queue.db")
+    yield made
+    made.end()
+
+
+@pytest.fixture(params=["embedded", "redis", "postgres"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """A site on each engine."""
+    (tmp_path / "work").mkdir()
+    url = "queue.db"
+    if request.param != "embedded":
+        url = request.getfixturevalue(request.param).queue()
+    made = Site(tmp_path / "work", url)
+    yield made
+    made.end()
+
+
+def test_two_workers_make_the_destination_equal_and_the_counts_are_exact(anywhere: Site) -> None:
+    site = anywhere
+    site.fill(60, 40)
+    (site.source / "not UTF-8 \udce9").write_text("odd")
+    (site.target / "a1/extra/deep").mkdir(parents=True)
+    (site.target / "a1/extra/deep/file").write_text("goes")
+    (site.target / "gone").write_text("goes")
+    site.worker("--workers", "2", "--processes", "1")
+    site.worker("--workers", "2", "--processes", "1")
+    result = site.result(site.sync("--no-work", "--delete-extras"))
+    site.equal()
+    stats = result["stats"]
+    assert (stats["copied_files"], stats["scanned_files"]) == (site.files + 1, site.files + 1)
+    assert (stats["deleted_files"], stats["deleted_directories"]) == (2, 2)
+    assert stats["failed_files"] == stats["failed_directories"] == 0
+    assert not (site.target / "a1/extra").exists()
+    for number in (0, 1):
+        assert "worker.joined" in site.told(number)
+    with sqlite3.connect(f"file:{site.work}/.sync-state.db?mode=ro", uri=True) as state:
+        assert state.execute("SELECT count(*) FROM file_path WHERE status = 'synced' AND hash <> ''").fetchone() == (
+            site.files + 1,
+        )
+    again = site.result(site.sync("--no-work"))["stats"]
+    assert (again["copied_files"], again["equal_files"]) == (0, site.files + 1)
+    for worker in site.workers:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 0
+
+
+def test_the_machine_that_coordinates_works_along(anywhere: Site) -> None:
+    anywhere.fill(10, 40)
+    result = anywhere.result(anywhere.sync())
+    anywhere.equal()
+    assert result["stats"]["copied_files"] == anywhere.files
+
+
+def test_what_a_killed_worker_had_is_done_by_another_within_ten_seconds(anywhere: Site) -> None:
+    site = anywhere
+    site.fill(40, 20, 4_000)
+    first = site.worker("--workers", "4", "--processes", "1")
+    site.joined()
+    run = site.sync("--no-work", "--bwlimit", "3M")
+    until(lambda: site.copied() > 50)
+    site.worker("--workers", "4", "--processes", "1")
+    first.kill()
+    begun = time.monotonic()
+    first.wait()
+    result = site.result(run)
+    site.equal()
+    assert result["stats"]["copied_files"] + result["stats"]["equal_files"] == site.files
+    assert result["stats"]["scanned_files"] == site.files
+    assert list(site.target.rglob(".dunlin-*")) == []
+    size = sum(path.stat().st_size for path in site.source.rglob("*") if path.is_file())
+    assert time.monotonic() - begun < 10 + size / (3 << 20)
+
+
+def test_a_worker_that_slept_writes_nothing_when_it_wakes(site: Site) -> None:
+    with open(site.source / "huge", "wb") as file:
+        file.write(os.urandom(12 << 20))
+    first = site.worker("--workers", "1", "--processes", "1")
+    site.joined()
+    run = site.sync("--no-work", "--bwlimit", "4M")
+    until(lambda: any(site.target.glob(".dunlin-*")))
+    (child,) = site.children(first)
+    os.kill(child, signal.SIGSTOP)
+    site.worker("--workers", "1", "--processes", "1")
+    assert site.result(run)["stats"]["copied_files"] == 1
+    site.equal()
+    assert list(site.target.glob(".dunlin-*")) == []  # what the sleeper had is swept away
+    (site.target / "huge").write_text("somebody's")
+    os.kill(child, signal.SIGCONT)
+    until(lambda: "worker.lost" in site.told())
+    assert (site.target / "huge").read_text() == "somebody's"
+    assert [path.name for path in site.target.iterdir()] == ["huge"]
+
+
+def test_a_run_whose_coordinator_was_killed_is_continued(site: Site) -> None:
+    site.fill(40, 20, 2_000)
+    (site.target).mkdir()
+    (site.target / "extra").write_text("goes")
+    site.worker("--workers", "4", "--processes", "1")
+    site.joined()
+    run = site.sync("--no-work", "--bwlimit", "2M", "--delete-extras")
+    until(lambda: site.copied() > 100)
+    run.kill()
+    run.wait()
+    assert run.stdout is not None
+    run.stdout.close()
+    result = site.result(site.sync("--no-work", "--delete-extras"))
+    assert result["continued"]
+    assert 0 < result["stats"]["copied_files"] < site.files
+    site.equal()
+    assert list(site.target.rglob(".dunlin-*")) == []
+
+
+def test_what_the_queue_lost_is_done_again(site: Site) -> None:
+    site.fill(40, 20, 2_000)
+    site.worker("--workers", "4", "--processes", "1")
+    site.joined()
+    run = site.sync("--no-work", "--bwlimit", "2M")
+    until(lambda: site.copied() > 100)
+    queue = open_queue(str(site.work / "queue.db"))
+    for stats in queue.stats():
+        queue.drop(stats.queue)
+    queue.close()
+    result = site.result(run)
+    site.equal()
+    assert result["stats"]["scanned_files"] == site.files
+
+
+def test_a_worker_without_the_location_says_so_and_leaves_the_work_to_others(site: Site) -> None:
+    site.fill(4, 10)
+    site.target.mkdir()
+    places = "locations:\n  from: {url: %s, shared: true}\n  to: {url: %s, shared: true}\n"
+    (site.work / "good.yaml").write_text(places % (site.source, site.target))
+    (site.work / "bad.yaml").write_text("locations: {other: {url: /nowhere}}\n")
+    site.worker("--config", "bad.yaml")
+    site.joined()
+    run = start(
+        "sync", "-a", "loc://from", "loc://to", "--config", "good.yaml", "--queue", site.url, "--no-work", "--json",
+        cwd=site.work, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    until(lambda: "takes no part" in site.told())
+    assert site.told().count("there is no location from") >= 1
+    assert run.poll() is None
+    site.worker("--config", "good.yaml", "--host-label", "another-machine")
+    assert site.result(run)["stats"]["copied_files"] == site.files
+    site.equal()
+
+
+def test_local_paths_are_left_to_workers_of_this_machine(site: Site) -> None:
+    site.fill(2, 5)
+    site.worker("--host-label", "another-machine")
+    site.joined()
+    run = site.sync("--no-work", "--host-label", "this-one")
+    time.sleep(1.5)
+    assert not site.target.exists() or site.copied() == 0
+    site.worker("--host-label", "this-one")
+    assert site.result(run)["stats"]["copied_files"] == site.files
+    assert "worker.joined" not in site.told(0)
+
+
+def test_a_limit_holds_for_all_workers_together(site: Site) -> None:
+    site.fill(30, 10, 20_000)
+    size = sum(path.stat().st_size for path in site.source.rglob("*") if path.is_file())
+    for _ in range(2):
+        site.worker("--workers", "2", "--processes", "1")
+    site.joined(0)
+    site.joined(1)
+    rate = size // 4
+    result = site.result(site.sync("--no-work", "--bwlimit", str(rate)))
+    site.equal()
+    assert 3.3 < result["seconds"] < 8
+
+
+def test_pause_and_resume_reach_the_workers(site: Site) -> None:
+    site.fill(30, 20, 4_000)
+    site.worker("--workers", "2", "--processes", "1")
+    site.joined()
+    run = site.sync("--no-work", "--bwlimit", "1M")
+    until(lambda: site.copied() > 20)
+    dunlin("control", "pause", cwd=site.work, expect=0)
+    time.sleep(2)
+    before = site.copied()
+    time.sleep(1)
+    assert site.copied() == before
+    dunlin("control", "bwlimit", "off", cwd=site.work, expect=0)
+    dunlin("control", "resume", cwd=site.work, expect=0)
+    assert site.result(run)["stats"]["copied_files"] == site.files
+    site.equal()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_stopped_run_ends_at_once_and_is_continued(site: Site, workers: int) -> None:
+    site.fill(30, 20, 4_000)
+    for _ in range(workers):
+        site.worker("--workers", "2", "--processes", "1")
+        site.joined()
+    run = site.sync("--no-work", "--bwlimit", "1M")
+    until(lambda: site.copied() > 20) if workers else time.sleep(2)
+    run.send_signal(signal.SIGTERM)
+    begun = time.monotonic()
+    result = site.result(run, 130)
+    assert time.monotonic() - begun < 8
+    assert result["stats"]["copied_files"] < site.files
+    again = site.result(site.sync())
+    assert again["stats"]["copied_files"] + result["stats"]["copied_files"] == site.files
+    site.equal()
+
+
+def test_a_worker_lets_what_is_under_way_end(site: Site) -> None:
+    site.fill(20, 20, 2_000)
+    worker = site.worker("--workers", "2", "--processes", "2")
+    site.joined()
+    run = site.sync("--no-work", "--bwlimit", "1M")
+    until(lambda: site.copied() > 20)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    assert "worker.lost" not in site.told()
+    site.worker()
+    assert site.result(run)["stats"]["copied_files"] == site.files
+    site.equal()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--queue", "nope://x"), "nope://x is no queue"),
+        ((), "which queue? --queue is missing"),
+        (("--queue", "redis://me:sekret@127.0.0.1:1/0"), "cannot open the queue redis://me@127.0.0.1:1/0"),
+        (("--queue", "postgresql://me:sekret@127.0.0.1:1/x"), "cannot open the queue postgresql://me@127.0.0.1:1/x"),
+    ],
+)
+def test_a_queue_that_is_none_is_one_clear_line(tmp_path: Path, words: tuple[str, ...], line: str) -> None:
+    (tmp_path / "work").mkdir()
+    done = dunlin("worker", *words, cwd=tmp_path / "work", expect=1)
+    assert line in done.stderr
+    assert "sekret" not in done.stdout + done.stderr
+    assert len([each for each in done.stderr.splitlines() if each.startswith("dunlin:")]) == 1
+
+
+def test_the_queues_password_reaches_no_log_state_or_process_title(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    (work / "source").mkdir(parents=True)
+    (work / "url").write_text("redis://me:sekret@127.0.0.1:1/0\n")
+    done = dunlin("sync", "source", "target", "--queue", "@url", cwd=work)
+    assert done.returncode == 1
+    assert "redis://me@127.0.0.1:1/0" in done.stderr
+    assert "sekret" not in done.stdout + done.stderr
+    assert b"sekret" not in (work / ".sync-state.db").read_bytes()
+
+
+def test_two_runs_on_one_destination_over_a_queue_are_refused(site: Site) -> None:
+    site.fill(10, 20, 4_000)
+    site.worker("--workers", "1", "--processes", "1")
+    site.joined()
+    run = site.sync("--no-work", "--bwlimit", "100K")
+    until(lambda: site.target.exists() and site.copied() > 5)
+    env = {"XDG_RUNTIME_DIR": str(site.work / "elsewhere")}  # as on another machine, where the lock is not seen
+    (site.work / "elsewhere").mkdir(mode=0o700)
+    refused = dunlin(
+        *("sync", "-a", "source", "target", "--queue", site.url, "--no-work", "--lock-wait", "1s"),
+        *("--state-db", "other.db"), cwd=site.work, env=env,
+    )  # fmt: skip
+    assert refused.returncode == 1, refused.stderr
+    assert "another run writes there" in refused.stderr
+    dunlin("control", "bwlimit", "off", cwd=site.work, expect=0)
+    assert site.result(run)["stats"]["copied_files"] == site.files
+
+
+def test_object_stores_are_reached_with_each_workers_own_login(site: Site, request: pytest.FixtureRequest) -> None:
+    site.fill(12, 10)
+    bucket = cloud(request, "fast")
+    env = {**bucket.env, **{f"DUNLIN_{name.replace('-', '_').upper()}": value for name, value in bucket.flags.items()}}
+    for _ in range(2):
+        site.worker("--workers", "2", "--processes", "1", env=env)
+
+    def sync(source: Path | str, target: Path | str) -> dict[str, Any]:
+        words = (source, target, "--queue", site.url, "--no-work", "--json", "--state-db", "clouds.db")
+        done = dunlin("sync", *words, cwd=site.work, env=env, expect=0)
+        found: dict[str, Any] = json.loads(done.stdout)["stats"]
+        return found
+
+    up = sync(site.source, bucket.url)
+    assert (up["copied_files"], up["failed_files"]) == (site.files, 0)
+    assert bucket.content() == {name: data for name, (data, *_) in content(site.source).items()}
+    again = sync(site.source, bucket.url)
+    assert (again["copied_files"], again["equal_files"]) == (0, site.files)
+    down = sync(bucket.url, site.work / "back")
+    assert down["copied_files"] == site.files
+    assert {name: data for name, (data, *_) in content(site.work / "back").items()} == bucket.content()
+    again = sync(bucket.url, site.work / "back")
+    assert (again["copied_files"], again["equal_files"]) == (0, site.files)  # rows of the state went along
+    stored = b"".join(path.read_bytes() for path in site.work.glob("queue.db*"))
+    assert bucket.url.encode() in stored
+    assert not [secret for secret in bucket.login.secrets() if secret.encode() in stored]
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_queue_server_that_is_killed_and_starts_again(tmp_path: Path, forgets: bool) -> None:
+    """With and without a memory of what it held: everybody waits, and what is lost is done again."""
+    (tmp_path / "work").mkdir()
+    with redis_server(fsync="" if forgets else "always") as server:
+        site = Site(tmp_path / "work", server.queue())
+        site.fill(40, 20, 2_000)
+        site.worker("--workers", "4", "--processes", "1")
+        site.joined()
+        run = site.sync("--no-work", "--bwlimit", "2M")
+        until(lambda: site.copied() > 100)
+        server.process.kill()
+        time.sleep(1)
+        server.process.start()
+        try:
+            result = site.result(run)
+        finally:
+            site.end()
+    site.equal()
+    assert result["stats"]["scanned_files"] == site.files
+    assert result["stats"]["failed_files"] == 0
+    assert list(site.target.rglob(".dunlin-*")) == []
