@@ -50,7 +50,7 @@ def test_the_first_stage_makes_the_whole_program(program: Path, tmp_path: Path) 
     (tmp_path / "s" / "name").write_text("content")
     run(program / "dunlin", "sync", "-a", "s", "d", cwd=tmp_path, env=env)
     assert (tmp_path / "d" / "name").read_text() == "content"
-    modules = "boto3 azure.identity azure.storage.blob litestar uvicorn jinja2 psycopg redis textual watchfiles"
+    modules = "boto3 azure.identity azure.storage.blob litestar uvicorn psycopg redis textual watchfiles"
     run(program / "python", "-c", f"import {', '.join(modules.split())}", cwd=tmp_path, env=env)
 
 

@@ -57,7 +57,10 @@ def watched(*arguments: str | Path, names: tuple[str, ...] = HEAVY) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["sync", "--help"], ["dashboard", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--version"], ["--help"], ["sync", "--help"], ["dashboard", "--help"], ["serve", "--help"]],
+)
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     assert watched(*arguments).startswith("TRIED [] CODE 0 ")
 

@@ -27,6 +27,8 @@ from dunlin.config.words import closest
 from dunlin.errors import DunlinError, ErrorKind, printable, translate
 
 DEEPEST = 10
+NAMES = "a name is made of letters, digits, '.', '_' and '-'"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class Node(NamedTuple):
@@ -54,10 +56,19 @@ class Job(NamedTuple):
 
 
 class Location(NamedTuple):
-    """An entry of `locations`: a URL, and values for a `Login` by their names."""
+    """An entry of `locations`: a URL, values for a `Login` by their names, and whether other machines reach it."""
 
     name: str
     url: str
+    values: Mapping[str, Value]
+    origin: str
+    shared: bool = False
+
+
+class Tenant(NamedTuple):
+    """An entry of `tenants`: values by the names of its keys."""
+
+    name: str
     values: Mapping[str, Value]
     origin: str
 
@@ -70,6 +81,7 @@ class File(NamedTuple):
     jobs: tuple[Job, ...] = ()
     locations: Mapping[str, Location] = {}
     exposed: bool = False
+    tenants: Mapping[str, Tenant] = {}
 
 
 def load(path: str) -> File:
@@ -96,6 +108,7 @@ def _is_secret(root: Node) -> list[bool]:
     secret = {each.name for each in CREDENTIALS if each.secret} - {"service_account"}
     secret |= {name for name, key in schema.OPTIONS.items() if key.secret and "service" not in name}
     secret |= {key.name for key in schema.KEYS if key.secret and key.section in schema.COMMANDS_OWN}
+    secret |= {"secret_key", "password"}
     found = []
     waiting = [("", root)]
     while waiting:
@@ -104,9 +117,14 @@ def _is_secret(root: Node) -> list[bool]:
             waiting += list(value.items())
         elif isinstance(value, list):
             waiting += [("", each) for each in value]
-        elif name in secret and isinstance(value, str) and value and not value.startswith("@"):
+        elif isinstance(value, str) and (_shows(name, value) if name not in secret else value[:1] not in ("", "@")):
             found.append(True)
     return found
+
+
+def _shows(name: str, value: str) -> bool:
+    """Whether a place of a queue or ledger holds a password."""
+    return name in ("url", "ledger") and re.match(r"[a-z]+://[^/@:]*:[^/@]+@", value) is not None
 
 
 def _wrong(path: str, line: int, key: str, reason: str, hint: str = "") -> DunlinError:
@@ -125,13 +143,17 @@ class _Reader:
         values: dict[str, Value] = {}
         jobs: tuple[Job, ...] = ()
         locations: dict[str, Location] = {}
+        tenants: dict[str, Tenant] = {}
         for name, node in self._section(root, "").items():
             if name == "jobs":
                 jobs = tuple(self._job(each, at) for at, each in enumerate(self._list(node, name), 1))
             elif name == "locations":
                 for each, entry in self._section(node, name).items():
                     locations[each] = self._location(each, entry)
-            elif name in schema.SECTIONS:
+            elif name == "tenants":
+                for each, entry in self._section(node, name).items():
+                    tenants[each] = self._tenant(each, entry)
+            elif name in schema.SECTIONS or name in schema.SECTION_NAMES:
                 for key, entry in self._section(node, name).items():
                     self._put(values, self._key(name, key, entry), entry, f"{name}.{key}")
             else:
@@ -143,7 +165,7 @@ class _Reader:
                 f"sync.container ({values['--container'].origin}) and jobs ({jobs[0].origin}) both say what is synced",
                 "move the container into the list",
             )  # fmt: skip
-        return File(self.path, values, jobs, locations)
+        return File(self.path, values, jobs, locations, tenants=tenants)
 
     def wrong(self, node: Node, key: str, reason: str, hint: str = "") -> DunlinError:
         """A CONFIG error that names file, line and key."""
@@ -237,9 +259,12 @@ class _Reader:
             raise self.wrong(url or node, shown, "url is missing: where does it lie?")
         if url.value.startswith("loc:"):
             raise self.wrong(url, f"{shown}.url", "a location cannot lie in another one")
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-            raise self.wrong(node, shown, "a name is made of letters, digits, '.', '_' and '-'")
+        if not _NAME.fullmatch(name):
+            raise self.wrong(node, shown, NAMES)
         store = store_of(url.value)
+        shared = entries.pop("shared", None)
+        if shared is not None and not isinstance(shared.value, bool):
+            raise self.wrong(shared, f"{shown}.shared", "it must be true or false")
         known = {each.name: each for each in CREDENTIALS if each.store == store and each.flag}
         values: dict[str, Value] = {}
         for key, entry in entries.items():
@@ -250,7 +275,21 @@ class _Reader:
             if entry.value is not None:
                 full = schema.Key("locations", key, each.flag, schema.kind_of(each), secret=each.secret)
                 values[key] = Value(self._checked(full, entry, f"{shown}.{key}"), self._origin(entry), key)
-        return Location(name, url.value, values, self._origin(node))
+        return Location(name, url.value, values, self._origin(node), shared is not None and bool(shared.value))
+
+    def _tenant(self, name: str, node: Node) -> Tenant:
+        shown = f"tenants.{name}"
+        if not _NAME.fullmatch(name):
+            raise self.wrong(node, shown, NAMES)
+        known = {key.name: key for key in schema.TENANT}
+        values: dict[str, Value] = {}
+        for each, entry in self._section(node, shown).items():
+            key = known.get(each)
+            if key is None:
+                raise self.wrong(entry, f"{shown}.{each}", "there is no such key", closest(each, known))
+            if entry.value is not None:
+                values[each] = Value(self._checked(key, entry, f"{shown}.{each}"), self._origin(entry), each)
+        return Tenant(name, values, self._origin(node))
 
 
 _STORES = {

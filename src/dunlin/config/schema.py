@@ -5,6 +5,7 @@ One table serves YAML, TOML, the environment and the documentation. The sections
 SyncOrchestrator, in our spelling. `sync` takes every other option
 by its name (`--delete-extras` is `sync.delete_extras`). `jobs` is a list of pairs whose entries take the same names,
 and those of the named sections (`account_key`, `bandwidth_limit`); `locations` names places with their credentials.
+The sections of Sync4Loong (`SERVICE`) are for `dunlin serve`; `tenants` are those who share one.
 
 A kind of value is a function: it takes what the file says, returns it in the form in which it would stand behind the
 option, and raises ValueError with the reason where it does not fit. "" (off) passes wherever the option has a meaning
@@ -184,6 +185,46 @@ def address(value: Any) -> str:
     return words
 
 
+def address_elsewhere(value: Any) -> str:
+    """Where another program listens: ``HOST:PORT``."""
+    words = address(value)
+    if words and ":" not in words:
+        raise ValueError(f"{words!r} names no host; write HOST:PORT")
+    return words
+
+
+def place_of_queue(value: Any) -> str:
+    """A path, or a URL of a kind that can hold a queue or a ledger; nothing of a wrong one is told."""
+    words = secret(value)
+    scheme = words.partition("://")[0] if "://" in words else ""
+    if scheme not in ("", "sqlite", "redis", "rediss", "postgresql", "postgres"):
+        raise ValueError(f"{scheme}:// is none of sqlite, redis, rediss, postgresql")
+    return words
+
+
+def some_names(value: Any) -> list[str]:
+    """As `names`, at least one of them; "" is one that fits everything."""
+    found = [""] if value == "" else names(value)
+    if not found:
+        raise ValueError('at least one is needed; [""] fits everything')
+    return found
+
+
+def root_path(value: Any) -> str:
+    """Where pages lie below the service's address: ``/monitoring``."""
+    words = text(value).rstrip("/")
+    inner = words.split("/")[1:]
+    if not words.startswith("/") or not all(part and part not in (".", "..") and _plain(part) for part in inner):
+        raise ValueError(f"{value!r} is no path like /monitoring")
+    if inner[0] in ("publish", "check", "api", "metrics", "healthz", "readyz", "login", "logout", "assets"):
+        raise ValueError(f"{words} is taken by the service itself")
+    return words
+
+
+def _plain(part: str) -> bool:
+    return part.isascii() and all(char.isalnum() or char in "._-" for char in part)
+
+
 NOTIFY_EVENTS = ("failure", "finish", "stalled", "recovery")
 
 
@@ -299,6 +340,11 @@ KEYS = (
     Key("notify", "events", "--notify-on", notify_events, "failure,stalled,recovery"),
     Key("notify", "stalled_after", "--stalled-after", interval, "10m"),
     Key("notify", "interval", "--notify-interval", duration, "5m"),
+    Key("dashboard", "refresh_interval", "--refresh-interval", whole(1, 3600), "2"),
+    Key("dashboard", "theme", "--theme", choice("default", "dark", "light"), "default"),
+    Key("queue", "host_label", "--host-label", text, "the machine's name"),
+    Key("queue", "shared_roots", "--shared-root", names),
+    Key("queue", "work", "--work", switch, "true"),
     Key("crawl", "crawl_parallelism", "--crawl-parallelism", whole(1, 10_000, automatic=True), _AUTOMATIC),
     Key("crawl", "max_active_files", "--max-active-files", whole(1, 1 << 40, automatic=True), _AUTOMATIC),
     Key("crawl", "throttle_engage_threshold", "--throttle-engage-threshold", percent(100), "100"),
@@ -308,11 +354,55 @@ KEYS = (
 )
 """Every key that stands for an option."""
 
-COMMANDS_OWN = ("metrics", "notify")
+COMMANDS_OWN = ("metrics", "notify", "dashboard")
 """Sections that are for a whole command: an entry of `jobs` has no say in them."""
 
-SECTIONS = tuple(dict.fromkeys(key.section for key in KEYS))
-LISTS = ("jobs", "locations")
+SERVICE = (
+    Key("queue", "url", "--queue", place_of_queue, "a file of the service's own"),
+    Key("queue", "ledger", "--ledger", place_of_queue, "with the queue where that is PostgreSQL, else a file"),
+    Key("queue", "jobs", "--queue-jobs", whole(1, 64), "2"),
+    Key("redis", "addr", "--redis-addr", address_elsewhere),
+    Key("redis", "password", "--redis-password", secret, secret=True),
+    Key("redis", "db", "--redis-db", whole(0, 15), "0"),
+    Key("s3", "bucket", "--s3-bucket", text),
+    Key("daemon", "log_level", "--daemon-log-level", choice("debug", "info", "warn", "error", "fatal"), "info"),
+    Key("daemon", "ssh_command", "--ssh-command", text),
+    Key("daemon", "ssh_debounce_minutes", "--ssh-debounce-minutes", whole(1, 1440), "5"),
+    Key("daemon", "ssh_timeout_minutes", "--ssh-timeout-minutes", whole(1, 1440), "10"),
+    Key("daemon", "enable_ssh_task", "--enable-ssh-task", switch, "false"),
+    Key("publish", "destination", "--publish-destination", text),
+    Key("publish", "max_retry", "--publish-max-retry", whole(0, 10), "3"),
+    Key("publish", "timeout_minutes", "--publish-timeout-minutes", whole(1, 1440), "30"),
+    Key("http", "addr", "--http-addr", address, "127.0.0.1:8080"),
+    Key("http", "allowed_roots", "--http-allowed-roots", names),
+    Key("http", "max_body", "--http-max-body", size, "4M"),
+    Key("http", "rate_limit", "--http-rate-limit", whole(0, 1_000_000), "none on loopback, else 100"),
+    Key("http", "session_hours", "--http-session-hours", whole(1, 8760), "12"),
+    Key("cache", "max_concurrent_s3_checks", "--cache-max-concurrent-s3-checks", whole(1, 100), "10"),
+    Key("cache", "allowed_prefixes", "--cache-allowed-prefixes", some_names, "store/"),
+    Key("cache", "ttl", "--cache-ttl", duration, "for ever"),
+    Key("cache", "timeout", "--cache-timeout", interval, "10s"),
+    Key("monitor", "enabled", "--monitor-enabled", switch, "true"),
+    Key("monitor", "root_path", "--monitor-root-path", root_path, "/monitoring"),
+    Key("monitor", "read_only_mode", "--monitor-read-only-mode", switch, "false"),
+    Key("monitor", "prometheus_addr", "--monitor-prometheus-addr", address),
+)
+"""Keys of `dunlin serve` alone. Most stand for no option: the flag names their variable (``DUNLIN_HTTP_ADDR``)."""
+
+SPELLINGS = {("s3", "access_key"): "--s3-access-key-id", ("s3", "secret_key"): "--s3-secret-access-key"}
+"""Keys that are another name of an option, as Sync4Loong has them."""
+
+SECTION_NAMES = {"asynqmon": "monitor"}
+"""Other names of sections, likewise."""
+
+TENANT = (
+    Key("tenants", "allowed_roots", "--tenant-allowed-roots", names),
+    Key("tenants", "allowed_prefixes", "--tenant-allowed-prefixes", names),
+)
+"""What an entry of `tenants` holds."""
+
+SECTIONS = tuple(dict.fromkeys(key.section for key in (*KEYS, *SERVICE)))
+LISTS = ("jobs", "locations", "tenants")
 """What a file may hold besides sections."""
 
 PLACES = ("source", "destination")
@@ -337,7 +427,10 @@ def _by_option() -> dict[str, Key]:
 OPTIONS = _by_option()
 """Every option by its name (``bwlimit``, ``source_account_key``): the keys of an entry of `jobs`."""
 
-PATHS = {("sync", name): key for name, key in OPTIONS.items()} | {(key.section, key.name): key for key in KEYS}
+PATHS = {("sync", name): key for name, key in OPTIONS.items()}
+PATHS |= {(key.section, key.name): key for key in (*KEYS, *SERVICE)}
+PATHS |= {path: next(key for key in KEYS if key.flag == flag) for path, flag in SPELLINGS.items()}
+PATHS |= {(old, name): key for old, new in SECTION_NAMES.items() for (at, name), key in PATHS.items() if at == new}
 """The keys of a file by section and name; `sync` also takes every option under the option's own name."""
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from dunlin.config.credentials import CREDENTIALS
 from dunlin.config.file import File, Value
-from dunlin.config.schema import KEYS, OPTIONS, Key
+from dunlin.config.schema import KEYS, OPTIONS, SERVICE, Key
 from dunlin.config.settings import Settings
 from dunlin.stores.login import SECRET
 from dunlin.stores.open import shown_place
@@ -27,14 +27,15 @@ class Row(NamedTuple):
 
 
 def rows(settings: Settings, environ: Mapping[str, str] | None = None) -> Iterator[Row]:
-    """Every key that has a value or a default, then those of single sides that are given.
+    """Every key that has a value or a default, then those of single sides and of the service that are given.
 
     `environ`: the environment, for the standard variables of the services; None: this process's own.
     """
     variables = os.environ if environ is None else environ
     standard = {each.flag: each.standard for each in CREDENTIALS}
     known = {key.flag for key in KEYS}
-    for key in (*KEYS, *(key for key in OPTIONS.values() if key.flag not in known)):
+    given = [key for key in SERVICE if settings.find(key.flag) is not None]
+    for key in (*KEYS, *(key for key in OPTIONS.values() if key.flag not in known), *given):
         found = settings.find(key.flag)
         if found is not None:
             yield Row(key.path, shown(key, found.value), found.origin)

@@ -86,6 +86,7 @@ SECTIONS: tuple[tuple[str, tuple[Line, ...]], ...] = (
         ),
     ),
     ("metrics", (_off("address", "127.0.0.1:9100", "Prometheus metrics while a sync goes on"),)),
+    ("dashboard", (_off("theme", "dark", "default, dark, light"), _off("refresh_interval", 2, "seconds"))),
     (
         "notify",
         (

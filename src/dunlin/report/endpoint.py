@@ -8,10 +8,13 @@ from __future__ import annotations
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 
 from dunlin.errors import DunlinError, ErrorKind, translate
 from dunlin.report.address import Address
-from dunlin.report.prometheus import Metrics
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
 
 PATH = "/metrics"
 PATIENCE = 10.0
@@ -21,7 +24,7 @@ PATIENCE = 10.0
 class Endpoint:
     """Answers scrapes from the moment it is made. Raises USAGE where the address cannot be listened on."""
 
-    def __init__(self, metrics: Metrics, address: Address) -> None:
+    def __init__(self, metrics: Collector, address: Address) -> None:
         from prometheus_client import CollectorRegistry
 
         registry = CollectorRegistry(auto_describe=False)

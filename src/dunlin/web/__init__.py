@@ -1,1 +1,1 @@
-"""Pages for browsers. Today the history of a run, as one file (`page.py`)."""
+"""Pages for browsers. Today the history of a run, as one file (`history.py`)."""

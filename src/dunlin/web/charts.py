@@ -11,8 +11,9 @@ Means are drawn as steps: a slope between two of them would claim to know what w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
-from dunlin.jobs.history import Point, Stretch
+from dunlin.jobs.history import Stretch
 from dunlin.pace.sizes import format_duration
 from dunlin.web.markup import Child, Safe, el
 
@@ -21,9 +22,23 @@ LEAST = 4.0
 """Width of the smallest mark."""
 
 
+class Spot(Protocol):
+    """A part of the time that a curve shows, in seconds since its begin, and how many errors it saw."""
+
+    @property
+    def begin(self) -> float: ...
+    @property
+    def end(self) -> float: ...
+    @property
+    def errors(self) -> int: ...
+
+
+S = TypeVar("S", bound=Spot)
+
+
 def plot(
-    points: Sequence[Point],
-    value: Callable[[Point], float | None],
+    points: Sequence[S],
+    value: Callable[[S], float | None],
     seconds: float,
     *,
     name: str,
@@ -35,6 +50,7 @@ def plot(
     tips: Sequence[str] = (),
     low: bool = False,
     axis: bool = True,
+    when: Callable[[float], str] | None = None,
 ) -> Safe:
     """A curve over the time of a run, with its axes.
 
@@ -42,7 +58,7 @@ def plot(
         name, what: of the chart, for those who cannot see it. kind: its colour in the style sheet.
         ceiling: the value at the top. written: a value in words.
         stretches: drawn behind it. tips: what is shown where each point is pointed at.
-        low: half as high. axis: with times below it.
+        low: half as high. axis: with times below it; `when`: a time in words, as time since the begin otherwise.
     """
     x = WIDTH / max(seconds, 1e-9)
     bands = [
@@ -83,11 +99,12 @@ def plot(
     times: Child = None
     if axis:
         parts = (0, 0.25, 0.5, 0.75, 1)
-        times = el("div", *(el("span", clock(seconds * part)) for part in parts), class_="x", aria_hidden="true")
+        words = [el("span", (when or clock)(seconds * part)) for part in parts]
+        times = el("div", words, class_="x", aria_hidden="true")
     return el("div", scale, shape, times, class_="plot")
 
 
-def _paths(points: Sequence[Point], value: Callable[[Point], float | None], x: float, y: float) -> Iterator[str]:
+def _paths(points: Sequence[S], value: Callable[[S], float | None], x: float, y: float) -> Iterator[str]:
     """A path for each part of the curve that has no gap."""
     corners: list[str] = []
     end = 0.0

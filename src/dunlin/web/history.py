@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import base64
 import os
-import time
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
 from dunlin.jobs.history import History, Point, Verdict, verdict
 from dunlin.model import Stats
-from dunlin.pace.sizes import format_duration, format_rate, format_size
+from dunlin.pace.sizes import format_duration, format_moment, format_rate, format_size
 from dunlin.state.runs import Run
 from dunlin.web.charts import bar, clock, columns, plot, round_up, spans
 from dunlin.web.markup import Child, Safe, el
@@ -111,8 +110,8 @@ def _lead(history: History, view: Verdict) -> Safe:
 
 def _when(history: History) -> str:
     run = history.run
-    words = f"Run {run.id}, begun {moment(run.started)}"
-    words += f", ended {moment(run.ended)}" if run.ended else f", as it stood {moment(history.made)}"
+    words = f"Run {run.id}, begun {_moment(run.started)}"
+    words += f", ended {_moment(run.ended)}" if run.ended else f", as it stood {_moment(history.made)}"
     return f"{words}; it continued run {run.continued_from}." if run.continued_from else f"{words}."
 
 
@@ -249,7 +248,7 @@ def _where(history: History) -> Safe:
     more = len(history.stretches) - 12
     return _section(
         "Phases, pauses, throttling",
-        "Times since the begin, as far as samples tell; listing and moving overlap.",
+        "Times since the begin; of moving and slowing down, as far as samples tell. Listing and moving overlap.",
         table(("what", "", "from, to"), cells),
         el("p", f"and {more:,} more", class_="hint") if more > 0 else None,
     )
@@ -394,7 +393,7 @@ def _events(history: History) -> Safe:
 
 def _at(time_ns: int, run: Run) -> Cell:
     since = max(0.0, (time_ns - run.started) / 1e9)
-    return Cell(el("span", f"+{clock(since)}", title=moment(time_ns)), since, "num left")
+    return Cell(el("span", f"+{clock(since)}", title=_moment(time_ns)), since, "num left")
 
 
 # ---- other runs ----
@@ -405,16 +404,16 @@ def _compared(history: History) -> Safe:
         return _section("Compared with earlier runs", "There are none of this pair on record.")
     runs: Sequence[Run] = [*reversed(history.before), history.run]
     # The run itself may go on; its row does not know for how long it has.
-    lasted = [*(_seconds(run) for run in runs[:-1]), history.seconds]
+    lasted = [*(run.seconds for run in runs[:-1]), history.seconds]
     views = [*(level(run) for run in runs[:-1]), verdict(history).level]
     tips = [
-        f"run {run.id}, {moment(run.started)}: {format_duration(each)}, {run.stats.copied_files:,} files"
+        f"run {run.id}, {_moment(run.started)}: {format_duration(each)}, {run.stats.copied_files:,} files"
         for run, each in zip(runs, lasted, strict=True)
     ]
     rows = [
         [
             number(run.id),
-            Cell(moment(run.started)[:-3], run.started / 1e9),
+            Cell(format_moment(run.started), run.started / 1e9),
             Cell(_status(run, view)),
             number(run.stats.copied_files),
             number(run.stats.copied_bytes, format_size),
@@ -445,10 +444,6 @@ def level(run: Run) -> str:
     """What to think of another run, in a word."""
     failed = run.stats.failed_files + run.stats.failed_directories
     return "bad" if run.status == "failed" else "fair" if failed or run.status != "completed" else "good"
-
-
-def _seconds(run: Run) -> float:
-    return max(0.0, ((run.ended or run.updated) - run.started) / 1e9)
 
 
 # ---- the rest ----
@@ -487,12 +482,11 @@ def _about(history: History) -> Safe:
 
 
 def _footer(history: History, version: str) -> Safe:
-    return el("footer", el("p", f"dunlin {version}, {moment(history.made)}"))
+    return el("footer", el("p", f"dunlin {version}, {_moment(history.made)}"))
 
 
-def moment(time_ns: int) -> str:
-    """A time for people, local."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ns / 1e9))
+def _moment(time_ns: int) -> str:
+    return format_moment(time_ns, seconds=True)
 
 
 def _read(name: str) -> str:

@@ -31,12 +31,14 @@ def table(
     sort: bool = False,
     path: int | None = None,
     this: int | None = None,
+    stack: bool = False,
 ) -> Safe:
     """A table.
 
     Args:
         heads: "" where the column speaks for itself. wide: columns that a narrow screen does without.
         sort: it may be sorted. path: a column of names, broken anywhere. this: a row that stands out.
+        stack: on a narrow screen each row stands as a card, its values with their heads before them.
     """
     shown = [
         el("th", head, scope="col", class_=_classes(_head(rows[0][at].kind if rows else ""), at in wide))
@@ -46,14 +48,21 @@ def table(
         el(
             "tr",
             *(
-                el("td", cell.content, data_v=_value(cell.value), class_=_classes(cell.kind, at in wide, at == path))
+                el(
+                    "td",
+                    cell.content,
+                    data_v=_value(cell.value),
+                    class_=_classes(cell.kind, at in wide, at == path),
+                    data_head=heads[at] or None if stack and at else None,
+                )
                 for at, cell in enumerate(row)
             ),
             class_="this" if line == this else None,
         )
         for line, row in enumerate(rows)
     ]
-    return el("table", el("thead", el("tr", *shown)), el("tbody", *body), data_sort=sort)
+    kind = "stack" if stack else None
+    return el("table", el("thead", el("tr", *shown)), el("tbody", *body), data_sort=sort, class_=kind)
 
 
 def _head(kind: str) -> str:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dunlin.cli import parameters
 from dunlin.cli.base import Option
+from dunlin.cli.dashboard import command as dashboard_command
 from dunlin.cli.sync import command as sync_command
 from dunlin.config import schema
 from dunlin.config.credentials import CREDENTIALS, SIDES, side_flag
@@ -19,11 +20,17 @@ from dunlin.report.notify import EVENTS
 from dunlin.stores.login import SECRET
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "configuration.md"
-OPTIONS = {each.flag: each for each in sync_command.params if isinstance(each, Option)}
+OPTIONS = {
+    each.flag: each
+    for command in (dashboard_command, sync_command)
+    for each in command.params
+    if isinstance(each, Option)
+}
 
 
 def test_every_option_has_a_key_and_every_key_an_option() -> None:
     without = {"--config", "--mover-start", "-D", "-c", "-h"}
+    without |= {"--queue"}  # queue.url: a key of the service, too
     assert set(OPTIONS) - without == {key.flag for key in (*schema.OPTIONS.values(), *schema.KEYS)}
 
 

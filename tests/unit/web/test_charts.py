@@ -93,3 +93,11 @@ def test_columns_are_as_high_as_their_value() -> None:
 @pytest.mark.parametrize(("seconds", "said"), [(0, "0"), (0.5, "0.50s"), (12.3, "12s"), (59.6, "59.6s"), (90, "1m30s")])
 def test_times_are_short(seconds: float, said: str) -> None:
     assert clock(seconds) == said
+
+
+def test_times_below_a_curve_are_written_as_is_asked_for() -> None:
+    markup = plot(
+        [point(0, 5, 50.0)], lambda each: each.bytes, 10, name="N", what="W", kind="of-bytes", ceiling=100.0,
+        written=str, when=lambda at: f"{10 - at:.0f}s ago",
+    ).markup  # fmt: skip
+    assert re.findall(r"<span>([^<]*ago)</span>", markup) == ["10s ago", "8s ago", "5s ago", "2s ago", "0s ago"]

@@ -29,3 +29,11 @@ def test_what_a_narrow_screen_does_without() -> None:
 
 def test_no_rows() -> None:
     assert "<tbody></tbody>" in table(("a",), []).markup
+
+
+def test_a_stacked_table_names_the_values_of_each_row() -> None:
+    rows = [[Cell("a"), Cell("1"), Cell("go")]]
+    shown = table(["Name", "Size", ""], rows, stack=True).markup
+    assert '<table class="stack">' in shown
+    assert '<td>a</td><td data-head="Size">1</td><td>go</td>' in shown
+    assert "data-head" not in table(["Name", "Size", ""], rows).markup
