@@ -7,6 +7,8 @@ import pty
 import re
 import shlex
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import termios
@@ -19,6 +21,8 @@ import pytest
 
 from tests.acceptance.program import CHECKOUT, command, dunlin, environment, start
 from tests.acceptance.terminal import Terminal
+from tests.fuse.slowfs import mounted
+from tests.integration.service import serving
 
 SECONDS = 30.0
 
@@ -39,6 +43,13 @@ def wait(terminal: Terminal, words: str) -> str:
 
 def size_of(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def sign_of_life(place: Path) -> int:
+    """When the run last told the state file that it is there."""
+    with sqlite3.connect(f"file:{place}/.sync-state.db?mode=ro", uri=True) as database:
+        [(updated,)] = database.execute("SELECT updated FROM run")
+    return int(updated)
 
 
 def percent(text: str) -> int:
@@ -93,7 +104,9 @@ def test_a_stranger_watches_pauses_and_leaves(place: Path, syncing: subprocess.P
         terminal.press("p")
         wait(terminal, "‖ Paused")
         before = size_of(target)
-        time.sleep(2.5)
+        for _ in range(2):
+            moment = sign_of_life(place)
+            until(lambda moment=moment: sign_of_life(place) > moment, lambda: "the run went silent")  # type: ignore[misc]
         assert size_of(target) == before, "bytes moved while the run was paused"
         assert syncing.poll() is None
 
@@ -179,6 +192,107 @@ def test_a_file_that_another_process_has_locked_is_waited_for(tmp_path: Path) ->
         assert "locked" not in wait(terminal, "✓ Completed")
     finally:
         terminal.close()
+
+
+@pytest.mark.slow
+@pytest.mark.fuse
+def test_beside_a_file_without_a_write_ahead_log(place: Path) -> None:
+    """On a network mount readers and the writer take turns: both get theirs, and orders arrive."""
+    (place / "backing").mkdir()
+    with mounted(place / "backing", place / "mount"):
+        database = place / "mount" / "state.db"
+        process = start(
+            *("sync", "-a", "source", "destination", "--bwlimit", "1M", "--quiet", "--state-db", database), cwd=place
+        )
+        terminal = Terminal(place, 100, 30)
+        try:
+            until(database.exists, lambda: "the sync made no state file")
+            terminal.type(f'dunlin dashboard --refresh-interval 1 --state-db {database}; echo "exit code $?"')
+            wait(terminal, "▶ Running")
+            until(lambda: percent(terminal.visible) > 0, lambda: terminal.visible)
+            first = percent(terminal.visible)
+            until(lambda: percent(terminal.visible) > first, lambda: terminal.visible)
+            assert not list((place / "backing").glob("*-wal")), "it has a write-ahead log"
+            terminal.press("p")
+            wait(terminal, "‖ Paused")
+            terminal.press("p")
+            wait(terminal, "▶ Running")
+            dunlin("control", "bwlimit", "off", "--state-db", database, cwd=place, expect=0)
+            wait(terminal, "✓ Completed")
+            terminal.press("q")
+            wait(terminal, "exit code 0")
+        finally:
+            terminal.close()
+            process.terminate()
+            _, told = process.communicate(timeout=30)
+    assert process.returncode == 0, told.decode()
+    assert size_of(place / "destination") == size_of(place / "source")
+
+
+# ---- a service ----
+
+
+@pytest.mark.slow
+def test_a_service_is_watched_and_its_job_paused_resumed_and_cancelled(place: Path) -> None:
+    """With a key, beside a real service, which is ended and started again meanwhile."""
+    options = {"source": f"{place}/source", "destination": f"{place}/destination", "bwlimit": "1M"}
+    with serving(place) as service:
+        (place / "key.txt").write_text(dunlin("key", "add", "terminal", cwd=place, expect=0).stdout)
+        made = service.client.post("/api/v1/jobs", json={"kind": "sync", "options": options}).json()
+        job = f"/api/v1/jobs/{made['id']}"
+        service.wait(job, lambda found: found["counts"].get("copied_bytes", 0) > 0)
+        terminal = Terminal(place, 100, 30)
+        try:
+            call = f"dunlin dashboard --url {service.url} --refresh-interval 1"
+            terminal.type(f'{call} --key dk_wrong; echo "exit code $?"')
+            said = wait(terminal, "exit code 1")
+            assert "it does not know this key" in said
+            terminal.type(f'clear; DUNLIN_KEY=@key.txt {call}; echo "exit code $?"')
+            wait(terminal, "▶ Running")
+            wait(terminal, "files/s")
+            terminal.press("p")
+            wait(terminal, "the job is paused now")
+            assert service.client.get(job).json()["status"] == "paused"
+            terminal.press("p")
+            wait(terminal, "the job is running now")
+            assert service.client.get(job).json()["status"] == "running"
+            service.stop()
+            wait(terminal, "⚠ the service does not answer (Connection refused); figures from")
+            again = start("serve", "--http-addr", str(service.port), cwd=place)
+            try:
+                until(lambda: "⚠" not in terminal.visible, lambda: terminal.visible)
+                wait(terminal, "▶ Running")
+                terminal.press("c")
+                wait(terminal, "Type y and Enter; else it goes on")
+                terminal.type("y")
+                wait(terminal, "■ Cancelled")
+                assert service.client.get(job).json()["status"] == "cancelled"
+                for width, height in ((60, 20), (200, 60)):
+                    terminal.resize(width, height)
+                    until(lambda width=width: drawn(terminal.visible, width), lambda: terminal.visible)  # type: ignore[misc]
+                assert (place / "key.txt").read_text().strip() not in terminal.screen
+                terminal.press("q")
+                wait(terminal, "exit code 0")
+            finally:
+                again.terminate()
+                _, told = again.communicate(timeout=40)
+            assert again.returncode == 0, told.decode()
+        finally:
+            terminal.close()
+
+
+def drawn(text: str, width: int) -> bool:
+    """Whether the page of a service was drawn anew for the width."""
+    lines = text.splitlines()
+    rules = [len(line) for line in lines if line.startswith("── ")]
+    return "What happened to jobs" in text and max(map(len, lines)) <= width and width in rules
+
+
+def test_no_service_at_the_address_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    code, lines = on_a_terminal(tmp_path, command("dashboard", "--url", f"http://127.0.0.1:{port}"))
+    assert (code, lines) == (1, [f"dunlin: cannot read the service http://127.0.0.1:{port}: Connection refused"])
 
 
 # ---- where it cannot be shown ----
