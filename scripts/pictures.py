@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from dunlin.cli.frame import cells  # noqa: E402
+from dunlin.report.cells import cells  # noqa: E402
 from tests.acceptance.program import dunlin  # noqa: E402
 from tests.acceptance.terminal import Terminal  # noqa: E402
 
@@ -258,6 +258,54 @@ def history_desk(place: Path) -> bytes:
 @picture("history-phone.png")
 def history_phone(place: Path) -> bytes:
     return history(place, (375, 1100), "dark")
+
+
+# ---- the monitor of a service, in a browser ----
+
+
+def monitor(place: Path, path: str, size: tuple[int, int], scheme: Literal["light", "dark"]) -> bytes:
+    """A page over the service that its unit tests make, without its script; `{running}` in the path is a job's id."""
+    from playwright.sync_api import sync_playwright
+
+    from dunlin.report.address import Address
+    from dunlin.web.listener import Listener, listen
+    from tests.unit.web.busy import busy, hour
+    from tests.unit.web.served import served
+
+    with served(place, clock=lambda: next(minutes)) as made:
+        minutes = iter(range(1_790_000_000, 1_800_000_000))
+        jobs = busy(made)
+        hour(made.depth)
+        minutes = iter([1_790_000_900] * 10_000)
+        listener = Listener(made.app, listen(Address("127.0.0.1", 0)), lambda event: None)
+        listener.start()
+        try:
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+                viewport: Any = {"width": size[0], "height": size[1]}
+                context = browser.new_context(viewport=viewport, color_scheme=scheme, java_script_enabled=False)
+                opened = context.new_page()
+                opened.goto(f"http://{listener.address}/monitoring{path.format_map(jobs._asdict())}")
+                taken = opened.screenshot()
+                browser.close()
+        finally:
+            listener.close()
+    return taken
+
+
+@picture("monitor.png")
+def monitor_overview(place: Path) -> bytes:
+    return monitor(place, "", (1100, 1060), "light")
+
+
+@picture("monitor-job.png")
+def monitor_job(place: Path) -> bytes:
+    return monitor(place, "/job?id={running}", (375, 720), "dark")
+
+
+@picture("monitor-tasks.png")
+def monitor_tasks(place: Path) -> bytes:
+    return monitor(place, "/tasks?status=leased", (1100, 460), "light")
 
 
 def main(names: list[str]) -> int:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.program import dunlin, start
+from tests.acceptance.clouds import cloud, words
+from tests.acceptance.program import UNPRIVILEGED, dunlin, start
 from tests.unit.stores.objects.azure_stub import Reply, stub
 
 
@@ -147,3 +148,66 @@ def test_a_retry_is_told_outside(pair: Path) -> None:
     assert "metrics are at http://127.0.0.1:" in done.stderr
     [asked] = chat.asked
     assert json.loads(asked.body)["event"] == "failure"
+
+
+# ---- object stores ----
+
+
+def test_an_object_is_tried_again_and_no_other_is_looked_at(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    bucket, work = cloud(request, "fast"), tmp_path / "work"
+    bucket.put({"a": b"1", "bad": b"22", "sub/c": b"333"})
+    (work / "d/bad/in the way").mkdir(parents=True)
+    with bucket.through() as (there, proxy):
+        places, env = words(there, work / "d")
+        dunlin("sync", *places, cwd=work, env=env, expect=23)
+        shutil.rmtree(work / "d/bad")
+        bucket.put({"new": b"4444"})
+        proxy.forget()
+        done = dunlin("retry", *there.options("source"), cwd=work, env=env, expect=0)
+        read = [each.target.partition("?")[0].rpartition("/")[2] for each in proxy.seen(kind="read")]
+        stat = {each.target.partition("?")[0].rpartition("/")[2] for each in proxy.seen(kind="stat")}
+        listed = [each.target.partition("?")[2] for each in proxy.seen(kind="list")]
+    assert (read, stat) == (["bad"], {"bad"})
+    # Whether the bucket is there, and whether it is empty: two requests however large it is, none for a directory.
+    assert len(listed) == 2
+    assert all("prefix=&" in each for each in listed)
+    assert "copied 1 file (2 B)" in done.stdout
+    assert {path.name: path.read_bytes() for path in (work / "d").rglob("*") if path.is_file()} == {
+        "a": b"1", "bad": b"22", "c": b"333",
+    }  # fmt: skip
+    assert "nothing to retry" in dunlin("retry", cwd=work, env=env, expect=0).stdout
+
+
+@pytest.mark.root
+def test_a_file_is_tried_again_into_a_bucket(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    bucket, work = cloud(request, "fast"), tmp_path / "work"
+    for path in ("s/a", "s/sub/secret"):
+        (work / path).parent.mkdir(parents=True, exist_ok=True)
+        (work / path).write_text(path)
+    (work / "s/sub/secret").chmod(0)
+    places, env = words(work / "s", bucket)
+    dunlin("sync", *places, cwd=work, env=env, prefix=UNPRIVILEGED, expect=23)
+    assert bucket.keys() == ["a"]
+    login = bucket.options("dest")
+    done = dunlin("retry", *login, cwd=work, env=env, prefix=UNPRIVILEGED, expect=23)
+    assert "sub/secret" in done.stdout + done.stderr
+    (work / "s/sub/secret").chmod(0o600)
+    done = dunlin("retry", *login, cwd=work, env=env, prefix=UNPRIVILEGED, expect=0)
+    assert "copied 1 file" in done.stdout
+    assert bucket.content() == {"a": b"s/a", "sub/secret": b"s/sub/secret"}
+    assert query(work, "SELECT path, status FROM file_path") == [("a", "synced"), ("sub/secret", "synced")]
+    assert "2 in sync, nothing to do" in dunlin("sync", *places, cwd=work, env=env, expect=0).stdout
+
+
+def test_without_a_login_the_line_says_what_is_missing(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    bucket, work = cloud(request, "fast"), tmp_path / "work"
+    bucket.put({"bad": b"22"})
+    (work / "d/bad/in the way").mkdir(parents=True)
+    places, env = words(bucket, work / "d")
+    dunlin("sync", *places, cwd=work, env=env, expect=23)
+    shutil.rmtree(work / "d/bad")
+    wrong = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "else"}
+    done = dunlin("retry", *bucket.options("source"), cwd=work, env=wrong, expect=1)
+    assert "login" in done.stderr
+    assert "else" not in done.stderr
+    assert "copied 1 file" in dunlin("retry", *bucket.options("source"), cwd=work, env=env, expect=0).stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import time
@@ -43,6 +44,23 @@ def once(screen: str) -> bool:
     return all(screen.count(word) == 1 for word in ("elapsed", "copied", "pending", "scanned", "huge "))
 
 
+def pictures(window: Terminal, number: int) -> None:
+    """Wait for so many pictures: each shows other figures than the one before."""
+    for _ in range(number):
+        before = window.visible
+        window.until(lambda screen, before=before: window.visible != before)  # type: ignore[misc]
+
+
+def elapsed(screen: str) -> int:
+    """Seconds that the run says it has taken."""
+    found = re.findall(r"(?:(\d+)m)?(\d+)s elapsed", screen)
+    return int(found[-1][0] or 0) * 60 + int(found[-1][1]) if found else -1
+
+
+def size_of(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
 @pytest.mark.parametrize(("first", "second"), [((100, 30), (44, 12)), ((60, 20), (130, 40))])
 def test_the_view_follows_the_size_of_the_terminal(
     terminal: Open, tmp_path: Path, first: tuple[int, int], second: tuple[int, int]
@@ -55,7 +73,7 @@ def test_the_view_follows_the_size_of_the_terminal(
     assert once(screen), screen
     window.resize(*second)
     window.until(lambda screen: ("[" in screen) is (second[0] >= 71) and "elapsed" in screen)
-    time.sleep(0.5)  # some pictures
+    pictures(window, 3)
     # A terminal that makes room for broken lines by scrolling keeps what it scrolled off; nobody can go back there.
     screen = window.visible
     assert widest(screen) <= second[0]
@@ -79,8 +97,10 @@ def test_a_pause_is_shown_with_the_way_out_of_it(terminal: Open, tmp_path: Path)
     assert "dunlin: paused by an order" in screen
     assert screen.splitlines()[-1] == "PAUSED (dunlin control resume)"
     assert "ETA" not in screen
-    time.sleep(1.0)
-    assert "nothing got on" not in window.screen
+    before = elapsed(screen)
+    assert before >= 0
+    screen = window.until(lambda screen: elapsed(screen) >= before + 2)
+    assert "nothing got on" not in screen
     dunlin("control", "resume", cwd=tmp_path / "w", expect=0)
     screen = window.until(lambda screen: "PAUSED" not in screen)
     assert "held to 5.0 MiB/s" in window.until(lambda screen: "held to" in screen)
@@ -109,7 +129,8 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(terminal: Open, tm
     window.type("clear")
     window.type("bg")
     window.until(lambda screen: "&" in screen)
-    time.sleep(0.7)
+    before = size_of(tmp_path / "w/d")
+    window.until(lambda screen: size_of(tmp_path / "w/d") > before + 3 * MIB)
     assert "elapsed" not in window.screen, "a job in the background draws nothing"
     window.type("kill %1; wait %1; echo code=$?")
     assert "code=130" in window.until(lambda screen: "code=1" in screen)

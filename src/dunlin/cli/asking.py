@@ -31,7 +31,7 @@ from dunlin.config.credentials import CREDENTIALS, SIDES, side_flag
 from dunlin.config.environment import variable_name
 from dunlin.config.settings import FILE, Settings
 from dunlin.errors import DunlinError, printable, usage
-from dunlin.jobs.options import SyncOptions
+from dunlin.jobs.options import Spread, SyncOptions
 from dunlin.stores.open import canonical_url, is_far, shown_place
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def asked(context: click.Context, filters: tuple[str, ...]) -> Asked:
     outward = _outward(context)
     shown = _shown_secrets(context)
     for reading in _readings(context):
-        for where, exposed in _wheres(reading, command):
+        for where, exposed, names in _wheres(reading, command):
             runs.append(
                 sync_options(
                     reading.values(),
@@ -99,7 +99,7 @@ def asked(context: click.Context, filters: tuple[str, ...]) -> Asked:
                     now=time.time_ns(),
                     user_state=config.user_state_dir(),
                     runtime=config.runtime_dir(),
-                )._replace(make_parents=not reading.values().get("places"))
+                )._replace(make_parents=not reading.values().get("places"), spread=_spread(reading, *names))
             )
             shown += ["the URL"] if exposed and "the URL" not in shown else []
         notes += [note for note in reading.settings.notes if note not in notes]
@@ -182,13 +182,23 @@ def _readings(context: click.Context) -> Iterator[Reading]:
         yield Reading(again, below)
 
 
-def _wheres(reading: Reading, command: str) -> Iterator[tuple[Where, bool]]:
-    """The pairs of a reading, and whether their URLs hold secrets."""
+def _spread(reading: Reading, source: str, destination: str) -> Spread | None:
+    """How a run goes to workers; None: it does not."""
+    if not reading.values().get("queue"):
+        return None
+    from dunlin.config.spread import spread
+
+    found = reading.context.meta.get("dunlin.origins", {}).get("--queue")
+    return spread(reading.values(), source, destination, found, reading.settings)
+
+
+def _wheres(reading: Reading, command: str) -> Iterator[tuple[Where, bool, tuple[str, str]]]:
+    """The pairs of a reading, whether their URLs hold secrets, and how the places were written."""
     flags = _flags(reading.context)
     for source, destination, begin in _places(reading, command):
         if "://" not in source + destination:
             differ(source, destination)
-            yield Where(source, destination, begin), False
+            yield Where(source, destination, begin), False, (source, destination)
             continue
         from dunlin.config.logins import place
 
@@ -196,7 +206,7 @@ def _wheres(reading: Reading, command: str) -> Iterator[tuple[Where, bool]]:
         right = place(destination, "dest", flags, reading.settings)
         differ(left.url, right.url)
         exposed = bool(reading.values().get("places")) and (left.exposed or right.exposed)
-        yield Where(left.url, right.url, begin, left.login, right.login), exposed
+        yield Where(left.url, right.url, begin, left.login, right.login), exposed, (source, destination)
 
 
 def _places(reading: Reading, command: str) -> list[tuple[str, str, str]]:

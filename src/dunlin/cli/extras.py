@@ -31,7 +31,6 @@ EXTRAS = {
     "botocore": "cloud",
     "cronsim": "web",
     "google": "cloud",
-    "jinja2": "web",
     "litestar": "web",
     "psycopg": "queue",
     "redis": "queue",

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 
 from dunlin.cli.meter import Moving, Picture
-from dunlin.errors import printable
-from dunlin.pace.sizes import format_duration, format_rate, format_size
+from dunlin.pace.sizes import format_number, format_rate, format_size, format_span
+from dunlin.report.cells import cells, shorten
 
 MOST_FILES = 6
 """Lines for large files, at most."""
@@ -56,7 +56,7 @@ def alerts(picture: Picture) -> list[str]:
     elif picture.paused:
         parts.append(f"PAUSED ({facts.get('resume', 'dunlin control resume')})")
     elif picture.still >= STILL:
-        parts.append(f"nothing got on for {span(picture.still)}")
+        parts.append(f"nothing got on for {format_span(picture.still)}")
     failed = counts["failed_files"] + counts["failed_directories"]
     if failed:
         parts.append(f"{failed:,} failed")
@@ -94,63 +94,6 @@ def fit(parts: Sequence[str], width: int) -> str:
     return line
 
 
-def shorten(text: str, width: int) -> str:
-    """`text`, fit for a terminal, in at most `width` cells: the beginning and, twice as long, the end.
-
-    Nothing is cut in two: no wide character, no letter from its accents, no escaped character.
-    """
-    whole = printable(text)
-    if cells(whole) <= width:
-        return whole
-    if width <= 3:
-        return "..."[: max(0, width)]
-    pieces = _pieces(text)
-    head = _take(pieces, (width - 3) // 3)
-    tail = _take(pieces[::-1], width - 3 - cells("".join(head)))[::-1]
-    return f"{''.join(head)}...{''.join(tail)}"
-
-
-def cells(text: str) -> int:
-    """How many cells of a terminal the text takes."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def _pieces(text: str) -> list[str]:
-    """What `printable` makes of the text, in pieces that belong together."""
-    pieces: list[str] = []
-    for char in text:
-        shown = printable(char)
-        if pieces and not cells(shown):
-            pieces[-1] += shown
-        else:
-            pieces.append(shown)
-    return pieces
-
-
-def _take(pieces: Sequence[str], width: int) -> list[str]:
-    """As many pieces from the first as take at most `width` cells."""
-    used = 0
-    for at, piece in enumerate(pieces):
-        used += cells(piece)
-        if used > width:
-            return list(pieces[:at])
-    return list(pieces)
-
-
-def count(number: float, one: str, many: str = "") -> str:
-    """``1 file``, ``12,345 files``."""
-    return f"{number:,.0f} {one if number == 1 else many or one + 's'}"
-
-
-def span(seconds: float) -> str:
-    """Seconds for a view that changes all the time: whole ones."""
-    return f"{seconds:.0f}s" if seconds < 59.5 else format_duration(round(seconds))
-
-
 def _file(moving: Moving, width: int, paused: bool) -> str:
     share = ""
     if moving.total:
@@ -161,7 +104,7 @@ def _file(moving: Moving, width: int, paused: bool) -> str:
     if moving.rate is not None and width >= 36 and not paused:
         parts.append(f"{format_rate(moving.rate):>11}")
     if width >= 54 and not paused:
-        parts.append(f"ETA {span(moving.left) if moving.left is not None else '-':>6}")
+        parts.append(f"ETA {format_span(moving.left) if moving.left is not None else '-':>6}")
     if moving.total and width >= 100:
         parts.append(f"of {format_size(moving.total):>8}")
     right = "  ".join(parts)
@@ -175,11 +118,11 @@ def _file(moving: Moving, width: int, paused: bool) -> str:
 def _scan(picture: Picture) -> list[str]:
     counts = picture.counts
     word = "scanned" if picture.scanned else "scanning:"
-    parts = [f"{word} {count(counts['scanned_files'], 'file')}"]
+    parts = [f"{word} {format_number(counts['scanned_files'], 'file')}"]
     if counts["scanned_bytes"]:
         parts.append(format_size(counts["scanned_bytes"]))
     parts.append(f"{counts['equal_files']:,} in sync")
-    parts.append(count(counts["scanned_directories"], "directory", "directories"))
+    parts.append(format_number(counts["scanned_directories"], "directory", "directories"))
     return parts
 
 
@@ -187,7 +130,7 @@ def _copied(picture: Picture) -> list[str]:
     counts = picture.counts
     if picture.facts.get("mode", "sync") != "sync":
         return []
-    parts = [f"copied {count(counts['copied_files'], 'file')}", format_size(picture.moved_bytes)]
+    parts = [f"copied {format_number(counts['copied_files'], 'file')}", format_size(picture.moved_bytes)]
     if picture.byte_rate or (picture.moved_bytes and not picture.paused):
         parts.append(format_rate(picture.byte_rate))
     if picture.file_rate >= 1:
@@ -201,9 +144,12 @@ def _copied(picture: Picture) -> list[str]:
 def _pending(picture: Picture, width: int) -> list[str]:
     gauges, known = picture.gauges, picture.scanned
     files, size = gauges.get("pending_files", 0), picture.pending_bytes
-    if known and not files and not size:
-        return ["finishing"] if picture.facts.get("mode", "sync") == "sync" else []
-    parts = [*filter(None, [eta(picture)]), f"pending {count(files, 'file')}", format_size(size)]
+    mode = picture.facts.get("mode", "sync")
+    if not files and not size and (known or mode != "sync"):
+        return ["finishing"] if mode == "sync" else []
+    if mode == "plan":
+        return [f"would copy {format_number(files, 'file')}", format_size(size), *([] if known else ["more may come"])]
+    parts = [*filter(None, [eta(picture)]), f"pending {format_number(files, 'file')}", format_size(size)]
     if not known:
         return [parts[-2], *parts[:-2], parts[-1], "more may come"]
     share = min(99, int(picture.share * 100))
@@ -221,13 +167,13 @@ def eta(picture: Picture) -> str:
     if picture.left is None or picture.paused:
         return ""
     if picture.scanned:
-        return f"ETA {span(picture.left)}"
-    return f"at least {span(picture.left)}" if picture.left >= 5 else ""
+        return f"ETA {format_span(picture.left)}"
+    return f"at least {format_span(picture.left)}" if picture.left >= 5 else ""
 
 
 def _machine(picture: Picture) -> list[str]:
     counts, gauges = picture.counts, picture.gauges
-    parts = [f"{span(picture.seconds)} elapsed"]
+    parts = [f"{format_span(picture.seconds)} elapsed"]
     deleted = counts["deleted_files"] + counts["deleted_directories"]
     if deleted:
         parts.append(f"{deleted:,} deleted")
@@ -237,7 +183,7 @@ def _machine(picture: Picture) -> list[str]:
     if gauges.get("cpu_limit"):
         parts.append(f"CPU at most {gauges['cpu_limit']:.0%}")
     if gauges.get("movers"):
-        parts.append(count(gauges["movers"], "mover"))
+        parts.append(format_number(gauges["movers"], "mover"))
     if gauges.get("threads"):
-        parts.append(count(gauges["threads"], "thread"))
+        parts.append(format_number(gauges["threads"], "thread"))
     return parts

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dunlin.cli.frame import count
-from dunlin.pace.sizes import format_duration, format_size
+from dunlin.pace.sizes import format_number, format_share, format_size, format_span
 
 if TYPE_CHECKING:
     from dunlin.state.overview import Overview, RunNow, Statistics
@@ -27,7 +26,7 @@ def glance(view: Overview, pair: int) -> Glance:
 
 def running(now: RunNow) -> list[str]:
     """How far a run is, how fast, and what holds it up."""
-    share = f" ({now.share:.0%})" if now.share is not None else ""
+    share = f" ({format_share(now.share)})" if now.share is not None else ""
     more = "" if now.listed else "+"
     files = f"{now.done_files:,} of {now.total_files:,}{more} files"
     size = f"{format_size(now.done_bytes)} of {format_size(now.total_bytes)}{more}"
@@ -37,7 +36,7 @@ def running(now: RunNow) -> list[str]:
     if now.files_rate is not None and now.bytes_rate is not None:
         limit = f" of {format_size(now.limit)}/s allowed" if now.limit else ""
         rate = f"    {now.files_rate:,.0f} files/s, {format_size(now.bytes_rate)}/s{limit}"
-        left = f", about {format_duration(round(now.left))} left" if now.left is not None and now.left >= 1 else ""
+        left = f", about {format_span(now.left)} left" if now.left is not None and now.left >= 1 else ""
         lines.append(rate + left + ("" if now.listed or not left else ", and the listing goes on"))
     if now.status == "throttled":
         workers = f", workers {now.wanted} -> {now.workers}" if now.wanted > now.workers else ""
@@ -51,15 +50,15 @@ def days(glance: Glance) -> list[str]:
     for words, sums in (("last 24 h", glance.day), ("in all", glance.ever)):
         if not sums.runs:
             continue
-        parts = [count(sums.runs, "run")]
+        parts = [format_number(sums.runs, "run")]
         if sums.success is not None:
-            parts.append(f"{sums.success:.0%} without a failure")
-        copied = f"copied {count(sums.files, 'file')} ({format_size(sums.bytes)})"
+            parts.append(f"{format_share(sums.success)} without a failure")
+        copied = f"copied {format_number(sums.files, 'file')} ({format_size(sums.bytes)})"
         if words == "last 24 h" and sums.files and sums.files_rate:
             copied += f", {sums.files_rate:,.0f} files/s"
         parts.append(copied)
         if sums.failed and sums.failed_share is not None:
-            parts.append(f"{sums.failed:,} failed ({sums.failed_share:.1%})")
+            parts.append(f"{sums.failed:,} failed ({format_share(sums.failed_share, 1)})")
         if sums.deleted:
             parts.append(f"{sums.deleted:,} deleted")
         lines.append(f"  {words}: {', '.join(parts)}")

@@ -35,10 +35,8 @@ def history(
     log_level: str,
 ) -> int:  # fmt: skip
     """Parse, call, print, exit code."""
-    from dunlin.cli.statefile import find, lives
+    from dunlin.cli.statefile import lives, open_state
     from dunlin.jobs.history import choose, gather
-    from dunlin.report import NullReport
-    from dunlin.state import State
     from dunlin.state.overview import Overview
 
     if html is not None and as_json:
@@ -52,7 +50,7 @@ def history(
         from dunlin.web.file import check
 
         check(str(html), force)
-    state = State.open(find(state_db), NullReport(), create=False, write=False)
+    state = open_state(state_db, write=False)
     with Overview(state, lives) as overview:
         state.database.query("PRAGMA query_only=ON")
         if word is None:
@@ -98,13 +96,15 @@ def put(found: History, path: str, force: bool) -> None:
 
 def listing(overview: Overview, limit: int, as_json: bool) -> None:
     """Print the runs, the newest first."""
+    from dunlin.state.overview import plain
+
     runs = overview.runs(limit=limit)
     pairs = {pair.id: (pair.source, pair.destination) for pair in overview.pairs()}
     if as_json:
         import json
 
-        rows = [row(run, overview.word(run)) | dict(zip(("source", "destination"), pairs[run.pair], strict=True))
-                for run in runs]  # fmt: skip
+        names = ("source", "destination")
+        rows = [row(run, plain(overview.word(run))) | dict(zip(names, pairs[run.pair], strict=True)) for run in runs]
         echo(json.dumps({"runs": rows}))
         return
     if not runs:
@@ -112,7 +112,7 @@ def listing(overview: Overview, limit: int, as_json: bool) -> None:
         return
     lines = table(
         ("run", "begun", "status", "files", "bytes", "time", "failed"),
-        [_cells(run, overview.word(run)) for run in runs],
+        [_cells(run, plain(overview.word(run))) for run in runs],
         left=(1, 2),
     )
     shown = {run.pair for run in runs}
@@ -136,14 +136,10 @@ def row(run: Run, word: str) -> dict[str, Any]:
         "message": run.message,
         "started": run.started,
         "ended": run.ended,
-        "seconds": round(_seconds(run), 3),
+        "seconds": round(run.seconds, 3),
         "continued_from": run.continued_from,
         "stats": dataclasses.asdict(run.stats),
     }
-
-
-def _seconds(run: Run) -> float:
-    return max(0.0, ((run.ended or run.updated) - run.started) / 1e9)
 
 
 def _cells(run: Run, word: str) -> tuple[str, ...]:
@@ -153,7 +149,7 @@ def _cells(run: Run, word: str) -> tuple[str, ...]:
     failed = stats.failed_files + stats.failed_directories
     return (
         *(str(run.id), format_moment(run.started), word, f"{stats.copied_files:,}", format_size(stats.copied_bytes)),
-        *(format_duration(_seconds(run)), f"{failed:,}" if failed else "-"),
+        *(format_duration(run.seconds), f"{failed:,}" if failed else "-"),
     )
 
 
@@ -252,21 +248,19 @@ def _failed(found: History) -> Iterator[str]:
 
 
 def _slow(found: History) -> Iterator[str]:
-    from dunlin.cli.frame import count
-    from dunlin.pace.sizes import format_duration, format_size
+    from dunlin.pace.sizes import format_duration, format_number, format_size
 
     for each in found.slow[:SHOWN]:
-        what = f"{count(each.files, 'file')}, {format_size(each.bytes)}"
+        what = f"{format_number(each.files, 'file')}, {format_size(each.bytes)}"
         yield f"{format_duration(each.seconds):>7}  {printable(each.path)} ({what})"
 
 
 def _areas(found: History) -> Iterator[str]:
-    from dunlin.cli.frame import count
-    from dunlin.pace.sizes import format_size
+    from dunlin.pace.sizes import format_number, format_size
 
     for each in found.survey.areas[:SHOWN]:
         path = printable(each.path) or "(files at the top)"
-        yield f"{format_size(each.bytes):>10}  {path} ({count(each.files, 'file')})"
+        yield f"{format_size(each.bytes):>10}  {path} ({format_number(each.files, 'file')})"
     yield from _more(len(found.survey.areas))
 
 
@@ -290,10 +284,11 @@ def _more(number: int) -> Iterator[str]:
 def machine(found: History) -> dict[str, Any]:
     """The history of a run as the value of --json. Times in ns since 1970 or seconds since it began, sizes in bytes."""
     from dunlin.jobs.history import verdict
+    from dunlin.state.overview import plain
 
     view = verdict(found)
     return {
-        **row(found.run, found.word),
+        **row(found.run, plain(found.word)),
         "seconds": round(found.seconds, 3),
         "source": found.source,
         "destination": found.destination,

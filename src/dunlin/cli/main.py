@@ -26,6 +26,10 @@ COMMANDS = {
     "dashboard": "show a running sync live in the terminal",
     "history": "list the runs, or tell of one, as text or as a page",
     "control": "pause, resume, stop or slow down a run",
+    "serve": "serve the HTTP API and do its jobs",
+    "worker": "take part in syncs over a queue",
+    "user": "add, list and remove users of the service",
+    "key": "make, list and revoke keys of programs for the service",
     "init": "write a commented configuration file",
     "config": "show the configuration that holds, and where it came from",
     "version": "show the versions of dunlin and of what it stands on",
@@ -36,7 +40,8 @@ _WORDS = {
     "copy": "sync", "mirror": "sync", "move": "sync", "cp": "sync", "rsync": "sync", "run": "sync", "diff": "check",
     "compare": "check", "verify": "check", "cryptcheck": "check", "progress": "status", "list": "status",
     "ls": "status", "pause": "control pause", "resume": "control resume", "stop": "control stop",
-    "bwlimit": "control bwlimit", "help": "--help", "top": "dashboard", "monitor": "dashboard", "tui": "dashboard",
+    "bwlimit": "control bwlimit", "help": "--help", "daemon": "serve", "server": "serve", "api": "serve",
+    "token": "key", "top": "dashboard", "monitor": "dashboard", "tui": "dashboard",
 }  # fmt: skip
 
 _EXAMPLE = """

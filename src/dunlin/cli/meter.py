@@ -237,14 +237,15 @@ class Meter:
         file_rate = (files - number) / span if span > 0 else 0.0
         pending = max(0.0, self.gauges.get("pending_bytes", 0) + self.counts["copied_bytes"] - self._most)
         waiting = self.gauges.get("pending_files", 0)
-        left = seconds_left(waiting, pending, file_rate, byte_rate, self.gauges.get("limit", 0))
+        limit = self.gauges.get("limit", 0)
+        left = seconds_left(waiting, pending, file_rate, byte_rate, limit)
         if left and (span < 1 or paused):
             left = None
         if paused:
             byte_rate = file_rate = 0.0
         return Picture(
             self.counts, self.gauges, self.moving, self._most, pending, byte_rate, file_rate, left,
-            wall - self.started, self.facts, share(files, self._most, waiting, pending), self._still(now),
+            wall - self.started, self.facts, share(files, self._most, waiting, pending, limit), self._still(now),
         )  # fmt: skip
 
     def _go_back(self) -> None:

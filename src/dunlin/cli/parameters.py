@@ -25,6 +25,7 @@ SPEED = "Speed"
 WHOLE = "Integrity"
 STATE = "State and resuming"
 WATCH = "Watching"
+QUEUE = "Many machines"
 OUTPUT = "Output"
 OUTWARD = "Metrics and messages (secrets may be @FILE; nothing of it in a dry run)"
 CONTAINERS = "Azure containers, in place of SOURCE and DESTINATION"
@@ -401,6 +402,33 @@ def state_options() -> list[Option]:
             "--lock-wait", "How long to wait for another run on the same destination. Default: 10s.", section=STATE,
             type=SECONDS, metavar="TIME",
         ),
+    ]  # fmt: skip
+
+
+def queue_option() -> Option:
+    """``--queue``."""
+    return Option(
+        "--queue", "A file, redis:// or postgresql:// URL (or @FILE) through which workers on any machine take part.",
+        section=QUEUE, off="", metavar="URL",
+    )  # fmt: skip
+
+
+def label_option() -> Option:
+    """``--host-label``."""
+    return Option(
+        "--host-label", "What this machine is called: local paths are worked on by workers of the same label. Default: "
+        "its name.", section=QUEUE, metavar="NAME",
+    )  # fmt: skip
+
+
+def queue_options() -> list[Option]:
+    """A run that spreads over workers."""
+    return [
+        queue_option(),
+        _switch("--work", "With --queue: copy here, too, beside the workers elsewhere. Default: yes.", QUEUE),
+        label_option(),
+        Option("--shared-root", "A directory that workers on other machines have mounted at the same place. May be "
+               "repeated.", section=QUEUE, multiple=True, metavar="DIR"),
     ]  # fmt: skip
 
 

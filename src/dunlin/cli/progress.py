@@ -12,12 +12,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO
 
-from dunlin.cli.frame import alerts, cells, count, frame, styled
+from dunlin.cli.frame import alerts, frame, styled
 from dunlin.cli.meter import Meter, Picture
 from dunlin.cli.region import Region
 from dunlin.jobs.told import progress
-from dunlin.pace.sizes import format_rate
+from dunlin.pace.sizes import format_number, format_rate
 from dunlin.report import Event, Level, Report, Task
+from dunlin.report.cells import cells
 
 REDRAW = 0.1
 """Seconds between two pictures in a terminal."""
@@ -107,7 +108,7 @@ def log_line(report: Report) -> Callable[[Picture], None]:
         line = progress(moved, files, picture.moved_bytes, size, picture.seconds, picture.left, more)
         parts = [line, format_rate(picture.byte_rate)]
         if more:
-            parts.append(f"listing: {count(counts['scanned_files'], 'file')}")
+            parts.append(f"listing: {format_number(counts['scanned_files'], 'file')}")
         parts += alerts(picture)
         fields = {
             "scanned_files": counts["scanned_files"],

@@ -30,13 +30,11 @@ def retry(ctx: click.Context, /, **values: Any) -> int:
     from dunlin.cli.asking import asked_again
     from dunlin.cli.conduct import conduct_all
     from dunlin.cli.statefile import find as find_state
-    from dunlin.cli.statefile import lives
+    from dunlin.cli.statefile import lives, open_found
     from dunlin.jobs.retry import find
-    from dunlin.report import NullReport
-    from dunlin.state import State
 
     path = find_state(values["state_db"])
-    state = State.open(path, NullReport(), create=False, write=True)
+    state = open_found(path, write=True)
     try:
         found = find(state, values["run"], lives)
     finally:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import click
 
 from dunlin import config
-from dunlin.errors import DunlinError, ErrorKind
+from dunlin.errors import DunlinError, ErrorKind, printable
 from dunlin.report import NullReport
 from dunlin.state import Run, State, locate
 from dunlin.state.location import DEFAULT_NAME, FALLBACK_NAME
+
+WAIT = 10
+"""Seconds for which a file that another process has locked is waited for."""
 
 SLACK = 60.0
 """Seconds by which the start of a process, as the kernel tells it, may lie behind the start of its run."""
@@ -21,7 +25,18 @@ def open_state(option: str | None, *, write: bool) -> State:
 
     Raises NOT_FOUND when there is none, and what `State.open` raises.
     """
-    return State.open(find(option), NullReport(), create=False, write=write)
+    return open_found(find(option), write=write)
+
+
+def open_found(path: str, *, write: bool) -> State:
+    """The state file that `find` found; one line tells whoever has to wait for another process's lock."""
+
+    def waits() -> None:
+        line = f"dunlin: another process has locked {printable(path)}; waiting up to {WAIT} seconds for it"
+        with suppress(OSError, ValueError):
+            click.echo(line, err=True)
+
+    return State.open(path, NullReport(), create=False, write=write, busy_ms=WAIT * 1000, waits=waits)
 
 
 def find(option: str | None) -> str:

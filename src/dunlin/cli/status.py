@@ -87,14 +87,13 @@ def people(
     more: Glance | None = None,
 ) -> list[str]:
     """A pair for people. `now` in ns. `more`: how it goes, and what was done in a day."""
-    from dunlin.cli.frame import count
     from dunlin.cli.glance import days, running
     from dunlin.errors import printable
-    from dunlin.pace.sizes import format_size
+    from dunlin.pace.sizes import format_number, format_size
 
     lines = [f"{printable(pair.source)} -> {printable(pair.destination)}"]
     last = f"last complete run {_when(pair.last_success, now)}" if pair.last_success else "no complete run yet"
-    known = f"{count(pair.known_files, 'file')} known, " if pair.known_files else ""
+    known = f"{format_number(pair.known_files, 'file')} known, " if pair.known_files else ""
     lines.append(f"  {known}{last}")
     if pair.runs and (newest := pair.runs[0]).status == "running":
         alive = lives(newest)
@@ -108,14 +107,14 @@ def people(
     elif pair.runs and watches(pair.runs[0]):
         lines.append(f"  watched by process {pair.runs[0].pid}, which waits for its next look")
     if pair.pending_files or pair.queued_directories:
-        waiting = f"  pending: {count(pair.pending_files, 'file')} ({format_size(pair.pending_bytes)})"
+        waiting = f"  pending: {format_number(pair.pending_files, 'file')} ({format_size(pair.pending_bytes)})"
         if pair.queued_directories:
-            waiting += f", {count(pair.queued_directories, 'directory', 'directories')} not yet listed"
+            waiting += f", {format_number(pair.queued_directories, 'directory', 'directories')} not yet listed"
         lines.append(waiting)
     if all_of_them := pair.failed_files + pair.failed_directories:
         kinds = ", ".join(f"{name} {number:,}" for name, number in sorted(pair.failed_by_category.items()))
-        what = [f"{count(pair.failed_files, 'file')} ({kinds})"] if pair.failed_files else []
-        what += [count(pair.failed_directories, "directory", "directories")] if pair.failed_directories else []
+        what = [f"{format_number(pair.failed_files, 'file')} ({kinds})"] if pair.failed_files else []
+        what += [format_number(pair.failed_directories, "directory", "directories")] if pair.failed_directories else []
         lines.append(f"  failed: {', '.join(what)}")
         lines += [f"    {printable(each.path)}: {printable(each.error)}" for each in failed]
         rest = all_of_them - len(failed)
@@ -137,13 +136,12 @@ def _in_watch(run: Run, lives: Callable[[Run], bool]) -> bool:
 
 
 def _run(run: Run, lives: Callable[[Run], bool], now: int) -> str:
-    from dunlin.cli.frame import count
     from dunlin.errors import printable
-    from dunlin.pace.sizes import format_duration, format_moment, format_size
+    from dunlin.pace.sizes import format_duration, format_moment, format_number, format_size
 
     end = run.ended or (now if run.status == "running" and lives(run) else run.updated)
     stats = run.stats
-    parts = [f"copied {count(stats.copied_files, 'file')} ({format_size(stats.copied_bytes)})"]
+    parts = [f"copied {format_number(stats.copied_files, 'file')} ({format_size(stats.copied_bytes)})"]
     deleted = stats.deleted_files + stats.deleted_directories
     failed = stats.failed_files + stats.failed_directories
     parts += [f"{number:,} {what}" for number, what in ((deleted, "deleted"), (failed, "failed")) if number]
@@ -158,10 +156,9 @@ def _run(run: Run, lives: Callable[[Run], bool], now: int) -> str:
 
 
 def _when(time_ns: int, now: int) -> str:
-    from dunlin.pace.sizes import format_duration, format_moment
+    from dunlin.pace.sizes import format_moment, format_span
 
-    ago = max(0, now - time_ns) / 1e9
-    return f"{format_moment(time_ns)} ({format_duration(round(ago)) if ago >= 1 else '0s'} ago)"
+    return f"{format_moment(time_ns)} ({format_span(max(0, now - time_ns) / 1e9)} ago)"
 
 
 def machine(

@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dunlin.cli.frame import count
 from dunlin.errors import printable
 from dunlin.jobs.options import Result, SyncOptions
 from dunlin.model import Stats
-from dunlin.pace.sizes import format_duration, format_rate, format_size
+from dunlin.pace.sizes import format_duration, format_number, format_rate, format_size
 from dunlin.stores.open import shown_place
 
 _REASONS = {
@@ -57,7 +56,7 @@ def people(
     if mode == "sync":
         lines.append(_speed(stats, total_bytes))
     else:
-        lines.append(f"{format_duration(stats.seconds)}, {count(stats.scanned_files, 'file')} compared")
+        lines.append(f"{format_duration(stats.seconds)}, {format_number(stats.scanned_files, 'file')} compared")
     for reason, number in (skipped or {}).items():
         if number and reason in _REASONS:
             one, many = _REASONS[reason]
@@ -67,7 +66,7 @@ def people(
     if failed > len(failures) and mode == "sync" and status_hint:
         lines.append(f"{failed:,} failed; `{status_hint}` lists them with their reasons")
     if stats.vanished_files:
-        lines.append(f"{count(stats.vanished_files, 'file')} vanished before being read")
+        lines.append(f"{format_number(stats.vanished_files, 'file')} vanished before being read")
     return lines
 
 
@@ -88,11 +87,11 @@ def _outcome(result: Result, mode: str) -> str:
 def _done(stats: Stats) -> str:
     parts = []
     if stats.copied_files or not stats.equal_files:
-        parts.append(f"copied {count(stats.copied_files, 'file')} ({format_size(stats.copied_bytes)})")
+        parts.append(f"copied {format_number(stats.copied_files, 'file')} ({format_size(stats.copied_bytes)})")
     parts.append(f"{stats.equal_files:,} in sync")
     # Metadata of directories is set again in every run that made or changed something in them: no news.
     made = ((stats.created_links, "link"), (stats.created_specials, "special file"), (stats.hard_links, "hard link"))
-    parts += [f"{count(number, word)} made" for number, word in made if number]
+    parts += [f"{format_number(number, word)} made" for number, word in made if number]
     for number, word in (
         (stats.deleted_files + stats.deleted_directories, "deleted"),
         (stats.failed_files + stats.failed_directories, "failed"),
@@ -106,7 +105,7 @@ def _done(stats: Stats) -> str:
 
 
 def _planned(stats: Stats) -> str:
-    parts = [f"would copy {count(stats.missing_files, 'file')}", f"update {stats.differing_files:,}"]
+    parts = [f"would copy {format_number(stats.missing_files, 'file')}", f"update {stats.differing_files:,}"]
     parts.append(f"{format_size(stats.pending_bytes)} in all")
     extras = stats.extra_files + stats.extra_directories
     if extras:

@@ -51,6 +51,7 @@ def _options() -> list[click.Parameter]:
         *parameters.speed_options(),
         *parameters.integrity_options(),
         *parameters.state_options(),
+        *parameters.queue_options(),
         dry,
         *parameters.output_options(),
         *parameters.audit_options(),

@@ -68,8 +68,8 @@ class RunNow(NamedTuple):
         seconds: it has taken, or took.
         done_files, done_bytes: moved, found to be the same, failed or gone; the part of large files that is done is in.
         total_files, total_bytes: with those that wait. While the listing goes on (`listed` is False) more may come.
-        files_rate, bytes_rate: over the last seconds; of a stale run over the last seconds of its life; of a run that
-            ended over all of it. None: not known.
+        files_rate, bytes_rate: over the last seconds, a pause not counted; of a stale run over the last seconds of its
+            life; of a run that ended over all of it. None: not known.
         left: seconds until nothing waits any more; None: cannot be told. An estimate at least until `listed`.
         workers, wanted: files in flight at most now, and what they would be if the machine were idle.
         cause: why the run is slowed down: "cpu 91%", "memory"; "" when it is not.
@@ -107,7 +107,7 @@ class RunNow(NamedTuple):
         if not self.total_files and not self.total_bytes:
             return None
         waiting, rest = self.total_files - self.done_files, self.total_bytes - self.done_bytes
-        return share(self.done_files, self.done_bytes, waiting, rest)
+        return share(self.done_files, self.done_bytes, waiting, rest, self.limit)
 
     @property
     def attempts(self) -> int:
@@ -221,6 +221,11 @@ class CrawlNow(NamedTuple):
     files_trend: str
     directories_trend: str
     resources: tuple[Resource, ...]
+
+
+def plain(word: str) -> str:
+    """A status word as it is told outside of live views: nobody else says "stale" of a run whose process is gone."""
+    return "interrupted" if word == "stale" else word
 
 
 class Overview:
@@ -363,13 +368,12 @@ class Overview:
         )
 
     def _rates(self, run: Run, seconds: float, sampled: bool) -> tuple[float | None, float | None]:
-        """Files and bytes per second; `sampled`: of the last seconds, else of all the run."""
+        """Files and bytes per second; `sampled`: of the last seconds without a pause, else of all the run."""
         if not sampled:
             if seconds <= 0:
                 return None, None
             return run.stats.copied_files / seconds, run.stats.copied_bytes / seconds
-        since = run.updated - int(RATE * SECOND)
-        row = self._database.one(self._sql["metric_rate"], (run.id, since))
+        row = self._database.one(self._sql["metric_rate"], (run.id, int(RATE * SECOND)))
         return (row[0], row[1]) if row else (None, None)
 
     # ---- load and rates ----

@@ -456,7 +456,11 @@ SELECT coalesce(sum(runs), 0), coalesce(sum(clean), 0), coalesce(sum(ended), 0),
 FROM past WHERE hour >= ?1 AND (?2 IS NULL OR pair = ?2)
 
 -- name: metric_rate
-SELECT avg(files), avg(bytes) FROM metric WHERE run = ?1 AND seconds = 0 AND time > ?2 HAVING count(*)
+-- what was sampled in a pause says nothing of how fast the run is
+WITH newest AS (
+    SELECT files, bytes, time FROM metric WHERE run = ?1 AND seconds = 0 AND NOT paused ORDER BY id DESC LIMIT 20
+)
+SELECT avg(files), avg(bytes) FROM newest WHERE time > (SELECT max(time) FROM newest) - ?2 HAVING count(*)
 
 -- name: metric_latest
 SELECT run, time, cpu, memory, network, disk, workers, files, bytes, throttled, iowait, busy, used, wanted, cause, paused, bandwidth,
@@ -637,6 +641,9 @@ SELECT path FROM event WHERE level >= 40 AND resolved = 0 AND run = ?1 AND path 
 
 -- name: event_resolved
 UPDATE event SET resolved = 1 WHERE id = ?
+
+-- name: control_pauses
+SELECT done, verb FROM control WHERE run = ?1 AND done IS NOT NULL AND verb IN ('pause', 'resume') ORDER BY id LIMIT ?2
 
 -- name: control_of
 SELECT id, time, verb, argument FROM control WHERE run = ?1 ORDER BY id DESC LIMIT ?2

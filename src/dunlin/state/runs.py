@@ -51,6 +51,7 @@ class Life(NamedTuple):
         cause: why it is slowed down ("cpu 91%", "memory"); "" when it is not.
         flying: bytes that are on their way and not counted yet.
         files, bytes: per second, over the last seconds.
+        listed_at: when the listing was over, ns; 0: it goes on, or nobody has looked.
     """
 
     paused: bool = False
@@ -62,6 +63,7 @@ class Life(NamedTuple):
     flying: int = 0
     files: float = 0.0
     bytes: float = 0.0
+    listed_at: int = 0
 
 
 class Run(NamedTuple):
@@ -81,6 +83,11 @@ class Run(NamedTuple):
     continued_from: int | None
     origin: int
     life: Life = Life()
+
+    @property
+    def seconds(self) -> float:
+        """How long it took; of one that has not ended, until its last sign of life."""
+        return max(0, (self.ended or self.updated) - self.started) / 1e9
 
 
 class Unfinished(NamedTuple):

@@ -122,6 +122,7 @@ class State:
         write: bool = True,
         clock: Callable[[], int] = time.time_ns,
         busy_ms: int = BUSY_MS,
+        waits: Callable[[], None] | None = None,
     ) -> State:
         """Open the state file; None for a private temporary one (``--state-db none``).
 
@@ -130,6 +131,7 @@ class State:
             write: fail when the file can only be read. Readers give False.
             clock: gives ns since 1970.
             busy_ms: how long to wait for another process's transaction, milliseconds.
+            waits: called once when that takes longer than a moment; see `sqlite.open_database`.
 
         Raises what `sqlite.open_database` raises.
         """
@@ -137,7 +139,7 @@ class State:
         def warn(message: str) -> None:
             report.event(Event(Level.WARN, "state.journal", message, {"path": path}))
 
-        database = open_database(path, SCHEMA, warn, create=create, write=write, busy_ms=busy_ms)
+        database = open_database(path, SCHEMA, warn, create=create, write=write, busy_ms=busy_ms, waits=waits)
         try:
             return cls(database, report, clock)
         except BaseException:

@@ -140,6 +140,12 @@ def orders_of(state: State, run: int, limit: int) -> list[tuple[int, int, str, s
     return rows[::-1]
 
 
+def pauses_of(state: State, run: int, limit: int) -> list[tuple[int, str]]:
+    """When the run took its orders to pause and to resume: (time in ns, verb), the first ones, oldest first."""
+    rows: list[tuple[int, str]] = state.database.query(state.statements["control_pauses"], (run, limit))
+    return rows
+
+
 class _Gathered:
     """Sums over directories. What grows is one entry per top of the tree, bounded by the directories looked into."""
 

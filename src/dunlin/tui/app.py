@@ -1,4 +1,4 @@
-"""The dashboard itself: keys, clock and screen. The only module that imports Textual.
+"""The dashboard itself: keys, clock and screen. Only this module and `service` import Textual.
 
 One widget draws the page that is open (`pages.paint`), one line takes what is typed. What is read comes from a thread
 (`reader.Thread`) at every interval, and at once when something else is to be shown; the clock moves every second in
@@ -35,6 +35,8 @@ NOTE = 4.0
 
 PATIENCE = 10.0
 """Seconds in which a run takes an order; it looks for some several times a second."""
+
+READING = "reading the state file"
 
 STYLES = {
     DIM: "$foreground-muted",
@@ -222,6 +224,8 @@ class Dashboard(App[None]):
 
     def _show(self, look: Look) -> None:
         self.look = look
+        if self.view.note[0] == READING:
+            self.view.note = ("", "")
         status = look.now.status if look.now is not None else ""
         ordered = self.view.ordered
         if ordered and (status == "paused") == (ordered == "pause"):
@@ -244,7 +248,7 @@ class Dashboard(App[None]):
     def action_refresh_now(self) -> None:
         """Read the file now."""
         self._asked.set()
-        self._say("reading the state file", DIM)
+        self._say(READING, DIM)
 
     def action_open(self, page: str) -> None:
         """Another page; the key of the open one leads back."""
@@ -276,7 +280,7 @@ class Dashboard(App[None]):
             view.cursor += lines
             limit = self.question.errors
             if view.cursor >= limit - 20 and len(look.log) >= limit and limit < MOST_ERRORS:
-                self._ask(errors=min(limit * 2, MOST_ERRORS))
+                self._ask(errors=min(max(limit * 2, lines), MOST_ERRORS))
         elif view.page == "main":
             items = look.activity
             at = max(0, min(first_shown(items, view.top) + lines, len(items) - 1))
@@ -322,7 +326,8 @@ class Dashboard(App[None]):
         """Pause or resume the run that is shown."""
         now = self.look.now
         if now is None or now.run.ended is not None or now.status == "stale":
-            self._say("no run is going on here", WARN)
+            what = "the watch waits for its next look" if self.look.watched else "no run is going on here"
+            self._say(f"{what}: there is nothing to pause", WARN)
         elif self.view.ordered:
             self._say(f"run {now.run.id} was told to {self.view.ordered}; waiting for it", WARN)
         else:
@@ -429,15 +434,15 @@ class Dashboard(App[None]):
         await asyncio.wait({asyncio.ensure_future(self._thread.call(self._reader.close))}, timeout=1.0)
 
 
-def run(path: str, lives: Lives, interval: float, theme: str) -> int:
+def run(path: str, lives: Lives, watches: Lives, interval: float, theme: str) -> int:
     """Show the dashboard of a state file until somebody quits; returns the exit code.
 
     Args:
         path: the state file.
-        lives: whether the process of a run is there.
+        lives, watches: see `Reader`.
         interval: seconds between two looks.
         theme: one of `THEMES`.
     """
-    app = Dashboard(Reader(path, lives), interval, theme, signals=os.name == "posix")
+    app = Dashboard(Reader(path, lives, watches=watches), interval, theme, signals=os.name == "posix")
     app.run()
     return app.return_code or 0

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dunlin.errors import DunlinError, ErrorKind, printable, translate, usage
+from dunlin.state.overview import plain
 
 if TYPE_CHECKING:
     from dunlin.state import Run
@@ -99,7 +100,7 @@ def _everything(overview: Overview, run: int | None, pair: int | None, now: int)
     if current is not None:
         shown["pair"] = {"source": current.source, "destination": current.destination}
         fields = {name: value for name, value in current._asdict().items() if name not in _ELSEWHERE}
-        shown["current"] = {"run": current.run.id, "share": current.share} | fields
+        shown["current"] = {"run": current.run.id, "share": current.share} | fields | {"status": plain(current.status)}
     shown["last_24_hours"] = day._asdict() | {"since": _stamp(day.since), "success": day.success}
     shown["on_record"] = ever._asdict() | {"since": _stamp(ever.since), "success": ever.success}
     runs = [_run(each, overview.word) for each in overview.runs(pair, limit=RUNS)]
@@ -123,10 +124,10 @@ def _samples(overview: Overview, run: int) -> list[dict[str, Any]]:
 
 
 def _run(run: Run, word: Callable[[Run], str]) -> tuple[Any, ...]:
-    stats, end = run.stats, run.ended or run.updated
+    stats = run.stats
     return (
-        run.id, run.pair, word(run), _stamp(run.started), _stamp(run.ended) if run.ended else None,
-        round(max(0, end - run.started) / 1e9, 3), stats.copied_files, stats.copied_bytes,
+        run.id, run.pair, plain(word(run)), _stamp(run.started), _stamp(run.ended) if run.ended else None,
+        round(run.seconds, 3), stats.copied_files, stats.copied_bytes,
         stats.deleted_files + stats.deleted_directories, stats.failed_files + stats.failed_directories, run.message,
     )  # fmt: skip
 

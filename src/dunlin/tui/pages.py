@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from dunlin.pace.sizes import format_rate, format_size, sparkline
+from dunlin.errors import printable
+from dunlin.pace.sizes import format_moment, format_rate, format_share, format_size, format_span, sparkline
+from dunlin.report.cells import cells, cut
 from dunlin.tui import panels
 from dunlin.tui.text import (
     BAD,
@@ -24,11 +26,10 @@ from dunlin.tui.text import (
     WARN,
     Line,
     apart,
-    cells,
     clip,
-    cut,
     joined,
     pad,
+    shorten,
     shown,
     title,
 )
@@ -44,11 +45,14 @@ WIDE = 120
 """Columns from which panels stand beside each other; activities and errors from `VERY_WIDE` on."""
 VERY_WIDE = 180
 
+ROOM = 11
+"""Lines that must be left for activities and errors before a panel that may be folded away takes some of them."""
+
 KINDS = ("", "network", "checksum", "disk", "auth", "unknown")
 """Types of errors, in the order in which `t` goes through them."""
 
 DETAIL = 5
-"""Lines in which the page of errors shows the whole of one."""
+"""Lines in which the page of errors shows the whole of one; more where it is longer, up to half of the page."""
 
 KEYS = (
     ("q  Ctrl+C", "quit; the sync goes on"),
@@ -138,9 +142,11 @@ def _footer(look: Look, view: View, width: int) -> Line:
     if view.note[0]:
         return [(cut(view.note[0], width), view.note[1])]
     if view.page == "main":
-        paused = look.now is not None and look.now.status == "paused"
-        names = [("p", "resume" if paused else "pause"), ("f", "errors"), ("s", "statistics"), ("/", "search")]
-        names += [("↑↓", "scroll"), ("e", "export")] + ([("Tab", "next pair")] if len(look.pairs) > 1 else [])
+        status = look.now.status if look.now is not None else ""
+        orders = {"running": "pause", "throttled": "pause", "paused": "resume"}
+        names = [("p", orders[status])] if status in orders else []
+        names += [("f", "errors"), ("s", "statistics"), ("/", "search"), ("↑↓", "scroll"), ("e", "export")]
+        names += [("Tab", "next pair")] if len(look.pairs) > 1 else []
     elif view.page == "errors":
         names = [("Esc", "back"), ("/", "search"), ("t", "type"), ("o", "resolved too")]
         names += [("↑↓", "choose"), ("e", "export")]
@@ -162,18 +168,16 @@ def _main(look: Look, view: View, width: int, room: int) -> list[Line]:
     if width >= WIDE:
         lines += _beside(_resources, _statistics, look, width)
         left -= 4
-        if left >= 12:
-            lines += _listing(look, width)
-            left -= 3
+        more: tuple[Panel, ...] = (_listing,)
     else:
         lines += _resources(look, width)
         left -= 4
-        if left >= 11:
-            lines += _statistics(look, width)
-            left -= 4
-        if left >= 12:
-            lines += _listing(look, width)
-            left -= 3
+        # While a tree is listed, how that goes says more than what was done yesterday.
+        more = (_listing, _statistics) if _lists(look) else (_statistics, _listing)
+    for panel in more:
+        if left >= ROOM:
+            lines += panel(look, width)
+            left -= _ROWS[panel]
     if width >= VERY_WIDE:
         first = width * 3 // 5
         happened, errors = activity(look, view, first, left), _errors(look, width - first - 2, left)
@@ -184,6 +188,13 @@ def _main(look: Look, view: View, width: int, room: int) -> list[Line]:
 
 
 Panel = Callable[["Look", int], list[Line]]
+
+
+def _lists(look: Look) -> bool:
+    """Whether there are figures of a listing that goes on."""
+    now = look.now
+    goes = now is not None and now.run.ended is None and now.status != "stale" and not now.listed
+    return goes and look.crawl is not None
 
 
 def _beside(one: Panel, two: Panel, look: Look, width: int) -> list[Line]:
@@ -206,6 +217,10 @@ def _listing(look: Look, width: int) -> list[Line]:
     return _filled([title("Listing", width), *panels.listing(look.crawl, look.now, width)], 3)
 
 
+_ROWS: dict[Panel, int] = {_statistics: 4, _listing: 3}
+"""Lines of the panels that are shown where there is room."""
+
+
 def _filled(lines: list[Line], rows: int) -> list[Line]:
     return [*lines, *([[]] * (rows - len(lines)))]
 
@@ -226,9 +241,16 @@ def activity(look: Look, view: View, width: int, rows: int) -> list[Line]:
     lines = [title(name, width, right)]
     lines += [panels.activity_line(item, look.now, width) for item in visible]
     if not items:
-        words = f"nothing with {shown(view.search)!r}" if view.search else "nothing happened yet"
+        words = f"nothing with {shown(view.search)!r}" if view.search else _nothing_yet(look)
         lines.append([(words, DIM)])
     return _filled(lines, rows)[: max(1, rows)]
+
+
+def _nothing_yet(look: Look) -> str:
+    """Files are told of when all of their unit is through, and bytes may move for a while before that."""
+    now = look.now
+    goes = now is not None and now.run.ended is None and now.done_bytes > 0
+    return "no file is through yet" if goes else "nothing happened yet"
 
 
 def first_shown(items: Sequence[Activity], top: int | None) -> int:
@@ -255,7 +277,8 @@ def _errors(look: Look, width: int, rows: int) -> list[Line]:
 def _error_page(look: Look, view: View, width: int, room: int) -> list[Line]:
     items = look.log
     view.cursor = max(0, min(view.cursor, len(items) - 1))
-    rows = room - DETAIL - 2
+    detail = _detail(items[view.cursor], width, room // 2) if items else []
+    rows = room - max(DETAIL, len(detail)) - 2
     start = max(0, min(view.cursor - rows // 2, len(items) - rows))
     chosen = [view.kind or "all types", *(["with resolved"] if view.resolved else ["unresolved"])]
     chosen += [f"with {shown(view.error_search)!r}"] if view.error_search else []
@@ -266,19 +289,20 @@ def _error_page(look: Look, view: View, width: int, room: int) -> list[Line]:
         lines.append([*mark, *panels.error_line(item, width - 2, look.time)])
     if not items:
         lines.append([("✓ no errors" if not (view.kind or view.error_search) else "no such errors", GOOD)])
-    lines = [*_filled(lines, rows + 1), title("The whole of it", width)]
-    return lines + (_detail(items[view.cursor], width) if items else [])
+    return [*_filled(lines, rows + 1), title("The whole of it", width), *detail]
 
 
-def _detail(item: Activity, width: int) -> list[Line]:
+def _detail(item: Activity, width: int, most: int) -> list[Line]:
+    """One error in at most so many lines; the reason is there however long the path is."""
     kind = item.kind.value if item.kind else "unknown"
-    head = f"{panels.date(item.time)}  run {item.run or '-'}  {item.category} ({kind})"
+    head = f"{format_moment(item.time, seconds=True)}  run {item.run or '-'}  {item.category} ({kind})"
     head += f", attempt {item.attempt}" if item.attempt else ""
     head += ", resolved since" if item.resolved else ""
-    lines: list[Line] = [[(cut(head, width), DIM)]]
-    for text, style in ((item.path, STRONG), (item.message, PLAIN)):
-        lines += [[(part, style)] for part in folded(shown(text), width)]
-    return lines[:DETAIL]
+    why = folded(shown(item.message), width)[: most - 2]
+    what, room = folded(printable(item.path), width), most - 1 - len(why)
+    if len(what) > room:
+        what = folded(shorten(item.path, room * (width - 1)), width)[:room]
+    return [[(cut(head, width), DIM)], *([(part, STRONG)] for part in what), *([(part, PLAIN)] for part in why)]
 
 
 def folded(text: str, width: int) -> list[str]:
@@ -319,14 +343,14 @@ def _table(look: Look, width: int) -> list[Line]:
     columns = [(name, each) for name, each in spans if each is not None]
     rows: list[tuple[str, Callable[[Statistics], str]]] = [
         ("runs", lambda each: f"{each.runs:,}"),
-        ("success", lambda each: "-" if each.success is None else f"{each.success * 100:.1f}%"),
+        ("success", lambda each: "-" if each.success is None else format_share(each.success, 1)),
         ("files copied", lambda each: f"{each.files:,}"),
         ("data copied", lambda each: format_size(each.bytes)),
         ("files deleted", lambda each: f"{each.deleted:,}"),
         ("failed", lambda each: f"{each.failed:,}"),
-        ("average", lambda each: "-" if each.files_rate is None else f"{each.files_rate:,.0f} files/s"),
+        ("average", lambda each: "-" if each.files_rate is None else panels.per_second(each.files_rate)),
         ("", lambda each: "" if each.bytes_rate is None else format_rate(each.bytes_rate)),
-        ("time", lambda each: panels.span(each.seconds)),
+        ("time", lambda each: format_span(each.seconds)),
     ]
     head: Line = [(" " * 15, PLAIN), *((f"{name:>18}", DIM) for name, _ in columns)]
     table = [[(f"{name:15}", DIM), *((f"{value(each):>18}", PLAIN) for _, each in columns)] for name, value in rows]
@@ -368,7 +392,6 @@ def _run_rows(look: Look, width: int) -> list[Line]:
         state, style = panels.STATES.get(word, (word, PLAIN))
         stats = run.stats
         failed = stats.failed_files + stats.failed_directories
-        end = run.ended or run.updated
         lines.append(
             joined(
                 [
@@ -377,7 +400,7 @@ def _run_rows(look: Look, width: int) -> list[Line]:
                         (f"{state:14}", style),
                         (f"{panels.day_time(run.started, look.time):11}", DIM),
                     ],
-                    [(f"{panels.span(max(0, end - run.started) / 1e9):>7}", PLAIN)],
+                    [(f"{format_span(run.seconds):>7}", PLAIN)],
                     [(f"{stats.copied_files:,} copied, {format_size(stats.copied_bytes)}", PLAIN)],
                     [(f"{failed:,} failed", BAD if failed else DIM)],
                 ],

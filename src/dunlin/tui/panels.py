@@ -11,7 +11,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from dunlin.pace.sizes import format_count, format_duration, format_rate, format_size, sparkline
+from dunlin.errors import printable
+from dunlin.pace.sizes import (
+    format_count,
+    format_number,
+    format_rate,
+    format_share,
+    format_size,
+    format_span,
+    sparkline,
+)
+from dunlin.report.cells import cells, cut
 from dunlin.tui.text import (
     BAD,
     DIM,
@@ -23,9 +33,7 @@ from dunlin.tui.text import (
     apart,
     bar,
     beside,
-    cells,
     clip,
-    cut,
     fitting,
     joined,
     length,
@@ -62,6 +70,8 @@ WORDS = {
 
 ARROWS = {"up": "↗", "level": "→", "down": "↘"}
 
+CONTINUED = "`dunlin sync` continues it"
+
 HIGH, BUSY = 0.8, 0.6
 """Shares from which a gauge is red, and yellow."""
 
@@ -88,32 +98,34 @@ def sync(look: Look, width: int) -> list[Line]:
         ],
         [
             _speed(now, (width - 2) // 2),
-            joined([_field("Duration", span(now.seconds)), _field("ETA", _eta(now))], (width - 2) // 2, "  "),
+            joined([_field("Duration", format_span(now.seconds)), _field("ETA", _eta(now))], (width - 2) // 2, "  "),
         ],
         width,
     )
-    return [_pair(now, width), head, progress(now, width), *rows, *_message(now, width)]
+    return [_pair(now, width), head, progress(now, width), *rows, *_message(now, look.watched, width)]
 
 
 def _pair(now: RunNow, width: int) -> Line:
-    source, target = shown(now.source), shown(now.destination)
+    source, target = printable(now.source), printable(now.destination)
     room = max(8, width - 3)
     if cells(source) + cells(target) > room:
-        share = max(room // 2, room - cells(target))
-        source = shorten(source, share)
-        target = shorten(target, room - cells(source))
+        source = shorten(now.source, max(room // 2, room - cells(target)))
+        target = shorten(now.destination, room - cells(source))
     return [(source, STRONG), (" → ", DIM), (target, STRONG)]
 
 
-def _message(now: RunNow, width: int) -> list[Line]:
+def _message(now: RunNow, watched: bool, width: int) -> list[Line]:
     if now.status == "stale":
-        return [[(cut("its process is gone; `dunlin sync` continues it", width), BAD)]]
+        return [[(cut(f"its process is gone; {CONTINUED}", width), BAD)]]
     if now.status == "paused":
         return [[(cut("nothing moves until somebody resumes it: press p", width), WARN)]]
-    if now.run.message:
-        style = PLAIN if now.status == "completed" else BAD if now.status == "failed" else WARN
-        return [[(cut(shown(now.run.message), width), style)]]
-    return []
+    words = [shown(now.run.message)] if now.run.message else []
+    if watched:
+        words.insert(0, f"watched by process {now.run.pid}, which waits for its next look")
+    elif now.status == "interrupted":
+        words.append(CONTINUED)
+    style = PLAIN if now.status == "completed" else BAD if now.status == "failed" else WARN
+    return [[(cut("; ".join(words), width), style)]] if words else []
 
 
 def progress(now: RunNow, width: int) -> Line:
@@ -124,14 +136,9 @@ def progress(now: RunNow, width: int) -> Line:
         if now.run.ended is not None:
             words = "ended before the listing was complete"
         return [("[" + "·" * max(1, width - cells(words) - 3) + "]", DIM), (" ", PLAIN), (cut(words, width - 4), DIM)]
-    percent = f" {percentage(share):>4}"
+    percent = f" {format_share(share):>4}"
     style = {"failed": BAD, "stale": BAD, "paused": WARN, "interrupted": WARN}.get(now.status, GOOD)
     return [(bar(share, width - len(percent)), style), (percent, STRONG)]
-
-
-def percentage(share: float) -> str:
-    """Whole percent; 100 only when it is all."""
-    return "100%" if share >= 1 else f"{min(99, int(share * 100))}%"
 
 
 def _of(done: float, total: float, now: RunNow, write: Callable[[float], str]) -> str:
@@ -148,14 +155,16 @@ def _speed(now: RunNow, width: int) -> Line:
     if now.status == "paused":
         return _field(name, "0 files/s (paused)")
     # Files are counted when all of a unit is done, so for a while there may be bytes alone.
-    files = f"{_per(now.files_rate)} files/s" if now.files_rate or (now.files_rate == 0 and not now.bytes_rate) else ""
+    known = now.files_rate is not None and (now.files_rate or not now.bytes_rate)
+    files = per_second(now.files_rate or 0.0) if known else ""
     size = format_rate(now.bytes_rate) if now.bytes_rate is not None else ""
     both = ", ".join(filter(None, (files, size))) or "-"
     return fitting(width, _field(name, both), _field(name, files or size))
 
 
-def _per(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 9.95 or rate == 0 else f"{rate:.1f}"
+def per_second(rate: float) -> str:
+    """``148 files/s``; with a digit below ten."""
+    return f"{rate:,.0f} files/s" if rate >= 9.95 or rate == 0 else f"{rate:.1f} files/s"
 
 
 def _eta(now: RunNow) -> str:
@@ -165,12 +174,7 @@ def _eta(now: RunNow) -> str:
         return "paused"
     if now.left is None:
         return "unknown"
-    return ("" if now.listed else "~") + span(now.left)
-
-
-def span(seconds: float) -> str:
-    """Whole seconds for people."""
-    return f"{seconds:.0f}s" if seconds < 59.5 else format_duration(round(seconds))
+    return ("" if now.listed else "~") + format_span(now.left)
 
 
 def _field(name: str, value: str, style: str = PLAIN) -> Line:
@@ -197,7 +201,9 @@ def resources(look: Look, width: int) -> list[Line]:
     now = look.now
     metric = look.sample.metric if look.sample is not None else None
     if now is None or metric is None:
-        return [[(cut("no figures yet: samples begin with the third second", width), DIM)]]
+        over = now is not None and now.run.ended is not None
+        words = "no figures: it was over by" if over else "no figures yet: samples begin with"
+        return [[(cut(f"{words} the third second", width), DIM)]]
     half = (width - 2) // 2
     cpu = None if metric.cpu is None else metric.cpu / 100
     used = None if metric.used is None else metric.used / 100
@@ -224,7 +230,7 @@ def _gauge(name: str, share: float | None, width: int) -> Line:
     if share is None:
         return [(head, DIM), ("-", PLAIN)]
     word, style = ("high", BAD) if share >= HIGH else ("busy", WARN) if share >= BUSY else ("ok", GOOD)
-    tail = f" {percentage(share):>4} {word:4}"
+    tail = f" {format_share(share):>4} {word:4}"
     return [(head, DIM), (bar(share, min(40, max(4, width - len(head) - len(tail)))), style), (tail, style)]
 
 
@@ -266,30 +272,26 @@ def _runs(day: Statistics) -> Line:
     line = _field("Runs", f"{day.runs:,}")
     if day.success is not None:
         style = GOOD if day.success >= 0.999 else WARN if day.success >= 0.9 else BAD
-        line += [("  Success ", DIM), (f"{day.success * 100:.1f}%", style)]
+        line += [("  Success ", DIM), (format_share(day.success, 1), style)]
     return line
 
 
 def _total(day: Statistics, width: int) -> Line:
     size = format_size(day.bytes)
-    return fitting(width, _field("Copied", f"{_files(day.files)}, {size}"), _field("Copied", size))
-
-
-def _files(number: float) -> str:
-    return f"{number:,.0f} {'file' if number == 1 else 'files'}"
+    return fitting(width, _field("Copied", f"{format_number(day.files, 'file')}, {size}"), _field("Copied", size))
 
 
 def _average(day: Statistics, width: int) -> Line:
     if day.files_rate is None or day.bytes_rate is None:
         return _field("Average", "-")
-    files = f"{_per(day.files_rate)} files/s"
+    files = per_second(day.files_rate)
     return fitting(width, _field("Average", f"{files}, {format_rate(day.bytes_rate)}"), _field("Average", files))
 
 
 def _failures(day: Statistics) -> Line:
     if not day.failed:
         return [("Failed ", DIM), ("none", GOOD)]
-    share = f" ({day.failed_share * 100:.1f}%)" if day.failed_share is not None else ""
+    share = f" ({format_share(day.failed_share, 1)})" if day.failed_share is not None else ""
     return [("Failed ", DIM), (f"{day.failed:,}{share}", BAD)]
 
 
@@ -338,10 +340,10 @@ def activity_line(item: Activity, now: RunNow | None, width: int) -> Line:
         word = "retry" + (f" ({item.attempt}{of})" if item.attempt else "")
     head: Line = [(f"{clock_time(item.time)} ", DIM), (f"{symbol} ", style), (f"{word} " if word else "", style)]
     if item.word == "more":
-        return clip([*head, (f"and {_files(item.number)} more", DIM)], width)
+        return clip([*head, (f"and {format_number(item.number, 'file')} more", DIM)], width)
     message = shown(item.message)
     tail = format_size(item.size) if item.size is not None and item.word == "copied" else ""
-    return _about(head, shown(item.path), message if item.word != "copied" else "", tail, width)
+    return about(head, item.path, message if item.word != "copied" else "", tail, width)
 
 
 def error_line(item: Activity, width: int, now: int) -> Line:
@@ -349,20 +351,20 @@ def error_line(item: Activity, width: int, now: int) -> Line:
     sign = ("✓ ", GOOD) if item.resolved else ("✗ ", BAD)
     head: Line = [sign, (f"{day_time(item.time, now)} ", DIM)]
     tail = f"{item.attempt} attempts" if item.attempt > 1 else ""
-    return _about(head, shown(item.path), shown(item.message), tail, width)
+    return about(head, item.path, shown(item.message), tail, width)
 
 
-def _about(head: Line, path: str, message: str, tail: str, width: int) -> Line:
+def about(head: Line, path: str, message: str, tail: str, width: int) -> Line:
     """A path and what is to be said of it; the tail at the right end, where there is room."""
     room = width - length(head)
     if tail and room - cells(tail) - 2 >= 24:
         room -= cells(tail) + 2
     else:
         tail = ""
-    message = reason(path, message)
+    message = reason(printable(path), message)
     if path and message:
-        path = shorten(path, max(room // 2, room - cells(message) - 2))
-        line: Line = [*head, (path, PLAIN), (": ", DIM), (cut(message, room - cells(path) - 2), PLAIN)]
+        name = shorten(path, max(room // 2, room - cells(message) - 2))
+        line: Line = [*head, (name, PLAIN), (": ", DIM), (cut(message, room - cells(name) - 2), PLAIN)]
     else:
         line = [*head, (shorten(path, room) if path else cut(message, room), PLAIN)]
     return clip([*pad(line, width - cells(tail)), (tail, DIM)] if tail else line, width)
@@ -397,8 +399,3 @@ def day_time(time_ns: int, now: int) -> str:
     """``07:41:23`` of today, else with the day: ``11-20 07:41``."""
     then, today = time.localtime(time_ns / 1e9), time.localtime(now / 1e9)
     return time.strftime("%H:%M:%S" if then[:3] == today[:3] else "%m-%d %H:%M", then)
-
-
-def date(time_ns: int) -> str:
-    """``2026-11-21 07:41:23``, local time."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ns / 1e9))

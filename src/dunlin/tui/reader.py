@@ -88,6 +88,7 @@ class Look(NamedTuple):
         log: errors for the page of errors, the newest first.
         curves: by field over a day, `recent`: over the last ten minutes.
         runs: the last runs of the pair with their status words.
+        watched: the run that is shown is over, and a watch waits to make the next one.
     """
 
     question: Question = Question()
@@ -106,6 +107,7 @@ class Look(NamedTuple):
     curves: Mapping[str, list[float | None]] = {}
     recent: Mapping[str, list[float | None]] = {}
     runs: list[tuple[Run, str]] = []  # noqa: RUF012
+    watched: bool = False
 
 
 class Reader:
@@ -115,12 +117,16 @@ class Reader:
         path: the state file.
         lives: whether the process of a run is there.
         clock: ns since 1970.
+        watches: whether a run that is over was one of a watch that goes on.
     """
 
-    def __init__(self, path: str, lives: Lives | None, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, path: str, lives: Lives | None, clock: Callable[[], int] = time.time_ns, watches: Lives | None = None
+    ) -> None:
         self.path = path
         self.clock = clock
         self._lives = lives
+        self._watches = watches
         self._overview: Overview | None = None
         self._identity: tuple[int, int] | None = None
         self._last = Look()
@@ -174,6 +180,7 @@ class Reader:
             overview.errors(ERRORS, pair=pair),
             overview.error_counts(pair=pair),
             curves={"bytes": overview.series("bytes", time_ns - DAY, time_ns, BUCKETS, pair=pair)},
+            watched=now is not None and self._watches is not None and self._watches(now.run),
         )
         if question.page == "errors":
             log = overview.errors(

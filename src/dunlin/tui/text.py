@@ -1,7 +1,7 @@
 """Lines for a terminal: pieces with a style, fitted into a number of cells.
 
 A piece is a text and the name of a style; what the names look like is up to the theme. Names of files go through
-`shown` once, and never through markup: what is in them is drawn as it is.
+`shorten`, other words from elsewhere through `shown`, and neither through markup: what is in them is drawn as it is.
 
 Bars use the block elements of Unicode, which take one cell everywhere.
 """
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich.cells import cell_len
-
 from dunlin.errors import printable
+from dunlin.report.cells import cells, cut
+from dunlin.report.cells import shorten as fitted
 
 Piece = tuple[str, str]
 Line = list[Piece]
@@ -20,52 +20,14 @@ Line = list[Piece]
 PLAIN, DIM, STRONG, GOOD, WARN, BAD, TITLE = "", "dim", "strong", "good", "warn", "bad", "title"
 
 
-def cells(text: str) -> int:
-    """How many cells of a terminal the text takes."""
-    return len(text) if text.isascii() else cell_len(text)
-
-
 def shown(text: str) -> str:
-    """A text from elsewhere, harmless and in one line."""
+    """A message from elsewhere, harmless and in one line."""
     return printable(" ".join(text.split("\n")))
 
 
-def cut(text: str, width: int) -> str:
-    """`text` in at most `width` cells, what is too much replaced by an ellipsis at the end."""
-    if cells(text) <= width:
-        return text
-    return _take(text, width - 1).rstrip() + "…" if width > 0 else ""
-
-
-def shorten(text: str, width: int) -> str:
-    """A path in at most `width` cells: its beginning says where, its end, twice as long, says what."""
-    if cells(text) <= width:
-        return text
-    if width < 4:
-        return cut(text, width)
-    head = _take(text, (width - 1) // 3)
-    return f"{head}…{_take_end(text, width - 1 - cells(head))}"
-
-
-def _take(text: str, width: int) -> str:
-    used = 0
-    for at, char in enumerate(text):
-        used += cells(char)
-        if used > width:
-            return text[:at]
-    return text
-
-
-def _take_end(text: str, width: int) -> str:
-    used = 0
-    for at in range(len(text) - 1, -1, -1):
-        used += cells(text[at])
-        if used > width:
-            rest = text[at + 1 :]
-            while rest and not cells(rest[0]):  # a mark without what it belongs to
-                rest = rest[1:]
-            return rest
-    return text
+def shorten(name: str, width: int) -> str:
+    """A path or URL as it came, harmless and in at most `width` cells; its middle goes first."""
+    return fitted(name, width, "…")
 
 
 def length(line: Iterable[Piece]) -> int:

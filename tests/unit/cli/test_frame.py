@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dunlin.cli.frame import cells, eta, fit, frame, shorten, span, styled
+from dunlin.cli.frame import eta, fit, frame, styled
 from dunlin.cli.meter import Moving, Picture
-from dunlin.errors import printable
+from dunlin.report.cells import cells
 
 MIB = 1 << 20
 
@@ -111,6 +110,21 @@ def test_check_and_dry_runs_do_not_speak_of_copies() -> None:
     assert [line.split()[0] for line in frame(none, 80, 24)] == ["scanned", "1m01s"]
 
 
+def test_a_check_shows_what_waits_only_where_something_does() -> None:
+    """Files wait to be read where contents are compared; nothing waits where names, sizes and times are."""
+    nothing = picture(pending_files=0)._replace(facts={"mode": "check"}, pending_bytes=0)
+    assert [line.split()[0] for line in frame(nothing, 80, 24)] == ["scanning:", "1m01s"]
+    contents = frame(picture()._replace(facts={"mode": "check"}), 80, 24)
+    assert contents[1] == "pending 4,567 files, at least 2m05s, 12.0 GiB, more may come"
+
+
+def test_a_dry_run_promises_no_end_of_what_it_does_not_do() -> None:
+    plan = picture()._replace(facts={"mode": "plan"})
+    assert frame(plan, 80, 24)[1] == "would copy 4,567 files, 12.0 GiB, more may come"
+    plan = picture(scan_complete=1)._replace(facts={"mode": "plan"})
+    assert frame(plan, 80, 24)[1] == "would copy 4,567 files, 12.0 GiB"
+
+
 def test_a_run_without_anything_pending_finishes() -> None:
     shown = frame(picture(scan_complete=1, pending_files=0)._replace(pending_bytes=0), 80, 24)
     assert shown[2] == "finishing"
@@ -172,35 +186,8 @@ def test_the_view_fits_any_terminal(name: str, width: int, height: int, files: i
         assert line.isprintable()
 
 
-@given(st.text(st.characters(categories=["L", "N", "P"])), st.integers(0, 60))
-def test_shortened_text_fits_and_is_whole_when_it_can_be(name: str, width: int) -> None:
-    short = shorten(name, width)
-    assert cells(short) <= width
-    assert (short == printable(name)) is (cells(printable(name)) <= width)
-
-
-@pytest.mark.parametrize(("name", "width", "short"), [
-    ("a\u200db\u200dc\u200dd", 16, "a...c\\u200dd"), ("e\u0301" * 9, 7, "e\u0301...e\u0301e\u0301e\u0301"),
-    ("x\x1b[2J" * 5, 12, "x...x\\x1b[2J"),
-])  # fmt: skip
-def test_escapes_and_accents_are_never_cut_in_two(name: str, width: int, short: str) -> None:
-    assert shorten(name, width) == short
-
-
-def test_a_wide_character_is_never_cut_in_two() -> None:
-    assert shorten("漢字漢字漢字", 9) == "漢...漢字"
-    assert cells("漢字") == 4
-
-
 def test_parts_are_dropped_from_the_end() -> None:
     assert fit(["one", "two", "three"], 100) == "one, two, three"
     assert fit(["one", "two", "three"], 8) == "one, two"
     assert fit(["one", "two"], 7) == "one"
     assert fit([], 7) == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"), [(0, "0s"), (7.4, "7s"), (59.6, "1m00s"), (125, "2m05s"), (8000, "2h13m")]
-)
-def test_times_are_whole_seconds(seconds: float, shown: str) -> None:
-    assert span(seconds) == shown

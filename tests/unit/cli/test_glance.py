@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dunlin.cli.glance import glance, machine
+from dunlin.cli.glance import days, glance, machine, running
 from dunlin.model import Stats
 from dunlin.report import NullReport
 from dunlin.state import Metric, State
@@ -26,3 +26,19 @@ def test_a_paused_run_moves_nothing(tmp_path: Path) -> None:
         rates.append((told["files_per_second"], told["bytes_per_second"]))
     state.close()
     assert rates == [(80.5, 1000.0), (0.0, 0.0)]
+
+
+def test_nearly_all_is_not_all(tmp_path: Path) -> None:
+    path = str(tmp_path / "state.db")
+    state = State.open(path, NullReport())
+    pair = state.pair("file:///s", "file:///d", "all")
+    for failed in (*([0] * 299), 1):
+        state.finish_run(state.begin_run(pair, {}, "boot", 1).id, "completed", Stats(failed_files=failed))
+    run = state.begin_run(pair, {}, "boot", 1).id
+    state.update_run(run, Stats(copied_files=9_990, pending_files=10), Life(listed=True))
+    state.close()
+    with Overview.open(path, lambda run: True) as view:
+        found = glance(view, pair.id)
+    assert found.now is not None
+    assert running(found.now)[0].endswith("9,990 of 10,000 files, 0 B of 0 B (99%)")
+    assert "99% without a failure" in days(found)[0]

@@ -72,6 +72,14 @@ def test_runs_of_several_pairs_name_theirs(dunlin: Run, made: Made) -> None:
     assert lines[2].endswith("file:///srv/photos -> s3://archive/photos")
 
 
+def test_a_run_that_was_killed_is_called_what_status_calls_it(dunlin: Run, made: Made) -> None:
+    run = begin(made, 0)  # by a process that is long gone
+    assert dunlin("history").stdout.splitlines()[-1].split()[3] == "interrupted"
+    assert json.loads(dunlin("history", "--json").stdout)["runs"][0]["status"] == "interrupted"
+    assert json.loads(dunlin("history", str(run.id), "--json").stdout)["status"] == "interrupted"
+    assert json.loads(dunlin("status", "--json").stdout)["pairs"][0]["runs"][0]["status"] == "interrupted"
+
+
 def test_the_text_of_a_run(dunlin: Run, made: Made) -> None:
     run = long_run(made, HOSTILE)
     for words in (("latest",), (str(run.id),)):

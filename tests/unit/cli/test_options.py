@@ -203,6 +203,7 @@ def test_every_long_option_reaches_the_engine_or_the_output() -> None:
     outward = (*parameters.metrics_options(), *parameters.notify_options())
     elsewhere |= {option.name for option in outward}  # test_outward
     elsewhere |= {option.name for option in parameters.credential_options()}  # test_asking, config/test_logins
+    elsewhere |= {option.name for option in parameters.queue_options()}  # config/test_spread
     accepted = {"numeric_ids", "times", "recursive", "human_readable"}
     output = {"verbose", "quiet", "progress", "as_json", "log_level", "log_format"}
     for each in sync_command.params:

@@ -16,6 +16,7 @@ from dunlin.errors import ErrorKind
 from dunlin.model import Stats
 from dunlin.report import Event, Level
 from dunlin.report.prometheus import COUNTS, GAUGES, METRICS, NO_COUNTERS, Metrics, Usage
+from dunlin.web.exposition import SERVICE_METRICS
 from dunlin.workers import crawl_news
 
 ROOT = Path(__file__).parents[3]
@@ -220,7 +221,9 @@ def panels() -> list[dict[str, object]]:
 
 
 def test_the_dashboard_asks_only_for_what_is_exported() -> None:
-    exported = {metric.exposed: metric for metric in METRICS}
+    exported = {metric.exposed: (metric.kind, metric.labels) for metric in METRICS}
+    endings = {"counter": "_total", "gauge": "", "histogram": "_bucket"}
+    exported |= {f"{each.name}{endings[each.kind]}": (each.kind, each.labels) for each in SERVICE_METRICS}
     asked = set()
     for panel in panels():
         for target in panel["targets"]:  # type: ignore[attr-defined]
@@ -230,11 +233,11 @@ def test_the_dashboard_asks_only_for_what_is_exported() -> None:
             for name, selector in re.findall(r"(dunlin_[a-z0-9_]+)(\{[^}]*\})?", target["expr"]):
                 assert selector == '{instance=~"$instance"}', (name, panel["title"])
             for name in re.findall(r"(?:rate|increase)\((dunlin_[a-z0-9_]+)", target["expr"]):
-                assert exported[name].kind == "counter", name
+                assert exported[name][0] in ("counter", "histogram"), name
             for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
-                assert label == "instance" or any(label in exported[name].labels for name in names), target
+                assert label == "instance" or any(label in exported[name][1] for name in names), target
     assert asked <= set(exported)
-    assert len(asked) >= 35
+    assert len(asked) >= 45
 
 
 def test_the_dashboard_can_be_imported_anywhere() -> None:
@@ -258,6 +261,7 @@ def test_the_dashboard_can_be_imported_anywhere() -> None:
 
 
 @pytest.mark.parametrize("what", ["bytes per second", "files per second", "errors by kind", "pending", "eta",
-                                  "throttle", "memory", "processor", "names in memory", "last exit code"])  # fmt: skip
+                                  "throttle", "memory", "processor", "names in memory", "last exit code", "dead tasks",
+                                  "waiting tasks by queue", "workers alive"])  # fmt: skip
 def test_the_dashboard_shows_what_people_look_for(what: str) -> None:
     assert what in {str(panel["title"]).lower() for panel in panels()}

@@ -9,7 +9,7 @@ import pytest
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import Stats
-from dunlin.pace.left import PER_FILE
+from dunlin.pace.left import FULL, PER_FILE
 from dunlin.state import CrawlMetric, Metric, Pair, Run, State
 from dunlin.state.overview import HOUR, SECOND, Overview
 from dunlin.state.runs import Life
@@ -66,7 +66,8 @@ def test_a_run_that_goes_on(state: State, run: Run, view: Overview, clock: Clock
     assert now.seconds == pytest.approx(104, abs=0.1)
     each = PER_FILE * (1 - 2000 / 9000)  # of the limit so much is free
     assert now.left == pytest.approx((4000 + 15 * each) / (2000 + 20 * each))
-    assert now.share == pytest.approx((9000 + 85 * PER_FILE) / (13000 + 100 * PER_FILE))
+    each = PER_FILE * 9000 / FULL
+    assert now.share == pytest.approx((9000 + 85 * each) / (13000 + 100 * each))
     assert [each.id for each in view.going()] == [run.id]
     assert [(each.run, each.status) for each in view.pairs()] == [(run.id, "running")]
     sample = view.latest(run.id)
@@ -82,6 +83,24 @@ def test_rates_are_those_of_the_last_seconds(state: State, run: Run, view: Overv
     now = view.now()
     assert now is not None
     assert (now.files_rate, now.bytes_rate) == (5.0, 50.0)
+
+
+def test_a_run_that_goes_on_after_a_pause_is_as_fast_as_it_was(
+    state: State, run: Run, view: Overview, clock: Clock
+) -> None:
+    for paused, files in ((False, 100.0), (False, 300.0), *([(True, 0.0)] * 30)):
+        clock.time += 2 * SECOND
+        state.put_metric(run.id, Metric(files=files, bytes=files * 10, paused=paused))
+    state.update_run(run.id, Stats(pending_files=400), Life(listed=True))
+    now = view.now()
+    assert now is not None
+    assert (now.files_rate, now.bytes_rate) == (200.0, 2000.0)
+    assert now.left == pytest.approx(2, rel=0.01)
+    clock.time += 2 * SECOND
+    state.put_metric(run.id, Metric(files=40.0, bytes=50.0))
+    now = view.now()
+    assert now is not None
+    assert now.files_rate == 40.0, "what was before the pause is too old by now"
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,8 @@ WHOLE_TABLE_ALLOWED = {
     "past_sums": "an hour a row, of a month",
     "control_age": "an order a row",
     "control_of": "backwards along the id, of a table that thinning keeps small",
+    "control_pauses": "along the id, of a table that thinning keeps small",
+    "metric_rate": "twenty rows at most, which its inner query finds by an index",
     "survey_count": "what its inner query finds by an index, up to its limit",
     "survey_files": "what its inner query finds by the key, up to its limit",
     "survey_largest": "what its inner query finds by the key, up to its limit",

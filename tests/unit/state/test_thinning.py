@@ -61,6 +61,21 @@ def test_a_mean_holds_what_it_stands_for(state: State, run: Run, clock: Clock) -
     assert (metric.throttled, metric.paused, metric.cause) == (False, True, "cpu 91%")
 
 
+def test_workers_of_a_mean_are_the_rounded_mean_and_not_the_least_or_most(
+    state: State, run: Run, clock: Clock
+) -> None:
+    for minute, workers in enumerate(((1, 2, 8), (8, 8, 9), (8, 8, 8))):
+        for n, number in enumerate(workers):
+            clock.time = NOON + minute * MINUTE + n * SECOND
+            state.put_metric(run.id, Metric(workers=number))
+    clock.time = NOON + 2 * HOUR
+    state.thin(run.pair)
+    assert [each.metric.workers for each in state.metrics(run.id)] == [4, 8, 8]
+    clock.time = NOON + 2 * DAY
+    state.thin(run.pair)
+    assert [(each.metric.workers, each.metric.seconds) for each in state.metrics(run.id)] == [(7, 3600)]
+
+
 def test_thinning_twice_changes_nothing(state: State, run: Run, clock: Clock) -> None:
     sampled(state, run, clock, NOON + 2 * HOUR)
     state.thin(run.pair)

@@ -21,7 +21,7 @@ from dunlin.report import NullReport
 from dunlin.state import State
 from dunlin.state.runs import Life
 from dunlin.tui.app import THEMES, Dashboard
-from dunlin.tui.reader import Reader
+from dunlin.tui.reader import Look, Question, Reader
 from tests.unit.state.rows import Clock
 from tests.unit.tui.acting import act, read, screen, until
 from tests.unit.tui.conftest import Build
@@ -87,8 +87,37 @@ def test_r_reads_again(build: Build, path: Path) -> None:
         state.close()
         await again(app, pilot)
         assert "8,334 / 10,000" in text(app)
+        assert app.view.note[0] == ""  # what says that the file is read goes when it is
 
     act(app, steps)
+
+
+def test_the_answer_to_an_older_question_is_never_shown(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = build()
+    look, show, go_on = app._reader.look, app._show, threading.Event()
+    asked: list[str] = []
+    shown: list[str] = []
+
+    def slow(question: Question) -> Look:
+        asked.append(question.page)
+        assert go_on.wait(10)
+        return look(question)
+
+    def recorded(found: Look) -> None:
+        shown.append(found.question.page)
+        show(found)
+
+    async def steps(pilot: Keys) -> None:
+        monkeypatch.setattr(app._reader, "look", slow)
+        monkeypatch.setattr(app, "_show", recorded)
+        await pilot.press("f")
+        await until(pilot, lambda: asked == ["errors"])
+        await pilot.press("s")
+        go_on.set()
+        await until(pilot, lambda: app.look.question.page == "statistics")
+
+    act(app, steps)
+    assert (asked, shown) == (["errors", "statistics"], ["statistics"])
 
 
 def test_the_pages_open_and_close(build: Build) -> None:
@@ -221,12 +250,15 @@ def test_more_errors_are_read_as_the_cursor_reaches_them(build: Build, path: Pat
         await pilot.press("f")
         await read(pilot)
         assert len(app.look.log) == 200
-        await pilot.press("end")
+        for _ in range(18):
+            await pilot.press("pagedown")
         await read(pilot)
         assert len(app.look.log) == 400
-        await pilot.press("end")
-        await read(pilot)
-        assert len(app.look.log) == 453
+        for _ in range(2):  # the first asks for all that the page has not read yet
+            await pilot.press("end")
+            await read(pilot)
+        assert "453 of 453" in text(app)
+        assert "Checksum mismatch" in text(app)
 
     act(app, steps)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from dunlin.errors import DunlinError, ErrorKind
+from dunlin.state.overview import Overview
 from dunlin.tui import export
+from tests.unit.tui.fabricated import NOW, fabricate
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -53,3 +56,13 @@ def test_a_directory_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "a.json").mkdir()
     with pytest.raises(DunlinError, match="directory"):
         export.check_name(str(tmp_path / "a.json"))
+
+
+def test_a_run_whose_process_is_gone_was_interrupted(path: Path) -> None:
+    fabricate(path, status="running")
+    with Overview.open(str(path), lambda run: False, lambda: NOW) as overview:
+        assert overview.now(12) is not None
+        found = json.loads(export.content("x.json", overview, "main", 12, 1, NOW))
+        table = export.content("x.csv", overview, "main", 12, 1, NOW)
+    assert (found["current"]["status"], found["runs"][0]["status"]) == ("interrupted", "interrupted")
+    assert table.splitlines()[1].startswith("12,1,interrupted,")

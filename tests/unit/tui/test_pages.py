@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from dunlin.report.cells import cells
 from dunlin.tui.pages import KEYS, View, folded, paint
 from dunlin.tui.reader import Look, Question, Reader
-from dunlin.tui.text import cells, length
+from dunlin.tui.text import PLAIN, STRONG, TITLE, length
 from tests.unit.tui.fabricated import NOW, fabricate
 
 WIDTHS = (60, 61, 67, 79, 80, 99, 119, 120, 121, 150, 179, 180, 200, 317)
@@ -88,3 +89,43 @@ def test_names_are_folded_without_losing_a_character() -> None:
         lines = folded(text, width)
         assert max(map(cells, lines)) <= width
         assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (200, 60)])
+def test_the_whole_of_an_error_holds_its_reason_however_long_its_path_is(size: tuple[int, int], path: Path) -> None:
+    look = looked(path, "errors")
+    long = look.log[0]._replace(path="a-long-name/" * 300 + "end.txt", message="word " * 12 + "and that is why")
+    lines = paint(look._replace(log=[long]), View("errors"), *size, NOW)
+    detail = "".join(text for line in lines for text, style in line if style in (PLAIN, STRONG))
+    assert "end.txtword word" in detail
+    assert "and that is why" in detail
+    assert sum(style == STRONG for line in lines[1:-1] for _, style in line) > 1
+    assert len(lines) == size[1]
+
+
+def headings(look: Look, width: int, height: int) -> str:
+    lines = paint(look, View(), width, height, NOW)
+    return "\n".join(text for line in lines for text, style in line if style == TITLE)
+
+
+def test_while_a_tree_is_listed_that_comes_before_what_was_done_yesterday(path: Path) -> None:
+    look = looked(path, "main", "running")
+    assert look.now is not None
+    lists = look._replace(now=look.now._replace(listed=False))
+    assert "Listing" in headings(lists, 80, 24)
+    assert "Last 24 hours" not in headings(lists, 80, 24)
+    for over in (look, lists._replace(crawl=None), look._replace(now=lists.now and lists.now._replace(status="stale"))):
+        assert "Last 24 hours" in headings(over, 80, 24)
+        assert "Listing" not in headings(over, 80, 24)
+    for each in (look, lists):
+        assert "Last 24 hours" in headings(each, 80, 40)
+        assert "Listing" in headings(each, 80, 40)
+
+
+@pytest.mark.parametrize(
+    ("status", "order"), [("running", "p pause"), ("paused", "p resume"), ("completed", ""), ("stale", "")]
+)
+def test_only_what_goes_on_can_be_paused(status: str, order: str, path: Path) -> None:
+    lines = paint(looked(path, "main", status, alive=status != "stale"), View(), 80, 24, NOW)
+    footer = "".join(text for text, _ in lines[-1])
+    assert footer.startswith(order or "f errors")

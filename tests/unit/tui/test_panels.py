@@ -55,11 +55,6 @@ def test_while_the_listing_goes_on_no_share_is_claimed(path: Path) -> None:
     assert words(panels.sync(looked(path, "main", "running")._replace(now=now), 80)).count("+") == 2
 
 
-@pytest.mark.parametrize(("share", "percent"), [(0.0, "0%"), (0.995, "99%"), (0.9999, "99%"), (1.0, "100%")])
-def test_all_is_100_percent_and_nothing_else(share: float, percent: str) -> None:
-    assert panels.percentage(share) == percent
-
-
 def test_activities_have_a_sign_and_a_word(path: Path) -> None:
     look = looked(path, "main")
     text = words([panels.activity_line(each, look.now, 80) for each in look.activity])
@@ -151,3 +146,39 @@ def test_why_is_there_to_be_read_in_the_smallest_terminal(path: Path) -> None:
     failed = next(each for each in look.activity if each.word == "failed")
     told = failed._replace(path="b/no.txt", message=message)
     assert "b/no.txt: Permission denied" in words([panels.activity_line(told, look.now, 60)])
+
+
+def test_between_two_runs_a_watch_says_that_it_waits(path: Path) -> None:
+    look = looked(path, "main", "completed")
+    assert "watched" not in words(panels.sync(look, 80))
+    assert words(panels.sync(look._replace(watched=True), 80)).endswith(
+        "\nwatched by process 4711, which waits for its next look"
+    )
+    assert look.now is not None
+    failed = look.now._replace(run=look.now.run._replace(message="the login was refused"))
+    assert words(panels.sync(look._replace(watched=True, now=failed), 100)).endswith(
+        "which waits for its next look; the login was refused"
+    )
+
+
+def test_a_run_that_was_interrupted_says_how_it_goes_on(path: Path) -> None:
+    look = looked(path, "main", "interrupted")
+    assert look.now is not None
+    told = look.now._replace(run=look.now.run._replace(message="interrupted by SIGINT"))
+    text = words(panels.sync(look._replace(now=told), 80))
+    assert text.endswith("\ninterrupted by SIGINT; `dunlin sync` continues it")
+
+
+def test_a_run_that_was_over_before_its_first_sample_has_no_figures(path: Path) -> None:
+    for status, said in (("completed", "no figures: it was over"), ("running", "no figures yet")):
+        path.unlink(missing_ok=True)
+        look = looked(path, "main", status)._replace(sample=None)
+        assert words(panels.resources(look, 80)).startswith(said)
+
+
+def test_where_bytes_move_and_no_file_is_through_nothing_says_that_nothing_happened(path: Path) -> None:
+    look = looked(path, "main", "running")._replace(activity=[])
+    assert look.now is not None
+    assert "no file is through yet" in words(paint(look, View(), 80, 24, NOW))
+    for now in (look.now._replace(done_bytes=0), None):
+        assert "nothing happened yet" in words(paint(look._replace(now=now), View(), 80, 24, NOW))

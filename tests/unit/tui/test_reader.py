@@ -11,6 +11,7 @@ import apsw
 import pytest
 
 from dunlin import sqlite
+from dunlin.state import Run
 from dunlin.tui import reader as module
 from dunlin.tui.reader import Question, Reader, Thread
 from tests.unit.tui.fabricated import NOW, fabricate
@@ -128,3 +129,20 @@ def test_the_thread_gives_results_and_errors_in_order() -> None:
 
     first, second = asyncio.run(run())
     assert first == second != threading.get_ident()
+
+
+def test_whether_a_watch_waits_is_asked_of_the_run_that_is_shown(path: Path) -> None:
+    fabricate(path, status="completed", pairs=2)
+    asked: list[int] = []
+
+    def watches(run: Run) -> bool:
+        asked.append(run.id)
+        return run.pair == 1
+
+    reader = Reader(str(path), None, lambda: NOW, watches)
+    try:
+        looks = [reader.look(Question(pair=pair)) for pair in (1, 2)]
+    finally:
+        reader.close()
+    assert [look.watched for look in looks] == [True, False]
+    assert asked == [look.now.run.id for look in looks if look.now is not None]

@@ -11,42 +11,16 @@ from dunlin.tui.text import (
     apart,
     bar,
     beside,
-    cells,
     clip,
-    cut,
     fitting,
     joined,
     length,
     pad,
-    shorten,
     shown,
     title,
 )
 
 NAMES = st.text(alphabet=st.sampled_from("ab/.é́日本🐦⬛[]\x1b\n\u200d\u202e\udcff "), max_size=40)
-
-
-@pytest.mark.parametrize(
-    ("text", "width", "short"),
-    [
-        ("data/2024/file.json", 19, "data/2024/file.json"),
-        ("data/2024/file.json", 13, "data…ile.json"),
-        ("日本語の長い名前", 8, "日…名前"),
-        ("abcdef", 3, "ab…"),
-        ("abcdef", 0, ""),
-    ],
-)
-def test_paths_lose_their_middle(text: str, width: int, short: str) -> None:
-    assert shorten(text, width) == short
-
-
-@given(NAMES, st.integers(0, 30))
-def test_shortened_names_fit(text: str, width: int) -> None:
-    name = shown(text)
-    assert cells(shorten(name, width)) <= width
-    assert cells(cut(name, width)) <= width
-    if cells(name) <= width:
-        assert shorten(name, width) == cut(name, width) == name
 
 
 @given(NAMES)

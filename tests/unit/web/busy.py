@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from dunlin.jobs.publisher import COUNTED
 from dunlin.queue.base import NewTask, WorkerInfo
 from dunlin.queue.ledger.words import (
     FileResult,
@@ -57,9 +58,8 @@ def publish(made: Served, names: Sequence[str], tenant: str = "default") -> str:
         for at in range(len(files) - 1)
     ]
     ledger.files.apply([UnitResult(job, unit.number, 1, told, "worker-1", False)])
-    failed = sum(each.status is FileStatus.FAILED for each in told)
-    counts = {"total_files": len(files), "uploaded_files": len(told) - failed, "failed_files": failed}
-    ledger.jobs.progress(job, counts | {"uploaded_bytes": 20_480})
+    totals = ledger.files.totals(job)  # as the publisher counts
+    ledger.jobs.progress(job, {name: getattr(totals, name) for name in COUNTED})
     return job
 
 

@@ -513,7 +513,7 @@ def test_depth_is_looked_at_kept_and_forgotten() -> None:
     [
         ("sync", {"copied_files": 1, "pending_files": 3}, 0.25),
         ("sync", {"copied_files": 1}, None),
-        ("publish", {"total_files": 8, "uploaded_files": 2, "skipped_files": 1, "failed_files": 1}, 0.5),
+        ("publish", {"total_files": 8, "uploaded": 2, "skipped": 1, "failed": 1, "pending": 4}, 0.5),
         ("publish", {}, None),
     ],
 )

@@ -43,8 +43,7 @@ def share(job: Job) -> float | None:
         done, left = counts.get("copied_files", 0), counts.get("pending_files", 0)
         return done / (done + left) if left else None
     total = counts.get("total_files", 0)
-    done = sum(counts.get(name, 0) for name in ("uploaded_files", "skipped_files", "failed_files"))
-    return min(1.0, done / total) if total else None
+    return 1.0 - min(total, counts.get("pending", 0)) / total if total else None
 
 
 def lasted(job: Job, now: float) -> float | None:
@@ -116,7 +115,7 @@ def _lead(page: Page, job: Job) -> Safe:
 
 
 def _again(job: Job) -> bool:
-    return job.status is JobStatus.COMPLETED and bool(job.counts.get("failed_files"))
+    return job.status is JobStatus.COMPLETED and bool(job.counts.get("failed_files") or job.counts.get("failed"))
 
 
 def moment_words(seconds: float) -> Child:
