@@ -360,7 +360,7 @@ def open_database(
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # is it a database at all?
         if database.writable:
             _check(database)  # look before the journal mode is changed in somebody else's file
-            database.journal = _set_journal(connection, path, warn, mountinfo)
+            database.journal = _set_journal(connection, path, warn, mountinfo, busy_ms / 1000)
             _prepare(database)
         elif write:
             raise _why_not(path, schema, apsw.ReadOnlyError())
@@ -439,12 +439,14 @@ def _prepare(database: Database) -> None:
         database.execute(f"PRAGMA application_id={schema.application_id}; PRAGMA user_version={schema.version}")
 
 
-def _set_journal(connection: apsw.Connection, path: str, warn: Warn, mountinfo: str | None) -> str:
+def _set_journal(
+    connection: apsw.Connection, path: str, warn: Warn, mountinfo: str | None, seconds: float
+) -> str:  # fmt: skip
     network = network_mount(path, mountinfo)
     reason = f"is on a network mount ({network})" if network else "cannot have shared memory here"
     if network is None:
         try:
-            if connection.execute("PRAGMA journal_mode=WAL").fetchall()[0][0] == "wal":
+            if _write_ahead(connection, seconds) == "wal":
                 pragmas = f"wal_autocheckpoint={CHECKPOINT_PAGES}; PRAGMA journal_size_limit={64 << 20}"
                 connection.execute(f"PRAGMA synchronous=NORMAL; PRAGMA {pragmas}").fetchall()
                 return "wal"
@@ -460,6 +462,24 @@ def _set_journal(connection: apsw.Connection, path: str, warn: Warn, mountinfo: 
     connection.execute("PRAGMA synchronous=FULL").fetchall()
     warn(f"{path} {reason}: slower journal, and readers may have to wait")
     return mode
+
+
+def _write_ahead(connection: apsw.Connection, seconds: float) -> str:
+    """The journal mode after asking for WAL, which is waited for up to so many seconds.
+
+    Of several processes that open a new file at the same moment each holds a shared lock and wants to be alone. SQLite
+    sees that waiting would last for ever and fails at once, without asking the busy handler; a moment later it works.
+    """
+    until = time.monotonic() + seconds
+    tries = 0
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode=WAL").fetchall()[0][0])
+        except apsw.BusyError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
+            tries += 1
 
 
 def _why_not(path: str, schema: Schema, error: apsw.Error) -> DunlinError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.queue.ledger import Ledger, Role, Tenant, open_ledger, passwords
+from dunlin.queue.ledger import Ledger, Role, Tenant, accounts, open_ledger, passwords
 from tests.contract.ledgers import NOON, Clock
 from tests.contract.test_ledger import fails
 
@@ -17,10 +18,13 @@ PASSWORD = "correct horse"
 
 
 @pytest.fixture(autouse=True)
-def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+def cheap(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Passwords that cost a millisecond; tests/unit tests the real settings."""
     kept = passwords.kept_password
     monkeypatch.setattr("dunlin.queue.ledger.accounts.kept_password", lambda text: kept(text, n=16))
+    accounts._nobody.cache_clear()  # what an earlier test of this process left
+    yield
+    accounts._nobody.cache_clear()
 
 
 # ---- tenants ----

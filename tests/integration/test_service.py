@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -122,13 +123,23 @@ def test_pausing_and_going_on(tmp_path: Path) -> None:
         assert service.job(id)["status"] == "cancelled"
 
 
+def read(answer: httpx.Response) -> Iterator[str]:
+    """The lines of a stream; a test that waits for what does not come fails at the second sign of life."""
+    signs = 0
+    for line in answer.iter_lines():
+        signs += line == ": still here"
+        assert signs < 2, "nothing came for half a minute"
+        yield line
+
+
 def test_news_of_jobs_and_taking_them_up_again(tmp_path: Path) -> None:
     source = tree(tmp_path / "source")
     with serving(tmp_path / "cwd") as service:
         with service.client.stream("GET", "/api/v1/events") as answer:
-            lines = answer.iter_lines()
+            lines = read(answer)
             first = next(line for line in lines if line.startswith("id: "))
-            options = {"source": str(source), "destination": str(tmp_path / "target")}
+            # Slow enough to be seen while it runs: the ledger is looked at twice a second.
+            options = {"source": str(source), "destination": str(tmp_path / "target"), "bwlimit": 60}
             id = service.client.post("/api/v1/jobs", json={"kind": "sync", "options": options}).json()["id"]
             assert next(line for line in lines if line == "event: job")
             assert id in next(line for line in lines if line.startswith("data: "))
@@ -136,7 +147,7 @@ def test_news_of_jobs_and_taking_them_up_again(tmp_path: Path) -> None:
         time.sleep(1)
         with service.client.stream("GET", "/api/v1/events", headers={"Last-Event-ID": first[4:]}) as answer:
             found = []
-            for line in answer.iter_lines():
+            for line in read(answer):
                 found.append(line)
                 if '"status":"completed"' in line:
                     break

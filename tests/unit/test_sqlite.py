@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -418,3 +419,31 @@ def test_statements_are_named_and_names_are_unique(tmp_path: Path) -> None:
     file.write_text("\n-- name: one\nSELECT 1\n-- name: one\nSELECT 2\n")
     with pytest.raises(ValueError, match="two statements are named one"):
         load_statements(str(file))
+
+
+AT_ONCE = """
+import sys, time
+from dunlin.errors import DunlinError
+from dunlin.sqlite import Schema, open_database
+
+directory, begin = sys.argv[1], float(sys.argv[2])
+for round in range(60):
+    while time.time() < begin + round * 0.03:
+        pass
+    try:
+        database = open_database(
+            f"{directory}/{round}.db", Schema("test file", "--test-db", 1, 1, lambda: "CREATE TABLE t (a)", {}), print
+        )
+        print(database.journal)
+        database.close()
+    except DunlinError as error:
+        print(error)
+"""
+
+
+def test_several_may_open_a_new_file_at_the_same_moment(tmp_path: Path) -> None:
+    begin = time.time() + 1
+    command = [sys.executable, "-c", AT_ONCE, str(tmp_path), str(begin)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    said = [process.communicate(timeout=60)[0].splitlines() for process in processes]
+    assert said == [["wal"] * 60] * 6

@@ -432,6 +432,7 @@ class Dashboard(App[None]):
     async def on_unmount(self) -> None:
         """Let the file go; a read that hangs does not keep the program from ending."""
         await asyncio.wait({asyncio.ensure_future(self._thread.call(self._reader.close))}, timeout=1.0)
+        self._thread.close()
 
 
 def run(path: str, lives: Lives, watches: Lives, interval: float, theme: str) -> int:

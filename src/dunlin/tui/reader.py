@@ -240,15 +240,19 @@ def in_words(error: DunlinError) -> str:
 
 
 class Thread:
-    """One daemon thread that calls what it is given, one after another."""
+    """One daemon thread that calls what it is given, one after another, until it is closed."""
 
     def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         threading.Thread(target=self._work, name="dunlin-dashboard-reader", daemon=True).start()
 
     def _work(self) -> None:
-        while True:
-            self._calls.get()()
+        while (call := self._calls.get()) is not None:
+            call()
+
+    def close(self) -> None:
+        """End after what was given already; nobody waits for it."""
+        self._calls.put(None)
 
     async def call(self, function: Callable[[], Answer]) -> Answer:
         """What `function` returns, or raises, on the thread."""

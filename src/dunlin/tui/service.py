@@ -123,6 +123,10 @@ class ServiceDashboard(App[None]):
         self.run_worker(self._keep_looking(), exclusive=True)
         self.set_interval(1.0, self._tick)
 
+    def on_unmount(self) -> None:
+        """Let the thread end; an answer that is still waited for does not keep the program from ending."""
+        self._thread.close()
+
     def _lines(self, width: int, height: int) -> list[Line]:
         return paint(self.look, self.view, self._reader.url, width, height, self._reader.clock())
 

@@ -176,7 +176,7 @@ class _Process:
             self.ledger.jobs, given.ask, run, holder.tenant, service.jobs, self.owner, runs, log.event, time.monotonic
         )
         self.hub = Hub()
-        watcher = Watcher(
+        self.watcher = Watcher(
             self.hub,
             lambda: self.ledger.jobs.page(statuses=GOING, count=500),
             self.ledger.jobs.get,
@@ -187,7 +187,7 @@ class _Process:
         self.chores = Clockwork(
             [
                 Chore("depth", EVERY, depth.look),
-                Chore("news", PAUSE, watcher.look),
+                Chore("news", PAUSE, self.watcher.look),
                 Chore("schedules", SCHEDULES, self._start_due),
                 Chore("thinning", THINNING, self.ledger.thin),
             ],
@@ -306,6 +306,7 @@ class _Process:
         self.runner.start()
         if self.publishing is not None:
             self.publishing.start()
+        self.watcher.look()  # what is asked for from now on is news, however soon it is over
         self.chores.start()
         self.listener.start()
         if self.reloads is not None:
