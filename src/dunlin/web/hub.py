@@ -26,7 +26,7 @@ PAUSE = 0.5
 
 
 class News(NamedTuple):
-    """One piece: `body` is JSON, `tenant` whose it is; "" for everybody."""
+    """One piece: `body` is JSON, `tenant` whose it is; "" of nobody, so that only who sees all tenants gets it."""
 
     number: int
     event: str

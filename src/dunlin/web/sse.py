@@ -45,7 +45,7 @@ async def stream(
             chunks = [
                 f"id: {hub.id(each.number)}\nevent: {each.event}\ndata: ".encode() + each.body + b"\n\n"
                 for each in news
-                if not each.tenant or principal.may_see(each.tenant)
+                if principal.may_see(each.tenant)
             ]
             if chunks:
                 silent = 0.0

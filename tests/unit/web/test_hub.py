@@ -80,6 +80,11 @@ def test_a_listener_hears_what_is_its_own_and_what_it_missed() -> None:
     assert f'id: {hub.id(3)}\nevent: job\ndata: {{"id":3}}\n\n' in words
     assert '"id":2' not in words
     assert "reset" not in words
+    hub.closed = False
+    hub.tell("job", {"id": 4})  # nobody's: of the service itself
+    assert '"id":4' not in heard(hub, 1, "a").decode()
+    hub.closed = False
+    assert '"id":4' in heard(hub, 1).decode()
     assert ": still here" in words
 
 
