@@ -67,7 +67,8 @@ def take_number(queue: Queue, host: str) -> str:
     pid = os.getpid()
     while True:
         mark = _FIRST + int.from_bytes(os.urandom(4), "big") % (_LAST - _FIRST)
-        name = f"{host}-{pid}-{mark:04x}"
+        # Chance keeps two of them apart also where host and process have the same name, as in two containers.
+        name = f"{host}-{pid}-{os.urandom(2).hex()}-{mark:04x}"
         if queue.hold(f"worker/{mark:04x}", name, 60.0):
             return name
 
