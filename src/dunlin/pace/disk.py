@@ -60,7 +60,7 @@ def disks() -> Mapping[str, Disk]:
 
     try:
         counters = psutil.disk_io_counters(perdisk=True, nowrap=False) or {}
-    except (OSError, RuntimeError, NotImplementedError):
+    except (OSError, RuntimeError):  # no such counters here (a container, another system): the load of disks is unknown
         return {}
     # A partition's name is that of its disk with a number behind it.
     whole = [name for name in counters if not any(name != other and name.startswith(other) for other in counters)]
