@@ -152,6 +152,7 @@ class DunlinError(Exception):
         self.reason = reason
         self.hint = hint
         self.retry_after: float | None = None
+        self.place = Place.NAME
 
     def __str__(self) -> str:
         line = f"cannot {self.operation}"
@@ -168,7 +169,7 @@ class DunlinError(Exception):
     @property
     def fatal(self) -> bool:
         """Whether a run must stop at this error wherever it occurs."""
-        return class_of(self.kind) is ErrorClass.FATAL
+        return class_of(self.kind, self.place) is ErrorClass.FATAL
 
     @property
     def category(self) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import enum
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -113,6 +113,22 @@ def sort_key(name: str, directory: bool) -> bytes:
 def join(directory: str, name: str) -> str:
     """The path of `name` in `directory`; the root is ``""``."""
     return f"{directory}/{name}" if directory else name
+
+
+def is_below(inner: str, outer: str) -> bool:
+    """Whether a place is another one or lies below it: paths or URLs, in one spelling, without links and `..`."""
+    above = outer.rstrip("/")
+    return inner == above or inner.startswith(above + "/")
+
+
+def is_within(place: str, roots: Iterable[str]) -> bool:
+    """Whether a place is one of the roots or lies below one (`is_below`)."""
+    return any(is_below(place, root) for root in roots)
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file of this name is what some run has begun to write, or goes on with later: it is no file yet."""
+    return name.startswith(".dunlin-") and name.endswith((".tmp", ".part"))
 
 
 Collate = Callable[[str], str]

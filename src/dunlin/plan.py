@@ -184,12 +184,14 @@ def same_meta(policy: Policy, source: Facts, target: Facts) -> bool:
 def decide(difference: Difference, policy: Policy) -> list[Operation]:
     """The operations for one window of one directory, each with the rows that share the decision."""
     operations: dict[tuple[Action, bool, str], Operation] = {}
-    # In a directory that the destination lacks every file is one decision: it is taken once.
+    # In a directory that the destination lacks every file of one name is one decision: it is taken once.
     plain = not policy.hard_links
     new: list[Row] = []
     for row in difference.rows:
         _, source, target = row
-        if plain and target is None and source is not None and source[MODE] & TYPE_BITS == FILE_BITS:
+        if target is None and source is not None and source[MODE] & TYPE_BITS == FILE_BITS and (
+            plain or source[NLINK] == 1
+        ):
             new.append(row)
             continue
         for action, clear, reason in _decide_row(policy, difference, row):

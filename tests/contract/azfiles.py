@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dunlin.report import RecordingReport
 from dunlin.stores.azfiles.place import open_place, place_of
 from dunlin.stores.base import Store
-from dunlin.stores.wrap import Counted, Paced, Retrying
 from tests.contract.objects import Wanted
-from tests.contract.support import FreeBucket, once
 
 
 def _share(wanted: Wanted) -> Store:
@@ -25,11 +22,4 @@ def _below(wanted: Wanted) -> Store:
     return store
 
 
-STORES: dict[str, Callable[[Wanted], Store]] = {
-    "azfiles": _share,
-    "azfiles-below": _below,
-    "counted-azfiles": lambda wanted: Counted(_share(wanted), RecordingReport()),
-    "paced-azfiles": lambda wanted: Paced(_share(wanted), FreeBucket()),
-    "retrying-azfiles": lambda wanted: Retrying(_share(wanted), once),
-}
-"""Each store of a share, by itself and in wrappers."""
+SHARES: dict[str, Callable[[Wanted], Store]] = {"azfiles": _share, "azfiles-below": _below}

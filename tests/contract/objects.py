@@ -5,7 +5,7 @@ A line opens the service on a fresh, empty bucket. Where that needs a server it 
     "s3-moto": lambda wanted: open_service(wanted("moto_s3").bucket(), login_of(wanted("moto_s3"))),
 
 The services that run in this process are opened here. Those that need a server or a library register from their own
-module, which is named in `tests/contract/conftest.py`.
+module, which is named in `tests/contract/stores.py`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dunlin.report import RecordingReport
-from dunlin.stores.base import Store
 from dunlin.stores.objects.persist import RetryingService
 from dunlin.stores.objects.service import Service
-from dunlin.stores.wrap import Counted, Paced, Retrying
-from tests.contract.support import FreeBucket, once
 from tests.unit.stores.objects.fake_service import SMALL, FakeService
 
 Wanted = Callable[[str], Any]
@@ -30,13 +26,6 @@ SERVICES: dict[str, Callable[[Wanted], Service]] = {
     "objects-unordered": lambda wanted: FakeService(ordered=False),
     "objects-paged": lambda wanted: RetryingService(FakeService(SMALL._replace(put=1 << 20))),
 }
-
-WRAPPED: dict[str, tuple[str, Callable[[Store], Store]]] = {
-    "counted-objects": ("objects", lambda store: Counted(store, RecordingReport())),
-    "paced-objects": ("objects", lambda store: Paced(store, FreeBucket())),
-    "retrying-objects": ("objects", lambda store: Retrying(store, once)),
-}
-"""Object stores in wrappers: which service, and the wrapper."""
 
 REFUSED: dict[str, frozenset[str]] = {}
 """Keys of `tests.contract.test_objects.KEYS` that a server in the tests does not take, by the name of its service."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import Entry, sort_key
 from dunlin.stores.base import Body, Data, MakesDirs, Meta, Reads, Store, Writes, power
+
+P = TypeVar("P")
 
 
 class FreeBucket:
@@ -50,16 +52,6 @@ def names(store: Store, directory: str = "") -> list[str]:
     return [name for batch in store.list(directory) for name, _ in batch]
 
 
-UNTAKEN: dict[str, str] = {"s3": "\n"}
-"""Characters that the server in the tests cannot take in a key although the service can, by the scheme of its URL: moto
-finds no route for a newline."""
-
-
-def taken(store: Store, name: str) -> bool:
-    """Whether the server in the tests can be asked for a name at all."""
-    return not set(UNTAKEN.get(store.url.partition(":")[0], "")) & set(name)
-
-
 def in_order(store: Store, names: Collection[str]) -> list[str]:
     """Names of files as the server in the tests lists them.
 
@@ -81,11 +73,16 @@ def holds(store: Store, name: str) -> bool:
     return storable is None or bool(storable(name))
 
 
+def having(store: Store, wanted: type[P]) -> P:
+    """The store as one with this power, which `tests.contract.stores` says that it has."""
+    found = power(store, wanted)
+    assert found is not None, f"{store.url} has lost {wanted.__name__}"
+    return found
+
+
 def make_directory(store: Store, path: str) -> str:
     """Make a directory and return what stands in it: "", or the name without which objects have no directory."""
-    dirs = power(store, MakesDirs)
-    assert dirs is not None
-    assert dirs.make_directory(path)
+    assert having(store, MakesDirs).make_directory(path)
     if store.caps.directories:
         return ""
     put(store, f"{path}/in")

@@ -5,23 +5,24 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import pytest
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import CTIME, GID, IDENT, MODE, NLINK, UID, Kind, sort_key
-from dunlin.report import NullReport, RecordingReport
+from dunlin.pace.bucket import Bucket
+from dunlin.report import NullReport
 from dunlin.stores import base
 from dunlin.stores.azfiles.place import open_place, place_of
 from dunlin.stores.base import (
     Copies,
-    CopiesBatch,
     DropsMarkers,
     Fetches,
+    FetchesDressed,
     Finds,
+    Gathered,
     HasSpace,
-    KeepsBegun,
     KnowsBirths,
     LooksAt,
     MakesDirs,
@@ -29,69 +30,31 @@ from dunlin.stores.base import (
     Meta,
     Moves,
     Order,
+    ReadsBatch,
     RemovesDirs,
     SetsMeta,
-    StatesDigests,
     Store,
     Syncs,
     Walks,
-    WalksPages,
+    WritesBatch,
     power,
 )
 from dunlin.stores.local import LocalStore
+from dunlin.stores.local.batch import BatchOptions, new_worker
 from dunlin.stores.login import Login
 from dunlin.stores.memory import MemoryStore
 from dunlin.stores.objects.store import ObjectStore
-from dunlin.stores.wrap import POWERS, Counted, Guarded, Paced, ReadOnly, Retrying
-from tests.contract.support import FreeBucket, get, make_directory, names, once, put, refused
+from dunlin.stores.wrap import POWERS, Paced, ReadOnly
+from dunlin.transfer.options import Options
+from tests.contract.stores import LACKS, WRAPPERS, lacks, needs, of
+from tests.contract.support import FreeBucket, get, having, make_directory, names, put, refused
 from tests.unit.stores.objects.fake_service import FakeService
 
-P = TypeVar("P")
 
-
-WRAPPERS: dict[str, tuple[Any, set[type]]] = {
-    "Counted": (lambda store: Counted(store, RecordingReport()), set()),
-    "Paced": (lambda store: Paced(store, FreeBucket()), {Copies, CopiesBatch}),
-    "Retrying": (lambda store: Retrying(store, once), set()),
-    "Guarded": (lambda store: Guarded(store, lambda: None), set()),
-    "ReadOnly": (ReadOnly, {MakesDirs, RemovesDirs, DropsMarkers, Moves, Syncs, CopiesBatch}),
-}
-
-LACKS: dict[str, set[type]] = {
-    "local": {KeepsBegun, LooksAt, DropsMarkers, Walks, WalksPages, Fetches, Finds, StatesDigests},
-    "memory": {
-        *(KeepsBegun, LooksAt, DropsMarkers, WalksPages, Fetches, Finds),
-        *(StatesDigests, Copies, CopiesBatch, KnowsBirths),
-    },
-    "objects": {KeepsBegun, LooksAt, RemovesDirs, MakesLinks, HasSpace, Syncs, KnowsBirths, CopiesBatch},
-    "share": {DropsMarkers, MakesLinks, Syncs, KnowsBirths, CopiesBatch, Walks, WalksPages, Finds, StatesDigests},
-    "none": set(POWERS),
-}
-"""What each kind of store cannot do, on purpose: a test is left out for these powers and no others."""
-
-
-def kind_of(store: Store) -> str:
-    """Which line of `LACKS` a store belongs to, whatever it is wrapped in."""
-    if store.caps.far:
-        return "share" if store.caps.directories else "objects"
-    return "memory" if store.url.startswith("memory:") else "local"
-
-
-def withheld(store: Store) -> set[type]:
-    """What the wrappers around a store keep back."""
-    found: set[type] = set()
-    while type(store).__name__ in WRAPPERS:
-        found |= WRAPPERS[type(store).__name__][1]
-        store = store._store  # type: ignore[attr-defined]
-    return found
-
-
-def having(store: Store, wanted: type[P]) -> P:
-    found = power(store, wanted)
-    if found is None:
-        assert wanted in LACKS[kind_of(store)] | withheld(store), f"{store.url} has lost {wanted.__name__}"
-        pytest.skip(f"has no {wanted.__name__}")
-    return found
+def test_a_store_has_every_power_but_those_it_lacks_on_purpose(store: Store, request: pytest.FixtureRequest) -> None:
+    name = request.node.callspec.params["store"]
+    assert {wanted for wanted in POWERS if power(store, wanted) is None} == lacks(name)
+    assert store.caps.far is (name in of("objects", "share"))
 
 
 def test_make_directory(store: Store) -> None:
@@ -118,25 +81,35 @@ def test_make_directory(store: Store) -> None:
         assert error.value.kind is kind
 
 
+@needs(RemovesDirs)
 def test_only_an_empty_directory_is_removed(store: Store) -> None:
-    removes, dirs, links = having(store, RemovesDirs), having(store, MakesDirs), having(store, MakesLinks)
+    removes, dirs = having(store, RemovesDirs), having(store, MakesDirs)
     for name in ("empty", "full"):
         dirs.make_directory(name)
     put(store, "full/f")
     put(store, "file")
-    links.make_link("link", "empty", Meta())
-    for path, kind in [("full", ErrorKind.EXISTS), ("file", ErrorKind.CHANGED), ("link", ErrorKind.CHANGED)]:
+    for path, kind in [("full", ErrorKind.EXISTS), ("file", ErrorKind.CHANGED)]:
         refused(kind, lambda path=path: removes.remove_directory(path))
     assert removes.remove_directory("empty") is True
     assert removes.remove_directory("empty") is False
     assert removes.remove_directory("absent/empty") is False
-    assert names(store) == ["file", "full", "link"]
+    assert names(store) == ["file", "full"]
     put(store, "full/g")
     dirs.make_directory("empty")
     put(store, "empty/f")  # another directory than before
     assert get(store, "empty/f") != b""
 
 
+@needs(RemovesDirs, MakesLinks)
+def test_a_link_is_not_removed_as_the_directory_it_names(store: Store) -> None:
+    removes = having(store, RemovesDirs)
+    having(store, MakesDirs).make_directory("empty")
+    having(store, MakesLinks).make_link("link", "empty", Meta())
+    refused(ErrorKind.CHANGED, lambda: removes.remove_directory("link"))
+    assert sorted(names(store)) == ["empty", "link"]
+
+
+@needs(DropsMarkers)
 def test_what_shows_an_empty_directory_is_dropped(store: Store) -> None:
     markers = having(store, DropsMarkers)
     put(store, "d/\u201b_", b"")
@@ -153,6 +126,7 @@ def test_what_shows_an_empty_directory_is_dropped(store: Store) -> None:
     assert get(store, "file/\u201b_") == b"content"
 
 
+@needs(MakesLinks)
 def test_links(store: Store) -> None:
     links = having(store, MakesLinks)
     for target in ("nowhere", "../up", "/abs/\udcff", "x" * 1000):
@@ -168,6 +142,7 @@ def test_links(store: Store) -> None:
     assert error.value.kind is ErrorKind.CHANGED
 
 
+@needs(MakesLinks)
 def test_hard_links(store: Store) -> None:
     links = having(store, MakesLinks)
     put(store, "one", b"content")
@@ -185,6 +160,7 @@ def test_hard_links(store: Store) -> None:
     assert error.value.kind is ErrorKind.NOT_FOUND
 
 
+@needs(MakesLinks)
 def test_special_files(store: Store) -> None:
     links = having(store, MakesLinks)
     put(store, "fifo", b"in the way")
@@ -214,6 +190,7 @@ def test_metadata_to_the_nanosecond(store: Store) -> None:
     assert error.value.kind is ErrorKind.NOT_FOUND
 
 
+@needs(MakesLinks)
 def test_metadata_of_a_link_is_its_own(store: Store) -> None:
     links, setter = having(store, MakesLinks), having(store, SetsMeta)
     put(store, "f", mtime=1, mode=0o600)
@@ -239,6 +216,7 @@ def test_ownership(store: Store) -> None:
     assert store.stat("f").facts[UID] == 1234
 
 
+@needs(LooksAt)
 def test_a_look_tells_the_entry_and_its_attributes(store: Store) -> None:
     looks = having(store, LooksAt)
     put(store, "f", b"1234", xattrs={"user.a.one": b"1"}, xattr_space=("user.a.",), mode=0o640)
@@ -289,12 +267,19 @@ def test_moves(store: Store) -> None:
     assert error.value.kind is ErrorKind.NOT_FOUND
 
 
-def test_space_and_checkpoint(store: Store) -> None:
+@needs(HasSpace)
+def test_space(store: Store) -> None:
     put(store, "f")
     assert having(store, HasSpace).free_space() > 0
+
+
+@needs(Syncs)
+def test_checkpoint(store: Store) -> None:
+    put(store, "f")
     having(store, Syncs).checkpoint()
 
 
+@needs(KnowsBirths)
 def test_birth_times(store: Store) -> None:
     births = having(store, KnowsBirths)
     having(store, MakesDirs).make_directory("d")
@@ -307,6 +292,48 @@ def test_birth_times(store: Store) -> None:
         births.birth_times("absent", ["f"])
 
 
+@needs(ReadsBatch)
+def test_small_files_of_a_directory_at_once(store: Store) -> None:
+    reads = having(store, ReadsBatch)
+    having(store, MakesDirs).make_directory("d")
+    for name, content in (("a", b"one"), ("b", b""), ("c", b"three"), ("e", b"gone soon"), ("f", b"another soon")):
+        put(store, f"d/{name}", content)
+    rows = [(name, store.stat(f"d/{name}").facts) for name in ("a", "b", "c", "e", "f")]
+    store.delete(["d/e", "d/f"])
+    put(store, "d/f", b"another one")
+    found = list(reads.read_batch("d", rows, ("user.",)))
+    assert [each.data for each in found] == [b"one", b"", b"three", b"", b""]
+    assert [each.xattrs for each in found] == [{}, {}, {}, None, None]
+    kinds = [each.error.kind if each.error else None for each in found]
+    assert kinds == [None, None, None, ErrorKind.VANISHED, ErrorKind.CHANGED]
+    assert [each.xattrs for each in reads.read_batch("d", rows[:1], ())] == [None]
+    with pytest.raises(DunlinError):
+        list(reads.read_batch("absent", rows, ()))
+
+
+@needs(WritesBatch)
+def test_small_files_at_hand_are_written_at_once(store: Store) -> None:
+    writes = having(store, WritesBatch)
+    having(store, MakesDirs).make_directory("d")
+    put(store, "d/b", b"old")
+    known = store.stat("d/b").facts
+    rows = [("a", known, None), ("b", known, known), ("c", known, None)]
+    lost = DunlinError("read", "d/c", ErrorKind.IO, "damaged")
+
+    def contents(wanted: Any) -> Any:
+        assert [row[0] for row in wanted] == ["a", "b", "c"]
+        return iter([Gathered(b"one", None, None), Gathered(b"two", None, None), Gathered(b"", None, lost)])
+
+    options = BatchOptions(token="0" * 10, perms=True)
+    result = writes.write_batch("d", rows, contents, Options().meta, options, Bucket.create(0), new_worker())
+    assert [each[0] for each in result.rows] == ["a", "b"]
+    assert result.failed == [("c", lost, 1)]
+    assert (get(store, "d/a"), get(store, "d/b"), sorted(names(store, "d"))) == (b"one", b"two", ["a", "b"])
+    with pytest.raises(DunlinError):
+        writes.write_batch("absent", rows, contents, Options().meta, options, Bucket.create(0), new_worker())
+
+
+@needs(Walks)
 def test_walk_is_ordered(store: Store) -> None:
     walks, dirs = having(store, Walks), having(store, MakesDirs)
     for name in ("a", "a/b", "z"):
@@ -324,10 +351,9 @@ def test_walk_is_ordered(store: Store) -> None:
     assert [path for path, _ in found] == wanted
 
 
+@needs(Copies, among=of("local"))
 def test_copying_by_the_kernel(store: Store, tmp_path: Path) -> None:
     copies = having(store, Copies)
-    if store.caps.far:
-        pytest.skip("copies within its service: test_copying_by_the_service")
     data = bytes(range(256)) * 40_000
     entry = put(store, "f", data, mtime=11)
     (tmp_path / "other").mkdir()
@@ -348,10 +374,9 @@ def test_copying_by_the_kernel(store: Store, tmp_path: Path) -> None:
     other.close()
 
 
+@needs(Copies, among=of("objects", "share"))
 def test_copying_by_the_service(store: Store, tmp_path: Path) -> None:
     copies = having(store, Copies)
-    if not store.caps.far:
-        pytest.skip("copies by the kernel: test_copying_by_the_kernel")
     data = bytes(range(256)) * 1000
     entry = put(store, "f", data, mtime=11, uid=5, gid=6, mode=0o640)
     if store.caps.directories:
@@ -374,6 +399,7 @@ def test_copying_by_the_service(store: Store, tmp_path: Path) -> None:
     assert names(store) == ["d"]
 
 
+@needs(Finds)
 def test_finding(store: Store) -> None:
     finds = having(store, Finds)
     put(store, "f", b"12345", mtime=7)
@@ -384,6 +410,7 @@ def test_finding(store: Store) -> None:
     assert finds.find("") is None
 
 
+@needs(Fetches)
 def test_fetching(store: Store) -> None:
     fetches = having(store, Fetches)
     written = put(store, "f", b"12345", mtime=7, mode=0o640, uid=1, gid=2)
@@ -402,7 +429,19 @@ def test_fetching(store: Store) -> None:
     refused(ErrorKind.NAME, lambda: fetches.fetch("../f", 100))
 
 
+@needs(FetchesDressed, LooksAt)
+def test_fetching_with_attributes(store: Store) -> None:
+    fetches = having(store, FetchesDressed)
+    looks = having(store, LooksAt)
+    put(store, "f", b"12345", mtime=7, mode=0o640, xattrs={"user.a.one": b"1"}, xattr_space=("user.a.",))
+    assert fetches.fetch_dressed("f", 5, ("user.a.",)) == (store.stat("f"), b"12345", {"user.a.one": b"1"})
+    assert fetches.fetch_dressed("f", 5, ("user.",)) == (store.stat("f"), b"12345", looks.look_at("f", ("user.",))[1])
+    assert fetches.fetch_dressed("f", 4, ("user.",)) is None
+    refused(ErrorKind.NOT_FOUND, lambda: fetches.fetch_dressed("absent", 100, ("user.",)))
+
+
 # ---- wrappers x powers ----
+
 
 def test_the_wrappers_know_every_power_there_is() -> None:
     everything = {

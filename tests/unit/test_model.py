@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dunlin import model
-from dunlin.model import Action, Entry, Kind, Stats, facts, is_directory, is_file, join, sort_key
+from dunlin.model import Action, Entry, Kind, Stats, facts, is_directory, is_file, is_unfinished, join, sort_key
 
 NAMES = st.text(min_size=1, max_size=6).filter(lambda name: "/" not in name and "\0" not in name)
 
@@ -98,3 +98,19 @@ def test_a_count_that_stats_does_not_have_is_a_fault() -> None:
 
 def test_actions_are_numbers_that_can_be_stored() -> None:
     assert sorted(action.value for action in Action) == list(range(1, len(Action) + 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "begun"),
+    [
+        (".dunlin-0123abcd-w1x1.tmp", True),
+        (".dunlin-0123456789abcdef-0.part", True),
+        (".dunlin-a\nb.tmp", True),
+        (".dunlin-ready", False),
+        ("x.part", False),
+        ("a.dunlin-1.tmp", False),
+        (".dunlin-1.tmp.gz", False),
+    ],
+)
+def test_what_is_no_file_yet(name: str, begun: bool) -> None:
+    assert is_unfinished(name) is begun

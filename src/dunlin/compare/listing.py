@@ -63,6 +63,7 @@ class Side:
         collate: the pair's idea of equal names; None for the identity.
         run: names per run.
         holds: is told how many names are in memory; None: nobody counts.
+        folder: where runs are spilled; None: where the system has temporary files.
     """
 
     def __init__(
@@ -73,8 +74,10 @@ class Side:
         collate: Collate | None = None,
         run: int = RUN,
         holds: Holds | None = None,
+        folder: str | None = None,
     ) -> None:
         self._holds = holds
+        self._folder = folder
         self._taken = 0
         self._batches = _split(listing if listing is not None else iter(()), run, holds)
         self.proven = proven and collate is None
@@ -185,7 +188,7 @@ class Side:
 
         size = max(LEAST_SLICE, min(SLICE, self._run // 200))
         most = max(2, self._run // size)
-        with tempfile.TemporaryFile(prefix="dunlin-sort-") as file:
+        with tempfile.TemporaryFile(prefix="dunlin-sort-", dir=self._folder) as file:
             runs = []
             for batch in _regroup(self._rest(), self._run):
                 runs.append(_spill(file, iter(self._keyed(batch)), size))

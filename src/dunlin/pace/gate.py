@@ -153,9 +153,11 @@ class Gate:
     def sleep(self, seconds: float) -> None:
         """Wait before a request is made again. Raises INTERRUPTED soon after a stop."""
         until = self._clock() + seconds
-        while (left := until - self._clock()) > 0:
+        while True:
             if self._stopped():
                 raise DunlinError("wait", "", ErrorKind.INTERRUPTED, "the run was stopped")
+            if (left := until - self._clock()) <= 0:
+                return
             time.sleep(min(left, _LOOK))
 
     def _rise(self) -> None:

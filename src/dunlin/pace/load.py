@@ -31,6 +31,9 @@ from dunlin.pace.machine import memory_share
 
 LOOPBACK = ("lo", "lo0")
 
+NO_WORK = frozenset({"idle", "iowait", "guest", "guest_nice"})
+"""Times of a processor in which it does nothing, or that are part of another one: a guest's is the user's, too."""
+
 
 class Times(NamedTuple):
     """Seconds since the machine started, summed over processors."""
@@ -171,12 +174,12 @@ class Psutil:
         for number, each in enumerate(self._psutil.cpu_times(percpu=True)):
             if self._allowed is not None and number not in self._allowed:
                 continue
-            # The time of guests is part of what they were given, so it is not counted again.
-            all_of_it = sum(each) - getattr(each, "guest", 0.0) - getattr(each, "guest_nice", 0.0)
             waiting = getattr(each, "iowait", 0.0)
-            total += all_of_it
+            # A sum of what only grows only grows, also when it is rounded; a difference of two sums does not.
+            working = sum(seconds for name, seconds in each._asdict().items() if name not in NO_WORK)
+            total += working + each.idle + waiting
             iowait += waiting
-            busy += all_of_it - each.idle - waiting
+            busy += working
         return Times(busy, iowait, total)
 
     def memory(self) -> tuple[float, int]:

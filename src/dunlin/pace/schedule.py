@@ -56,6 +56,12 @@ def parse_schedule(text: str) -> Schedule:
     return Schedule(tuple(sorted((entries | weekly).items())))
 
 
+def within(schedule: Schedule | None, rate: int) -> Schedule:
+    """The timetable with no limit above `rate`, bytes per second; None: one that has no limits."""
+    entries = schedule.entries if schedule is not None else ((0, 0),)
+    return Schedule(tuple((minute, min(each or rate, rate)) for minute, each in entries))
+
+
 def _parse_entry(part: str) -> tuple[int | None, int, int]:
     match = _ENTRY.fullmatch(part.lower())
     if not match:

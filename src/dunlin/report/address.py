@@ -14,6 +14,18 @@ from dunlin.errors import usage
 LOOPBACK = "127.0.0.1"
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it, and what is sent there does not leave it."""
+    if host.lower() == "localhost":
+        return True
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class Address(NamedTuple):
     """Where to listen; port 0: any that is free."""
 

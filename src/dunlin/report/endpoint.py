@@ -22,14 +22,17 @@ PATIENCE = 10.0
 
 
 class Endpoint:
-    """Answers scrapes from the moment it is made. Raises USAGE where the address cannot be listened on."""
+    """Answers scrapes from the moment it is made. Raises USAGE where the address cannot be listened on.
 
-    def __init__(self, metrics: Collector, address: Address) -> None:
+    `named`: what names another address, for the hint.
+    """
+
+    def __init__(self, metrics: Collector, address: Address, named: str = "--metrics-addr") -> None:
         from prometheus_client import CollectorRegistry
 
         registry = CollectorRegistry(auto_describe=False)
         registry.register(metrics)
-        listening = _listen(address)
+        listening = _listen(address, named)
         self.address = Address(address.host, listening.getsockname()[1])
         # Made without a socket of its own: the library's way to bind looks the host's name up, which may take minutes.
         self._server = ThreadingHTTPServer((address.host, 0), _handler(registry), bind_and_activate=False)
@@ -52,19 +55,16 @@ class Endpoint:
         self._thread.join()
 
 
-def _listen(address: Address) -> socket.socket:
+def _listen(address: Address, named: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         return socket.create_server((address.host, address.port), family=family, backlog=16)
     except OSError as error:
         # Numbers below zero are those of the resolver.
         unknown = error.errno is None or error.errno < 0
-        raise _refused(address, "there is no such host here" if unknown else translate(error, "", "").reason) from error
-
-
-def _refused(address: Address, reason: str) -> DunlinError:
-    hint = "--metrics-addr names another address"
-    return DunlinError("serve metrics at", str(address), ErrorKind.USAGE, reason, hint)
+        reason = "there is no such host here" if unknown else translate(error, "", "").reason
+        hint = f"{named} names another address"
+        raise DunlinError("serve metrics at", str(address), ErrorKind.USAGE, reason, hint) from error
 
 
 def _handler(registry: object) -> type[BaseHTTPRequestHandler]:

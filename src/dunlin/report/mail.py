@@ -21,8 +21,9 @@ from email.utils import formatdate, make_msgid
 from urllib.parse import unquote, urlsplit
 
 from dunlin.errors import DunlinError, ErrorKind, printable, usage
+from dunlin.report.address import is_loopback
 from dunlin.report.notify import Notice
-from dunlin.report.webhook import TIMEOUT, is_here, unreachable
+from dunlin.report.webhook import TIMEOUT, unreachable
 
 OPERATION = "send a message by"
 _ADDRESS = re.compile(r"[^@\s<>,;:\"()\[\]\\\x00-\x1f\x7f]+@[^@\s<>,;:\"()\[\]\\\x00-\x1f\x7f]+")
@@ -130,7 +131,7 @@ def _begin_tls(server: smtplib.SMTP, mail: Mail, trust: ssl.SSLContext) -> None:
     if server.has_extn("starttls"):
         server.starttls(context=trust)
         server.ehlo_or_helo_if_needed()
-    elif mail.user and not is_here(mail.host):
+    elif mail.user and not is_loopback(mail.host):
         reason = "it offers no STARTTLS, and a password is not sent in clear text"
         raise DunlinError(OPERATION, mail.shown, ErrorKind.UNSUPPORTED, reason, "is it a server for smtps://?")
 

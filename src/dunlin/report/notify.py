@@ -213,7 +213,7 @@ class Notices:
 
     def _pair(self) -> str:
         run = self._run or {}
-        return printable(f"{run.get('source', '?')} -> {run.get('destination', '?')}")
+        return printable(run.get("label") or f"{run.get('source', '?')} -> {run.get('destination', '?')}")
 
     def _tell(self, kind: str, subject: str, lines: tuple[str, ...], fields: Mapping[str, Any]) -> None:
         if {"resumed": "stalled"}.get(kind, kind) not in self._events:

@@ -12,7 +12,6 @@ points, and messages name its host only. In clear text it travels only within th
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import re
 import socket
@@ -23,6 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dunlin.errors import DunlinError, ErrorKind, printable, translate, usage
+from dunlin.report.address import is_loopback
 from dunlin.report.notify import Notice
 
 FORMATS = ("slack", "json")
@@ -67,22 +67,12 @@ def webhook_of(url: str, form: str = "slack") -> Webhook:
     if parts.username is not None or parts.password is not None:
         raise usage("--notify-url has a login before the host's name", "no service for messages takes one there")
     secure = parts.scheme == "https"
-    if not (secure or is_here(host)):
+    if not (secure or is_loopback(host)):
         raise usage(
             f"--notify-url would send its secret to {printable(host)} in clear text", "write https:// in place of http://"
         )
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Webhook(host, port or (443 if secure else 80), target, secure, form)
-
-
-def is_here(host: str) -> bool:
-    """Whether what is sent there does not leave the machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def post(hook: Webhook, notice: Notice, timeout: float = TIMEOUT, tls: ssl.SSLContext | None = None) -> None:

@@ -17,12 +17,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import NamedTuple
 
-from dunlin.errors import translate
+from dunlin.errors import DunlinError, translate
 from dunlin.report import Event, Level, Report
+from dunlin.state.within import At, open_file
 
 AuditRow = tuple[str, str, str | None, bytes | None, int | None, float | None, str]
 """outcome (copied, created, linked, metadata, deleted, skipped, vanished, failed), path below both roots, hash
@@ -52,6 +53,7 @@ class AuditLog:
         destination: str,
         report: Report,
         clock: Callable[[], int] = time.time_ns,
+        at: At | None = None,
     ) -> None:
         """Open `path` for appending.
 
@@ -59,12 +61,15 @@ class AuditLog:
             run: the run's number, on every line.
             source, destination: roots as they are to be shown, without credentials; paths are appended.
             clock: gives ns since 1970.
+            at: the directory that it must lie in (`state.within`); None: any.
 
         Raises `DunlinError` when the file cannot be opened: a run that cannot be audited does not start.
         """
         if options.format not in ("text", "json"):
             raise ValueError(f"no such format: {options.format}")
         self.path = path
+        self._at = at
+        self._name = path if at is None else os.path.basename(path)
         self.lost = 0
         self._options = options
         self._run = run
@@ -90,9 +95,9 @@ class AuditLog:
         try:
             self._ready(len(data))
             self._append(data)
-        except OSError as error:
+        except (OSError, DunlinError) as error:
             if not self.lost:
-                reason = translate(error, "write the audit log", self.path)
+                reason = error if isinstance(error, DunlinError) else translate(error, "write the audit log", self.path)
                 self._report.event(Event(Level.WARN, "audit.lost", str(reason), {"path": self.path}))
             self.lost += len(rows)
 
@@ -135,8 +140,7 @@ class AuditLog:
         return lines
 
     def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-        self._descriptor = os.open(self.path, flags, 0o666)
+        self._descriptor = open_file(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, self._at)
         self._size = os.fstat(self._descriptor).st_size
 
     def _ready(self, coming: int) -> None:
@@ -144,7 +148,9 @@ class AuditLog:
         if self._descriptor < 0:
             self._open()
         try:
-            there, here = os.stat(self.path), os.fstat(self._descriptor)
+            with self._at() if self._at is not None else nullcontext() as directory:
+                there = os.stat(self._name, dir_fd=directory, follow_symlinks=self._at is None)
+            here = os.fstat(self._descriptor)
             same = (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
             self._size = here.st_size
         except FileNotFoundError:
@@ -160,15 +166,15 @@ class AuditLog:
             self._open()
 
     def _rotate(self) -> None:
-        if self._options.keep < 1:
-            os.unlink(self.path)
-            return
-        for number in range(self._options.keep - 1, 0, -1):
-            try:
-                os.replace(f"{self.path}.{number}", f"{self.path}.{number + 1}")
-            except FileNotFoundError:
-                continue
-        os.replace(self.path, f"{self.path}.1")
+        with self._at() if self._at is not None else nullcontext() as directory:
+            if self._options.keep < 1:
+                os.unlink(self._name, dir_fd=directory)
+                return
+            for number in range(self._options.keep - 1, 0, -1):
+                before, after = f"{self._name}.{number}", f"{self._name}.{number + 1}"
+                with suppress(FileNotFoundError):
+                    os.replace(before, after, src_dir_fd=directory, dst_dir_fd=directory)
+            os.replace(self._name, f"{self._name}.1", src_dir_fd=directory, dst_dir_fd=directory)
 
     def _append(self, data: bytes) -> None:
         if self._torn:  # end the line that a full disk cut

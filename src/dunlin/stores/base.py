@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import Entry, Facts, Kind, Row
@@ -246,6 +246,61 @@ class RemovesDirs(Protocol):
         """
 
 
+class Begun(NamedTuple):
+    """A file that is being written in parts: plain values, so that whoever is told them, anywhere, may write one.
+
+    Attributes:
+        id: of the upload, or the name of the temporary file beside the final name.
+        size: bytes of the whole.
+        part: bytes of each part; what is put begins at a multiple of it.
+        tags: of the parts at the beginning that are there already.
+        mark: tells what it becomes from what stood there before.
+        mode: its permission bits where none are given in the end; None: not known.
+        found: somebody else may have begun it: it is never thrown away.
+    """
+
+    id: str
+    size: int
+    part: int = 1
+    tags: tuple[str, ...] = ()
+    mark: str = ""
+    mode: int | None = None
+    found: bool = False
+
+
+@runtime_checkable
+class Parts(Protocol):
+    """A large file from many hands: begun once, its parts put by anybody and in any order, completed once.
+
+    Every step may be done twice. Nothing is seen under the final name before it is complete.
+    """
+
+    def begin_parts(self, path: str, body: Body, *, meta: Meta, token: str) -> Begun:
+        """Make ready for a file of `body.size` bytes, of which only the beginning is read.
+
+        `token`: names a temporary file, as ``RUN-NUMBER``: 8 hexadecimal digits, a dash, letters and digits.
+        Raises UNSUPPORTED where nobody else could go on with it.
+        """
+
+    def put_part(self, path: str, begun: Begun, start: int, body: Body) -> tuple[str, ...]:
+        """Write what lies from `start`, a multiple of `Begun.part`; the tags of these parts.
+
+        Raises NOT_FOUND, CHANGED when what was begun is there no more, CHANGED when `body` has another size than said.
+        """
+
+    def completed_parts(self, path: str, begun: Begun, *, meta: Meta) -> Entry | None:
+        """What the file has become, if somebody completed it already."""
+
+    def complete_parts(self, path: str, begun: Begun, tags: Sequence[str], *, meta: Meta) -> Entry:
+        """Make the file of its parts, replacing what stands there. `tags`: of all parts, in order.
+
+        Raises NOT_FOUND, CHANGED when what was begun is there no more.
+        """
+
+    def drop_parts(self, path: str, begun: Begun) -> None:
+        """Throw away what was begun. Absence is no error."""
+
+
 @runtime_checkable
 class KeepsBegun(Protocol):
     def keep_begun(self, path: str) -> bool:
@@ -293,6 +348,14 @@ CHANGE_TIME = "user.dunlin.changed"
 class LooksAt(Protocol):
     def look_at(self, path: str, space: tuple[str, ...]) -> tuple[Entry, dict[str, bytes]]:
         """The entry at `path` with its extended attributes in `space`, in one request. Raises NOT_FOUND."""
+
+
+@runtime_checkable
+class FetchesDressed(Protocol):
+    def fetch_dressed(
+        self, path: str, most: int, space: tuple[str, ...]
+    ) -> tuple[Entry, bytes, dict[str, bytes]] | None:
+        """What `Fetches.fetch` and `LooksAt.look_at` tell of one version of a small file, in one request."""
 
 
 @runtime_checkable
@@ -346,6 +409,56 @@ class CopiesBatch(Protocol):
 
         Returns what became of each row (`stores.local.batch.BatchResult`), or None when `source` is of
         another kind. Raises when one of the two directories cannot be opened.
+        """
+
+
+class Gathered(NamedTuple):
+    """What `ReadsBatch` found of a file: its content and extended attributes (None: not asked for), or an error."""
+
+    data: bytes
+    xattrs: dict[str, bytes] | None
+    error: DunlinError | None
+
+
+@runtime_checkable
+class ReadsBatch(Protocol):
+    def read_batch(
+        self, directory: str, rows: Sequence[tuple[str, Facts]], space: tuple[str, ...]
+    ) -> Iterator[Gathered]:
+        """The whole content of some small regular files of one directory, in their order, as fast as it goes.
+
+        Each is that version which its facts describe, as with `Reads.read`, and comes with its extended attributes
+        in `space`, or is an error. Raises when the directory cannot be opened.
+        """
+
+
+MakesMeta = Callable[[Facts, dict[str, bytes] | None], Meta]
+"""What a file with these facts and extended attributes (None: not asked for) gets."""
+
+Contents = Callable[[Sequence[Row]], Iterator[Gathered]]
+"""What some small files hold, in their order; may be asked for a second time."""
+
+
+@runtime_checkable
+class WritesBatch(Protocol):
+    def write_batch(
+        self,
+        directory: str,
+        rows: Sequence[Row],
+        contents: Contents,
+        meta: MakesMeta,
+        options: Any,
+        bucket: Any,
+        worker: Any,
+        above: Facts | None = None,
+    ) -> Any:
+        """Write the small files `rows` of one directory, whose content is at hand, as fast as it goes.
+
+        `above`: this run has just made `directory`, and nobody else works in it: the files may appear all at once, in
+        a directory that replaces it. The one above (unless that is the root) is then given the times in these facts.
+        The rest is as with `CopiesBatch`.
+
+        Returns what became of each row (`stores.local.batch.BatchResult`). Raises when the directory cannot be opened.
         """
 
 

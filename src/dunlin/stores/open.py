@@ -5,6 +5,7 @@
     memory://NAME                     a tree in this process, for tests and trials
     s3://  gs://  az://  https://     object stores: see `stores.objects.place`
     azfiles://  https://….file.…      shares of Azure Files: see `stores.azfiles.place`
+    snapshot://                       in what is shown only: a tree in a repository is opened by rooms above
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from dunlin.stores.azfiles.store import AzureFiles
     from dunlin.stores.login import Login
 
+SNAPSHOT = "snapshot"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _DRIVE = re.compile(r"[A-Za-z]:(?:[\\/]|$)")
 _FAR = frozenset({"s3", "gs", "gcs", "az", "azure", "azfiles", "http", "https"})
@@ -138,6 +140,8 @@ def _made(
         from dunlin.stores.memory import shared
 
         return shared(path)
+    if scheme == SNAPSHOT:
+        raise usage("a snapshot is no place by itself", "dunlin restore SNAPSHOT DESTINATION --repo LOCATION reads it")
     if scheme != "file" and is_share(url):
         return _share(url, far, options.run_id)
     if scheme != "file":
@@ -206,8 +210,8 @@ def canonical_url(url: str, login: Login | None = None) -> str:
     scheme, path = _parsed(url)
     if scheme == "file":
         return file_url(path)
-    if scheme == "memory":
-        return f"memory://{path}"
+    if scheme in ("memory", SNAPSHOT):
+        return f"{scheme}://{path}"
     if is_share(url):
         from dunlin.stores.azfiles.place import place_of as share_of
 
@@ -247,7 +251,7 @@ def beginning(url: str, login: Login | None = None) -> str:
 
 def is_far(url: str) -> bool:
     """Whether each request to the place takes a round trip: it is an object store, or a share of Azure Files."""
-    return _parsed(url)[0] not in ("file", "memory")
+    return _parsed(url)[0] not in ("file", "memory", SNAPSHOT)
 
 
 def take_snapshot(url: str, far: Far, mark: str = "") -> str:
@@ -311,6 +315,8 @@ def _parsed(url: str) -> tuple[str, str]:
         return name, url[scheme.end() :].strip("/")
     if name == "file":
         return name, _path_of(url)
+    if name == SNAPSHOT:
+        return name, url[scheme.end() :]
     if name in _FAR:
         return name, url[scheme.end() :]
     raise usage(f"{shown_place(url).partition('?')[0]}: {name}:// is not a place that this version can open", WORKS)

@@ -5,6 +5,7 @@
     Retrying(store, retry)   makes failed requests again; goes on reading where a read broke off
     ReadOnly(store)          refuses whatever would change something
     Guarded(store, guard)    asks before everything that changes something, and again before content becomes final
+    UnlessThere(store)       has the service refuse content where something stands by now, and only then asks once more
 
 Each has all verbs and all powers, and forwards those that the wrapped store really has: `powers`
 tells which (see `base.power`). Two properties say whether a power that works directly on the store
@@ -23,14 +24,18 @@ from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import SIZE, Entry, Facts, Row
 from dunlin.report import Report
 from dunlin.stores.base import (
+    Begun,
     Body,
     Caps,
+    Contents,
     Copies,
     CopiesBatch,
     Data,
     DropsMarkers,
     Fetches,
+    FetchesDressed,
     Finds,
+    Gathered,
     HasSpace,
     KeepsBegun,
     KnowsBirths,
@@ -38,8 +43,11 @@ from dunlin.stores.base import (
     LooksAt,
     MakesDirs,
     MakesLinks,
+    MakesMeta,
     Meta,
     Moves,
+    Parts,
+    ReadsBatch,
     RemovesDirs,
     SetsMeta,
     StatesDigests,
@@ -47,6 +55,7 @@ from dunlin.stores.base import (
     Syncs,
     Walks,
     WalksPages,
+    WritesBatch,
     power,
 )
 from dunlin.stores.buffers import Buffers
@@ -57,7 +66,8 @@ P = TypeVar("P")
 POWERS: frozenset[type] = frozenset(
     {
         *(Walks, WalksPages, Fetches, Finds, StatesDigests, MakesDirs, RemovesDirs, DropsMarkers, MakesLinks),
-        *(SetsMeta, LooksAt, KeepsBegun, Moves, HasSpace, Syncs, KnowsBirths, Copies, CopiesBatch),
+        *(SetsMeta, LooksAt, KeepsBegun, Parts, Moves, HasSpace, Syncs, KnowsBirths, Copies, CopiesBatch, ReadsBatch),
+        *(WritesBatch, FetchesDressed),
     }
 )
 """Every power that wrappers know how to forward."""
@@ -135,6 +145,12 @@ class _Wrapper:
     def fetch(self, path: str, most: int) -> tuple[Entry, bytes] | None:
         return self._through("fetch", path, lambda: self._having(Fetches).fetch(path, most))
 
+    def fetch_dressed(
+        self, path: str, most: int, space: tuple[str, ...]
+    ) -> tuple[Entry, bytes, dict[str, bytes]] | None:
+        there = self._having(FetchesDressed)
+        return self._through("fetch", path, lambda: there.fetch_dressed(path, most, space))
+
     def find(self, path: str) -> Entry | None:
         return self._through("find", path, lambda: self._having(Finds).find(path))
 
@@ -155,6 +171,30 @@ class _Wrapper:
     def keep_begun(self, path: str) -> bool:
         there = self._having(KeepsBegun)
         return self._through("keep_begun", path, lambda: there.keep_begun(path), writes=True)
+
+    def begin_parts(self, path: str, body: Body, *, meta: Meta, token: str) -> Begun:
+        there = self._having(Parts)
+        return self._through(
+            "begin_parts", path, lambda: there.begin_parts(path, body, meta=meta, token=token), writes=True
+        )
+
+    def put_part(self, path: str, begun: Begun, start: int, body: Body) -> tuple[str, ...]:
+        there = self._having(Parts)
+        return self._through("put_part", path, lambda: there.put_part(path, begun, start, body), writes=True)
+
+    def completed_parts(self, path: str, begun: Begun, *, meta: Meta) -> Entry | None:
+        there = self._having(Parts)
+        return self._through("completed_parts", path, lambda: there.completed_parts(path, begun, meta=meta))
+
+    def complete_parts(self, path: str, begun: Begun, tags: Sequence[str], *, meta: Meta) -> Entry:
+        there = self._having(Parts)
+        return self._through(
+            "complete_parts", path, lambda: there.complete_parts(path, begun, tags, meta=meta), writes=True
+        )
+
+    def drop_parts(self, path: str, begun: Begun) -> None:
+        there = self._having(Parts)
+        self._through("drop_parts", path, lambda: there.drop_parts(path, begun), writes=True)
 
     def drop_marker(self, directory: str) -> bool:
         there = self._having(DropsMarkers)
@@ -196,6 +236,12 @@ class _Wrapper:
         there = self._having(KnowsBirths)
         return self._through("birth_times", directory, lambda: there.birth_times(directory, names))
 
+    def read_batch(
+        self, directory: str, rows: Sequence[tuple[str, Facts]], space: tuple[str, ...]
+    ) -> Iterator[Gathered]:
+        there = self._having(ReadsBatch)
+        return self._through("read_batch", directory, lambda: there.read_batch(directory, rows, space))
+
     def checkpoint(self) -> None:
         there = self._having(Syncs)
         self._through("checkpoint", "", there.checkpoint, writes=True)
@@ -222,6 +268,26 @@ class _Wrapper:
             "copy_batch",
             directory,
             lambda: there.copy_batch(source, source_directory, directory, rows, options, bucket, worker, fresh),
+            writes=True,
+        )
+
+
+    def write_batch(
+        self,
+        directory: str,
+        rows: Sequence[Row],
+        contents: Contents,
+        meta: MakesMeta,
+        options: Any,
+        bucket: Any,
+        worker: Any,
+        above: Facts | None = None,
+    ) -> Any:
+        there = self._having(WritesBatch)
+        return self._through(
+            "write_batch",
+            directory,
+            lambda: there.write_batch(directory, rows, contents, meta, options, bucket, worker, above),
             writes=True,
         )
 
@@ -256,9 +322,21 @@ class Counted(_Wrapper):
             self._report.count("store.bytes_read", len(found[1]))
         return found
 
+    def fetch_dressed(
+        self, path: str, most: int, space: tuple[str, ...]
+    ) -> tuple[Entry, bytes, dict[str, bytes]] | None:
+        found = super().fetch_dressed(path, most, space)
+        if found is not None:
+            self._report.count("store.bytes_read", len(found[1]))
+        return found
+
     def write(self, path: str, body: Body, *, meta: Meta, if_absent: bool = False) -> Entry:
         seen = _observed(body, lambda n: self._report.count("store.bytes_written", n))
         return super().write(path, seen, meta=meta, if_absent=if_absent)
+
+    def put_part(self, path: str, begun: Begun, start: int, body: Body) -> tuple[str, ...]:
+        seen = _observed(body, lambda n: self._report.count("store.bytes_written", n))
+        return super().put_part(path, begun, start, seen)
 
     def copy_into(self, entry: Entry, target: Any, path: str, *, meta: Meta, report: Report) -> Entry:
         made = super().copy_into(entry, target, path, meta=meta, report=report)
@@ -279,7 +357,7 @@ class Paced(_Wrapper):
     Powers that move content without showing it are not forwarded.
     """
 
-    withheld: frozenset[type] = frozenset({Copies, CopiesBatch})
+    withheld: frozenset[type] = frozenset({Copies, CopiesBatch, ReadsBatch, WritesBatch})
 
     def __init__(self, store: Store, bucket: Takes) -> None:
         super().__init__(store)
@@ -311,8 +389,19 @@ class Paced(_Wrapper):
             self._bucket.take(len(found[1]))
         return found
 
+    def fetch_dressed(
+        self, path: str, most: int, space: tuple[str, ...]
+    ) -> tuple[Entry, bytes, dict[str, bytes]] | None:
+        found = super().fetch_dressed(path, most, space)
+        if found is not None:
+            self._bucket.take(len(found[1]))
+        return found
+
     def write(self, path: str, body: Body, *, meta: Meta, if_absent: bool = False) -> Entry:
         return super().write(path, _observed(body, self._bucket.take), meta=meta, if_absent=if_absent)
+
+    def put_part(self, path: str, begun: Begun, start: int, body: Body) -> tuple[str, ...]:
+        return super().put_part(path, begun, start, _observed(body, self._bucket.take))
 
 
 class Retry(Protocol):
@@ -381,7 +470,9 @@ class Retrying(_Wrapper):
 class ReadOnly(_Wrapper):
     """Refuses, with READ_ONLY, every request that would change something: a source stays as it is."""
 
-    withheld: frozenset[type] = frozenset({MakesDirs, RemovesDirs, DropsMarkers, Moves, Syncs, CopiesBatch})
+    withheld: frozenset[type] = frozenset(
+        {MakesDirs, RemovesDirs, DropsMarkers, Moves, Syncs, CopiesBatch, WritesBatch, Parts}
+    )
 
     @property
     def inner_for_writing(self) -> Store | None:
@@ -394,12 +485,22 @@ class ReadOnly(_Wrapper):
         return act()
 
 
+def refuses(guard: Callable[[], None]) -> bool:
+    """Whether a guard raises: what waits to ask a service once more asks that first (`pace.gate`)."""
+    try:
+        guard()
+    except DunlinError:
+        return True
+    return False
+
+
 class Guarded(_Wrapper):
     """Calls `guard` before each request that changes something; what it raises is raised in place of the request.
 
     Content is asked about twice: before it is written, and when its last byte has been read and nothing but the end of
-    the write is left. A batch of local files asks for each of them (`BatchOptions.commit`), as does a local store
-    (`WriteOptions.commit`).
+    the write is left. Of a part of a file each block is asked about, after it was read and before it is written
+    (`transfer.ranges` says why). A batch of local files asks for each of them (`BatchOptions.commit`), as does a local
+    store (`WriteOptions.commit`).
     """
 
     def __init__(self, store: Store, guard: Callable[[], None]) -> None:
@@ -423,6 +524,27 @@ class Guarded(_Wrapper):
                     close()
 
         return super().write(path, replace(body, open=open_at), meta=meta, if_absent=if_absent)
+
+    def put_part(self, path: str, begun: Begun, start: int, body: Body) -> tuple[str, ...]:
+        return super().put_part(path, begun, start, _observed(body, lambda _: self._guard()))
+
+
+class UnlessThere(_Wrapper):
+    """For content of names that were not there: writes on the condition that they still are not (`if_absent`).
+
+    Around a `Guarded` store this closes the last gap for such names: whoever was stopped after the guard let it pass,
+    for so long that somebody else wrote there meanwhile, is refused by the service itself. What is refused is written
+    without the condition, so the guard is asked again: if all is well, somebody else's content is replaced, as always.
+    So it is where a service does not know the condition.
+    """
+
+    def write(self, path: str, body: Body, *, meta: Meta, if_absent: bool = False) -> Entry:
+        try:
+            return super().write(path, body, meta=meta, if_absent=True)
+        except DunlinError as error:
+            if if_absent or error.kind not in (ErrorKind.EXISTS, ErrorKind.UNSUPPORTED):
+                raise
+        return super().write(path, body, meta=meta)
 
 
 def _observed(body: Body, see: Callable[[int], object]) -> Body:

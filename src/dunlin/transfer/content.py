@@ -19,7 +19,7 @@ from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import CTIME, GID, IDENT, MODE, MTIME, SIZE, UID, Action, Entry, Facts, Kind, Row, join
 from dunlin.pace.retry import CORRUPTION
 from dunlin.report import Level
-from dunlin.stores.base import Body, Copies, Data, Fetches, HasSpace, KnowsBirths, Meta, SetsMeta, power
+from dunlin.stores.base import Body, Copies, Data, Fetches, HasSpace, KnowsBirths, Meta, SetsMeta, Store, power
 from dunlin.transfer.options import ARRIVING, MOST_LARGE
 from dunlin.transfer.outcome import Copied, Outcome
 from dunlin.transfer.site import STREAM, Site
@@ -45,7 +45,8 @@ def copy_file(site: Site, directory: str, row: Row, outcome: Outcome) -> None:
     while True:
         try:
             # What was listed is the version that it cannot be any more, the second time.
-            brought = _bring(site, path, row[1] if attempt == 1 else None)
+            target = site.vacant if row[2] is None else site.target
+            brought = _bring(site, target, path, row[1] if attempt == 1 else None)
             break
         except DunlinError as error:
             if error.fatal:
@@ -67,6 +68,15 @@ def copy_file(site: Site, directory: str, row: Row, outcome: Outcome) -> None:
                 attempt=attempt,
                 error=str(error),
             )
+    on_record(site, directory, row, brought, outcome)
+
+
+Brought = tuple[Entry, Entry, bytes | None]
+"""The file at the source, at the destination, and the digest of its content."""
+
+
+def on_record(site: Site, directory: str, row: Row, brought: Brought, outcome: Outcome) -> None:
+    """Put a file on record that is in sync now."""
     entry, written, digest = brought
     born = births(site, directory, [row[0]])[0]
     take_over([as_copied(row[0], entry.facts, digest, born)], [row], outcome)
@@ -75,20 +85,16 @@ def copy_file(site: Site, directory: str, row: Row, outcome: Outcome) -> None:
         outcome.etags[row[0]] = str(versioned.facts[IDENT])
 
 
-Brought = tuple[Entry, Entry, bytes | None]
-"""The file at the source, at the destination, and the digest of its content."""
-
-
-def _bring(site: Site, path: str, listed: Facts | None) -> Brought:
+def _bring(site: Site, target: Store, path: str, listed: Facts | None) -> Brought:
     """Move one file's content and metadata, in as few requests as the two stores need."""
-    if site.copies is not None and (brought := _have_copied(site, site.copies, path, listed)) is not None:
+    if site.copies is not None and (brought := have_copied(site, site.copies, path, listed)) is not None:
         return brought
     size = listed[SIZE] if listed is not None else FETCHED + 1
     fetches = power(site.source, Fetches)
     if fetches is None or size > FETCHED or site.bucket.block_for(size) < size:
         entry = still_there(site, path)
         _check_size(path, listed, entry)
-        return _move_content(site, entry)
+        return _move_content(site, target, entry)
     try:
         site.bucket.take(size)
         got = fetches.fetch(path, FETCHED)
@@ -97,14 +103,14 @@ def _bring(site: Site, path: str, listed: Facts | None) -> Brought:
             raise DunlinError("read", path, ErrorKind.VANISHED, error.reason) from error
         raise
     if got is None:
-        return _move_content(site, still_there(site, path))
+        return _move_content(site, target, still_there(site, path))
     entry, data = got
     _check_size(path, listed, entry)
     if site.options.in_place:
         _make_way(site, path)
     one_shot = hashing.one_shot(site.options.checksum)
     meta = site.options.meta(entry.facts, xattrs_of(site, path))
-    written = site.target.write(path, Body(len(data), lambda start: iter((data[start:],))), meta=meta)
+    written = target.write(path, Body(len(data), lambda start: iter((data[start:],))), meta=meta)
     return entry, written, one_shot(data) if one_shot else None
 
 
@@ -117,7 +123,7 @@ def _check_size(path: str, listed: Facts | None, entry: Entry) -> None:
         raise DunlinError("read", path, ErrorKind.IO, reason)
 
 
-def _have_copied(site: Site, copies: Copies, path: str, listed: Facts | None) -> Brought | None:
+def have_copied(site: Site, copies: Copies, path: str, listed: Facts | None) -> Brought | None:
     """Let the service copy an object; None where it cannot. No content passes here, so there is no digest of it."""
     pinned = listed is not None and isinstance(listed[IDENT], str)
     entry = Entry(path, listed) if pinned and listed is not None else still_there(site, path)
@@ -151,15 +157,15 @@ def still_there(site: Site, path: str) -> Entry:
         raise
 
 
-def _move_content(site: Site, entry: Entry) -> Brought:
+def _move_content(site: Site, target: Store, entry: Entry) -> Brought:
     options = site.options
     meta = options.meta(entry.facts, xattrs_of(site, entry.path))
     if options.in_place:
         _make_way(site, entry.path)
     large = max(site.source.caps.block, site.target.caps.block)
     if entry.size > (FETCHED if large else STREAM):
-        _need_space(site, entry)
-        streamed = _stream(site, entry, meta, large)
+        need_space(site, entry)
+        streamed = _stream(site, target, entry, meta, large)
         return entry, streamed.entry, streamed.digest
     far = site.source.caps.far
     data = memoryview(b"".join(_arriving(site, entry) if far else map(bytes, site.source.read(entry))))
@@ -167,7 +173,7 @@ def _move_content(site: Site, entry: Entry) -> Brought:
     digest = one_shot(data) if one_shot else None
     body = Body(len(data), lambda start: iter((data[start:],)) if far else _paced(site, data[start:]))
     with site.turn if site.bucket.block_for(len(data)) < len(data) and not far else contextlib.nullcontext():
-        written = site.target.write(entry.path, body, meta=meta)
+        written = target.write(entry.path, body, meta=meta)
     return entry, written, digest
 
 
@@ -178,7 +184,7 @@ def _arriving(site: Site, entry: Entry) -> Iterator[bytes]:
         yield bytes(chunk)
 
 
-def _stream(site: Site, entry: Entry, meta: Meta, large: int) -> Streamed:
+def _stream(site: Site, target: Store, entry: Entry, meta: Meta, large: int) -> Streamed:
     """Through the pipeline; from and to far away with as many requests under way as the buffers allow."""
     found = None
     if site.source.caps.far:
@@ -190,7 +196,7 @@ def _stream(site: Site, entry: Entry, meta: Meta, large: int) -> Streamed:
     with site.room(entry.size, block) if large else site.share() as share:
         return stream_file(
             site.source,
-            site.target,
+            target,
             entry,
             entry.path,
             meta,
@@ -225,7 +231,7 @@ def _paced(site: Site, data: memoryview) -> Iterator[Data]:
         yield piece
 
 
-def _need_space(site: Site, entry: Entry) -> None:
+def need_space(site: Site, entry: Entry) -> None:
     """Before a large file: fail at once instead of after hours, if it cannot fit. A sparse file may be smaller."""
     space = power(site.target, HasSpace)
     if space is None or site.options.sparse or entry.size <= (free := space.free_space()):

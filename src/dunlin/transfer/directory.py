@@ -45,18 +45,22 @@ from dunlin.report import Level
 from dunlin.stores.base import (
     CHANGE_TIME,
     CopiesBatch,
+    Gathered,
     LooksAt,
     MakesDirs,
     MakesLinks,
     Moves,
+    ReadsBatch,
     SetsMeta,
+    WritesBatch,
     power,
     remove_directory,
 )
+from dunlin.stores.local.batch import BatchResult
 from dunlin.transfer import keep
 from dunlin.transfer.content import as_copied, births, copy_file, still_there, take_over, wait, xattrs_of
 from dunlin.transfer.outcome import Outcome, Presence
-from dunlin.transfer.site import Site
+from dunlin.transfer.site import STREAM, Site
 from dunlin.transfer.stream import digest_of
 
 T = TypeVar("T")
@@ -168,22 +172,64 @@ def _copy(site: Site, directory: str, operation: Operation, outcome: Outcome, fr
     if batch is not None and not (site.options.sparse or site.options.xattr_space):
         result = batch.copy_batch(site.source, directory, directory, rows, site.batch, site.bucket, site.worker, fresh)
         if result is not None:
-            take_over(result.rows, rows, outcome)
-            outcome.refused.update(result.refused)
-            for name, error, attempts in result.failed:
-                outcome.fail(name, error, attempts)
-            for name in result.vanished:
-                outcome.vanish(name)
-            outcome.waiting += [
-                (row[0], row[1], int(Action.COPY), row[2] is not None) for row in result.rest if row[1] is not None
-            ]
-            if result.fatal is not None:
-                outcome.end(result.fatal)
-            rows = result.large
+            rows = _after_batch(result, rows, outcome)
+    rows = _poured(site, directory, rows, outcome, fresh)
     if site.hands is not None and rows:
         _copy_many(site, directory, rows, outcome)
     else:
         _each(rows, outcome, lambda row: copy_file(site, directory, row, outcome))
+
+
+def _poured(site: Site, directory: str, rows: list[Row], outcome: Outcome, fresh: bool) -> list[Row]:
+    """Write the small files whose content the source hands over many at a time; those that are left.
+
+    File systems do (`ReadsBatch`), too, but what they hold may change meanwhile: there each file is looked at.
+    """
+    reads, writes = power(site.source, ReadsBatch), power(site.target, WritesBatch)
+    options = site.options
+    if not rows or reads is None or writes is None or options.sparse or options.in_place:
+        return rows
+    if power(site.source, CopiesBatch) is not None:
+        return rows
+    if outcome.fatal is not None:
+        return rows
+    small: list[Row] = [row for row in rows if row[1] is not None and row[1][SIZE] <= STREAM]
+    if any(facts is None or facts[UID] is None for _, facts, _ in small):
+        listed, small = small, []
+        _each(listed, outcome, lambda row: small.append(_with_facts(site, directory, row)))
+
+    def contents(wanted: Sequence[Row]) -> Iterator[Gathered]:
+        return reads.read_batch(directory, [(row[0], row[1]) for row in wanted if row[1]], options.xattr_space)
+
+    above = site.source.stat(directory.rpartition("/")[0]).facts if fresh and directory else None
+    how = (options.meta, site.batch, site.bucket, site.worker)
+    result = writes.write_batch(directory, small, contents, *how, above)
+    large = [row for row in rows if row[1] is None or row[1][SIZE] > STREAM]
+    return [*_after_batch(result, small, outcome), *large]
+
+
+def _with_facts(site: Site, directory: str, row: Row) -> Row:
+    """A row with all facts of the source: of a file that waited for its turn only the size was kept."""
+    name, facts, there = row
+    if facts is None or facts[UID] is not None:
+        return row
+    return name, still_there(site, join(directory, name)).facts, there
+
+
+def _after_batch(result: BatchResult, rows: Sequence[Row], outcome: Outcome) -> list[Row]:
+    """Put on record what became of a batch; the rows that it left to others."""
+    take_over(result.rows, rows, outcome)
+    outcome.refused.update(result.refused)
+    for name, error, attempts in result.failed:
+        outcome.fail(name, error, attempts)
+    for name in result.vanished:
+        outcome.vanish(name)
+    outcome.waiting += [
+        (row[0], row[1], int(Action.COPY), row[2] is not None) for row in result.rest if row[1] is not None
+    ]
+    if result.fatal is not None:
+        outcome.end(result.fatal)
+    return result.large
 
 
 def _copy_many(site: Site, directory: str, rows: Sequence[Row], outcome: Outcome) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from dunlin.errors import DunlinError, ErrorClass, ErrorKind, class_of
 from dunlin.model import Facts, Row, join
@@ -26,6 +26,25 @@ READING = frozenset({"read", "list", "look at", "read the link", "read the attri
 
 UNREADABLE = frozenset({ErrorKind.DENIED, ErrorKind.IO, ErrorKind.TIMEOUT, ErrorKind.NETWORK, ErrorKind.BUSY})
 """Kinds that mean: it is there, and we could not see it."""
+
+
+class Range(NamedTuple):
+    """A range of a file that was brought (`ranges`): where it begins, its bytes, their digest, the tags of its parts.
+
+    `digest`: None where none is wanted.
+    """
+
+    start: int
+    length: int
+    digest: bytes | None
+    tags: tuple[str, ...]
+
+
+Brought = tuple[int, int, bytes | None, tuple[str, ...]]
+"""The fields of a `Range`."""
+
+BegunFields = tuple[str, int, int, tuple[str, ...], str, int | None, bool]
+"""Those of a `stores.base.Begun`."""
 
 
 class Presence(enum.IntEnum):
@@ -70,6 +89,8 @@ class Outcome:
         recorded: the listing was found as state had recorded it, so no rows were sent.
         complete: every file of the directory that takes part was sent, by this unit, with a row of its own.
         unfinished: the directory's own metadata still has to be set, after its waiting files.
+        begun: the version of a huge file that is copied in ranges, and what was begun of it.
+        brought: a range of one.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -98,6 +119,8 @@ class Outcome:
     seconds: float = 0.0
     cpu: float = 0.0
     waited: float = 0.0
+    begun: tuple[Facts, BegunFields] | None = None
+    brought: Brought | None = None
 
     def fail(
         self,

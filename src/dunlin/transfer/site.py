@@ -47,6 +47,7 @@ class Site:
             that had waited for their share side by side would leave at once.
         copies: what lets a service copy between the two sides, until it says that it cannot.
         commit: called right before a small file gets its name; what it raises leaves the name alone.
+        vacant: the target for names that were not there when they were listed; else the target itself.
     """
 
     def __init__(
@@ -63,9 +64,11 @@ class Site:
         hands: Hands | None = None,
         gate: Gate | None = None,
         commit: Callable[[], None] | None = None,
+        vacant: Store | None = None,
     ) -> None:
         self.source = source
         self.target = target
+        self.vacant = vacant or target
         self.options = options
         self.bucket = bucket
         self.token = token

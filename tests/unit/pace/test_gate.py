@@ -117,7 +117,8 @@ def test_no_more_than_the_limit_are_inside():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(20)
+        assert not thread.is_alive()
     assert most == 3
 
 
@@ -204,3 +205,11 @@ def test_what_has_gone_through_is_counted() -> None:
         assert gate.passed().inside == 8.0, "whoever is inside still counts"
     gate.note(BUSY)
     assert gate.passed() == (111.0, 2, 100, 8.0, 1, 4)
+
+
+def test_a_stop_that_comes_with_the_last_moment_of_a_wait_is_seen() -> None:
+    """A process may be stopped for minutes right there, and what it waits for must not be done after that."""
+    answers = iter([False, True])
+    with pytest.raises(DunlinError) as caught:
+        Gate(1, lambda: next(answers)).sleep(0.001)
+    assert caught.value.kind is ErrorKind.INTERRUPTED

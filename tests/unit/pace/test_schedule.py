@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.pace.schedule import parse_schedule
+from dunlin.pace.schedule import Schedule, parse_schedule, within
 
 M = 1024**2
 MONDAY = datetime(2026, 11, 23)
@@ -103,3 +103,9 @@ def test_the_latest_entry_before_a_moment_holds(entries: list[tuple[int, int, in
             break
         back -= timedelta(minutes=1)
     assert schedule.rate_at(moment) == found
+
+
+def test_a_timetable_within_a_rate_is_never_above_it() -> None:
+    assert within(None, 7) == Schedule(((0, 7),))
+    asked = parse_schedule("08:00,5 12:00,50 19:00,off")
+    assert [within(asked, 9).rate_at(datetime(2024, 1, 1, hour)) for hour in (9, 13, 20)] == [5, 9, 9]

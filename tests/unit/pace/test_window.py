@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -78,10 +79,9 @@ class Crowd:
 
 def changed(window: Window, when: Callable[[Numbers], bool]) -> None:
     """Wait until the numbers of a window are so: other threads are on their way."""
-    for _ in range(2_000_000):
-        if when(window.numbers()):
-            return
-    raise AssertionError(window.numbers())
+    deadline = time.monotonic() + PATIENCE
+    while not when(window.numbers()):
+        assert time.monotonic() < deadline, window.numbers()
 
 
 def test_no_more_directories_are_listed_than_allowed() -> None:

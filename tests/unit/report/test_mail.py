@@ -89,7 +89,7 @@ def test_tls_must_be_trusted(trusted: tuple[ssl.SSLContext, ssl.SSLContext], sch
 def test_a_password_does_not_leave_the_machine_in_clear_text(monkeypatch: pytest.MonkeyPatch) -> None:
     with mail_server(Manners(login=("me", PASSWORD))) as server:
         mail = way(server, user="me", password=PASSWORD)
-        monkeypatch.setattr(mails, "is_here", lambda host: False)
+        monkeypatch.setattr(mails, "is_loopback", lambda host: False)
         error = refused(mail)
         assert not any("AUTH" in line for line in server.said)
         monkeypatch.undo()

@@ -165,7 +165,7 @@ def test_log_that_cannot_rotate_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     log = open_log(tmp_path / "log", max_bytes=1)
     log.write([ROW])
 
-    def refused(*paths: str) -> None:
+    def refused(*paths: str, **directories: int | None) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(audit.os, "replace", refused)

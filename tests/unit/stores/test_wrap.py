@@ -17,7 +17,7 @@ from dunlin.stores.local.store import LocalStore
 from dunlin.stores.local.writing import WriteOptions
 from dunlin.stores.memory import MemoryStore
 from dunlin.stores.objects.store import ObjectStore
-from dunlin.stores.wrap import Counted, Guarded, Paced, Retrying
+from dunlin.stores.wrap import Counted, Guarded, Paced, Retrying, UnlessThere
 from tests.contract.support import body, content, get, names, put
 from tests.unit.stores.objects.fake_service import FakeService
 
@@ -282,3 +282,67 @@ def test_a_local_store_asks_right_before_the_name_is_given(tmp_path: Path) -> No
         store.write("f", Body(3, lambda start: iter([b"new"])), meta=Meta())
     assert seen == [[".dunlin"]]
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- UnlessThere ----
+
+
+class Conditions(MemoryStore):
+    """Notes how it was asked to write; `refuses`: what it says to the condition."""
+
+    def __init__(self, refuses: ErrorKind | None = None) -> None:
+        super().__init__()
+        self.refuses = refuses
+        self.asked: list[bool] = []
+
+    def write(self, path: str, body: Body, *, meta: Meta, if_absent: bool = False) -> Entry:
+        self.asked.append(if_absent)
+        if if_absent and self.refuses is not None:
+            raise DunlinError("write", path, self.refuses, "no")
+        return super().write(path, body, meta=meta, if_absent=if_absent)
+
+
+def whole(data: bytes) -> Body:
+    return Body(len(data), lambda start: iter((data[start:],)))
+
+
+def test_content_for_a_vacant_name_is_written_on_that_condition() -> None:
+    store = Conditions()
+    UnlessThere(store).write("f", whole(b"new"), meta=Meta())
+    assert store.asked == [True]
+
+
+@pytest.mark.parametrize("refuses", [None, ErrorKind.UNSUPPORTED])
+def test_what_stands_there_by_now_is_replaced_by_whoever_may(refuses: ErrorKind | None) -> None:
+    """Also where the store knows no conditions."""
+    store = Conditions(refuses)
+    store.write("f", whole(b"old"), meta=Meta())
+    store.asked.clear()
+    UnlessThere(store).write("f", whole(b"new"), meta=Meta())
+    assert store.asked == [True, False]
+    assert b"".join(bytes(data) for data in store.read(store.stat("f"))) == b"new"
+
+
+def test_whoever_may_not_any_more_replaces_nothing() -> None:
+    """Stopped after the guard let it pass; a successor wrote there meanwhile."""
+    store = Conditions()
+    looks: list[bool] = []
+
+    def guard() -> None:
+        if len(looks) == 2:
+            raise DunlinError("finish", "f", ErrorKind.INTERRUPTED, "its lease ran out")
+        looks.append(True)
+        if len(looks) == 2:
+            store.write("f", whole(b"newer"), meta=Meta())
+
+    with pytest.raises(DunlinError) as raised:
+        UnlessThere(Guarded(store, guard)).write("f", whole(b"older"), meta=Meta())
+    assert raised.value.kind is ErrorKind.INTERRUPTED
+    assert b"".join(bytes(data) for data in store.read(store.stat("f"))) == b"newer"
+
+
+def test_other_errors_are_told_at_once() -> None:
+    store = Conditions(ErrorKind.NETWORK)
+    with pytest.raises(DunlinError, match="no"):
+        UnlessThere(store).write("f", whole(b"new"), meta=Meta())
+    assert store.asked == [True]

@@ -38,6 +38,8 @@ def full() -> Outcome:
         seconds=1.5,
         cpu=0.5,
         waited=0.25,
+        begun=(what, ("id", 1, 1, ("tag",), "mark", None, False)),
+        brought=(0, 1, b"digest", ("tag",)),
     )
     outcome.fail("g", DunlinError("read", "g", ErrorKind.IO, "bad"), 3)
     outcome.vanish("h")

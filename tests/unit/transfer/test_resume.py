@@ -161,9 +161,9 @@ def test_what_is_there_already_needs_no_room(
     site = Site(store, target, SHA, bucket)
     monkeypatch.setattr(content, "FETCHED", 1000)
     if fits:
-        content._move_content(site, entry)
+        content._move_content(site, target, entry)
         assert (tmp_path / "d" / "k").read_bytes() == DATA
         return
     with pytest.raises(DunlinError) as caught:
-        content._move_content(site, entry)
+        content._move_content(site, target, entry)
     assert caught.value.kind is ErrorKind.NO_SPACE

@@ -7,7 +7,8 @@ calls into Python for each element. *Nothing is lost between two finds*: there h
 encoded name, another entity, an element in another place) expat reads the page as a whole.
 
 Names with characters that XML cannot hold come escaped as in a URL, and say so (``Encoded="true"``). Content-Length may
-be behind while an SMB client has the file open; ``x-ms-file-extended-info`` makes the service look.
+be behind while an SMB client has the file open; ``x-ms-file-extended-info`` makes the service look, and tell FileIds,
+by which a directory is known wherever it is moved: its identity is FileId and etag (a file's is its etag alone).
 
 From the reference pages of the same names; the form of entries as in recorded answers of the service.
 """
@@ -41,7 +42,7 @@ class Page(NamedTuple):
 _TEXT = r"[^<>&\x00-\x1f]"
 _ENTRY = re.compile(
     (
-        rf"<(File|Directory)><Name>((?!<){_TEXT}*+(?:&(?:amp|lt|gt|quot|apos);{_TEXT}*+)*+)</Name>(?:<FileId>[0-9]*+</FileId>)?<Properties>"
+        rf"<(File|Directory)><Name>((?!<){_TEXT}*+(?:&(?:amp|lt|gt|quot|apos);{_TEXT}*+)*+)</Name>(?:<FileId>([0-9]*+)</FileId>)?<Properties>"
         r"(?:<Content-Length>([0-9]{1,18}+)</Content-Length>)?"
         rf"<CreationTime>{_TEXT}++</CreationTime><LastAccessTime>{_TEXT}++</LastAccessTime>"
         rf"<LastWriteTime>({_TEXT}++)</LastWriteTime><ChangeTime>({_TEXT}++)</ChangeTime>"
@@ -49,7 +50,7 @@ _ENTRY = re.compile(
         rf"<Attributes>({_TEXT}*+)</Attributes><PermissionKey>({_TEXT}*+)</PermissionKey></\1>"
     ).encode()
 )
-_GROUPS = 8
+_GROUPS = 9
 _ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&"))
 """In the order in which they are undone: what stands behind an ampersand may look like another."""
 _BEGIN = re.compile(rb"<EnumerationResults[ >](?:(?!<!)[\x01-\xff])*<Entries>\Z")
@@ -69,7 +70,9 @@ def _cut(body: bytes) -> Page | None:
     end = _END.match(gaps[-1]) if len(gaps) > 1 and not any(gaps[1:-1]) else None
     if end is None or _BEGIN.search(gaps[0]) is None:
         return None
-    kinds, raw, sizes, written, changed, etags, attributes, permissions = (pieces[at::step] for at in range(1, step))
+    kinds, raw, ids, sizes, written, changed, etags, attributes, permissions = (
+        pieces[at::step] for at in range(1, step)
+    )
     try:
         names = _texts(raw)
         if b"&" in b"".join(raw):
@@ -77,10 +80,14 @@ def _cut(body: bytes) -> Page | None:
         if any(ESCAPE in name for name in names):
             names = [name_of(name) for name in names]
         modes = [FILE_BITS if kind == b"File" else DIRECTORY_BITS for kind in kinds]
+        idents = [
+            b"%b %b" % (own, tag) if own and kind != b"File" else tag
+            for kind, own, tag in zip(kinds, ids, etags, strict=True)
+        ]
         rows: list[Named] = [
             (name, (mode, int(size or 0), mtime, None, None, ctime, 1, 0, tag, None, 0))
             for name, mode, size, mtime, ctime, tag in zip(
-                names, modes, sizes, map(read_time, _texts(written)), map(read_time, _texts(changed)), _texts(etags),
+                names, modes, sizes, map(read_time, _texts(written)), map(read_time, _texts(changed)), _texts(idents),
                 strict=True,
             )
         ]  # fmt: skip
@@ -143,7 +150,9 @@ def _add(found: Page, fields: dict[str, str], directory: bool) -> None:
     written, changed = read_time(fields["LastWriteTime"]), read_time(fields["ChangeTime"])
     mode = DIRECTORY_BITS if directory else FILE_BITS
     etag = fields["Etag"].strip('"')
-    found.rows.append((name_of(fields["Name"]), (mode, size, written, None, None, changed, 1, 0, etag, None, 0)))
+    number = fields.get("FileId") if directory else ""
+    ident = f"{number} {etag}" if number else etag
+    found.rows.append((name_of(fields["Name"]), (mode, size, written, None, None, changed, 1, 0, ident, None, 0)))
     found.attributes.append(fields.get("Attributes", ""))
     found.permissions.append(fields.get("PermissionKey", ""))
 

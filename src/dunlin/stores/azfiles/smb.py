@@ -58,24 +58,25 @@ class Told(NamedTuple):
     @property
     def facts(self) -> Facts:
         """The facts of it."""
-        return facts(self.directory, self.size, self.written, self.changed, self.etag, self.metadata)
+        ident = f"{self.ident} {self.etag}" if self.directory and self.ident else self.etag
+        return facts(self.directory, self.size, self.written, self.changed, ident, self.metadata)
 
 
 def facts(
-    directory: bool, size: int, written: int, changed: int | None, etag: str, metadata: Mapping[str, str] | None
+    directory: bool, size: int, written: int, changed: int | None, ident: str, metadata: Mapping[str, str] | None
 ) -> Facts:
-    """Facts from their parts; `metadata` None: not told."""
+    """Facts from their parts; `ident`: a file's etag, a directory's FileId and etag; `metadata` None: not told."""
     if metadata is None:
         mode = DIRECTORY_BITS if directory else 0o100000
-        return (mode, size, written, None, None, changed, 1, 0, etag, None, 0)
-    mode, _, mtime, uid, gid, _, _, _, _, atime, _ = posix.facts(size, written, etag, metadata)
+        return (mode, size, written, None, None, changed, 1, 0, ident, None, 0)
+    mode, _, mtime, uid, gid, _, _, _, _, atime, _ = posix.facts(size, written, ident, metadata)
     if mtime is None or mtime // TICK != written // TICK:
         mtime = written
     if "atime" not in metadata:
         atime = mtime
     if directory:
         mode = DIRECTORY_BITS | (mode & PERMISSION_BITS)
-    return (mode, size, mtime, uid, gid, changed, 1, 0, etag, atime, 0)
+    return (mode, size, mtime, uid, gid, changed, 1, 0, ident, atime, 0)
 
 
 # ---- times ----

@@ -202,14 +202,24 @@ class AzureFiles:
 
     def fetch(self, path: str, most: int) -> tuple[Entry, bytes] | None:
         """A small file with its facts, in one request; see `Fetches`."""
+        found = self._fetched(path, most)
+        return None if found is None else (Entry(path, found[0].facts), found[1])
+
+    def fetch_dressed(
+        self, path: str, most: int, space: tuple[str, ...]
+    ) -> tuple[Entry, bytes, dict[str, bytes]] | None:
+        """The same with its extended attributes; see `FetchesDressed` and `smb`. A new permission is asked for."""
+        found = self._fetched(path, most)
+        return None if found is None else (Entry(path, found[0].facts), found[1], self._xattrs(found[0], space))
+
+    def _fetched(self, path: str, most: int) -> tuple[smb.Told, bytes] | None:
         full = self._path(path)
         found, body = self.share.content(full)
         if found.size > most:
             reading.end(body)
             return None
         what = reading.Version(full, found.etag, found.size, self.share.where(full))
-        data = b"".join(reading.pieces(self.share, what, 0, found.size, body, self._how.again))
-        return Entry(path, found.facts), data
+        return found, b"".join(reading.pieces(self.share, what, 0, found.size, body, self._how.again))
 
     def write(self, path: str, body: Body, *, meta: Meta, if_absent: bool = False) -> Entry:
         """Write `body` to `path` whole or not at all; see `Writes` and `writing`."""
@@ -404,9 +414,12 @@ class AzureFiles:
     def look_at(self, path: str, space: tuple[str, ...]) -> tuple[Entry, dict[str, bytes]]:
         """The entry with its extended attributes: one request, and one for each new permission; see `LooksAt`."""
         found = self._look(path)
+        return Entry(path, found.facts), self._xattrs(found, space)
+
+    def _xattrs(self, found: smb.Told, space: tuple[str, ...]) -> dict[str, bytes]:
         wanted = smb.PLAIN not in found.metadata and f"{smb.OURS}permission".startswith(space)
         permission = self.permissions.text(found.permission) if wanted else ""
-        return Entry(path, found.facts), smb.xattrs_of(found, permission, space)
+        return smb.xattrs_of(found, permission, space)
 
     def set_meta(self, path: str, meta: Meta) -> None:
         """Give metadata to a file or directory; that of other programs stays; see `SetsMeta`."""

@@ -25,6 +25,7 @@ import re
 import stat
 import threading
 import time
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable
 from types import TracebackType
@@ -159,6 +160,11 @@ class DirFds:
         """Let go of every descriptor; those in use are closed when they are given back."""
         self.forget("")
 
+    def __del__(self) -> None:
+        """A tree that was let go without `close` uses up no descriptors."""
+        if hasattr(self, "_lock"):
+            self.forget("")
+
     def give_back(self, held: _Held) -> None:
         """One user of `held` is done with it."""
         with self._lock:
@@ -279,3 +285,18 @@ class DirFds:
                 reason = "a symbolic link stands where a directory was"
                 return DunlinError("open the directory", shown, ErrorKind.CHANGED, reason)
         return translate(error, "open the directory", shown)
+
+
+def respelled(fd: int, old: str, new: str) -> bool:
+    """Whether the two names differ in case or Unicode form only and lead to the same thing."""
+    if old == new or _folded(old) != _folded(new):
+        return False
+    try:
+        one, other = (os.stat(name, dir_fd=fd, follow_symlinks=False) for name in (old, new))
+    except FileNotFoundError:
+        return False
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -35,7 +35,7 @@ def open_pinned(directory: int, name: str, facts: Facts, where: str) -> tuple[in
     Raises VANISHED, CHANGED when something else stands there, DENIED, IO.
     """
     try:
-        fd = _open(directory, name)
+        fd = open_at(directory, name)
     except FileNotFoundError as error:
         raise DunlinError("read", where, ErrorKind.VANISHED, "it is gone") from error
     except OSError as error:
@@ -56,7 +56,8 @@ def open_pinned(directory: int, name: str, facts: Facts, where: str) -> tuple[in
     return fd, status.st_size
 
 
-def _open(directory: int, name: str) -> int:
+def open_at(directory: int, name: str) -> int:
+    """A descriptor for reading, of whatever stands there but a link; the access time is left alone if that may be."""
     try:
         return os.open(name, _READ | _NOATIME, dir_fd=directory)
     except PermissionError:

@@ -33,14 +33,15 @@ import contextlib
 import os
 import stat
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dunlin.model import Row
+from dunlin.errors import DunlinError
+from dunlin.model import ATIME, MTIME, Facts, Row
 from dunlin.stores.local import posix, quick
-from dunlin.stores.local.batch import BatchOptions, BatchResult, Bucket, Worker, copy_batch
+from dunlin.stores.local.batch import BatchOptions, BatchResult, Bucket, Worker
 from dunlin.stores.local.meta import by_descriptor
-from dunlin.stores.local.paths import CLOEXEC, NOFOLLOW
+from dunlin.stores.local.paths import CLOEXEC, NOFOLLOW, DirFds, split
 
 LEAST = 16
 """Files from which on a stage is worth its dozen system calls."""
@@ -48,6 +49,13 @@ LEAST = 16
 _OPEN = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | NOFOLLOW | CLOEXEC
 _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS, ioctl_iflags(2), where a long has 8 bytes
 _LONG = struct.Struct("=q")
+
+
+Fill = Callable[[int, bool], BatchResult]
+"""Writes a batch into an open directory; True: nobody can see that yet."""
+
+Follow = Callable[[int], None]
+"""Gives an open directory times."""
 
 
 class UnableError(Exception):
@@ -82,19 +90,42 @@ def worth(rows: Sequence[Row], options: BatchOptions, bucket: Bucket) -> bool:
     )
 
 
-def copy_staged(
-    source_fd: int,
-    ground: Ground,
-    rows: Sequence[Row],
-    options: BatchOptions,
-    bucket: Bucket,
-    worker: Worker,
-    where: tuple[str, str] = ("", ""),
+def in_place_of(
+    dirs: DirFds, directory: str, rows: Sequence[Row], options: BatchOptions, worker: Worker, fill: Fill,
+    follow: Follow,
+) -> BatchResult | None:  # fmt: skip
+    """Have all files of a new directory appear at once; None when it has to be done file by file.
+
+    Args:
+        dirs: of the store.
+        directory: just made by us, below the root.
+        fill: writes the files into an open directory, hidden or not.
+        follow: gives the directory above the times that it is to have.
+
+    None also when a directory cannot be opened, which the usual way then tells. Raises `UnableError`.
+    """
+    parent, name = split(directory)
+    try:
+        with dirs.open("") as root_fd, dirs.open(parent) as parent_fd, dirs.fresh(directory) as target_fd:
+            ground = Ground(root_fd, parent_fd, name, target_fd)
+            result = staged(ground, rows, options, worker, lambda fd: fill(fd, True))
+            if result is not None and parent:
+                with contextlib.suppress(DunlinError):
+                    follow(parent_fd)
+            return result
+    except DunlinError:
+        return None
+    finally:
+        dirs.forget(directory)  # another directory has its name now, or nobody knows what has
+
+
+def staged(
+    ground: Ground, rows: Sequence[Row], options: BatchOptions, worker: Worker, fill: Callable[[int], BatchResult]
 ) -> BatchResult | None:
-    """Do what `batch.copy_batch` does, with all files appearing at once; None when it has to be done file by file.
+    """Do what `fill` does with an open directory, with all files appearing at once; None as above.
 
     A batch that is cut short publishes the files that are whole; when even that fails they count as not
-    begun. A stage stays behind only where the process was killed. Arguments as there.
+    begun. A stage stays behind only where the process was killed.
 
     Raises `UnableError`: do it file by file, and do not try this again in that store.
     """
@@ -115,7 +146,7 @@ def copy_staged(
                 return None
         except OSError:
             return None
-        result = copy_batch(source_fd, fd, rows, options, bucket, worker, where, hidden=True)
+        result = fill(fd)
         if not result.rows:
             return result
         try:
@@ -145,6 +176,13 @@ def follow_times(source_fd: int, target_fd: int) -> None:
     with contextlib.suppress(OSError):
         status = os.fstat(source_fd)
         os.utime(by_descriptor(target_fd), ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def give_times(target_fd: int, above: Facts) -> None:
+    """The same with the times in the facts of a directory above that is no directory of this machine."""
+    if above[MTIME] is not None:
+        with contextlib.suppress(OSError):
+            os.utime(by_descriptor(target_fd), ns=(above[ATIME] or above[MTIME], above[MTIME]))
 
 
 def _fit(ground: Ground) -> bool:

@@ -8,11 +8,9 @@ whole or not at all (`writing`), metadata that a share refuses costs a note and 
 from __future__ import annotations
 
 import builtins
-import contextlib
 import errno
 import os
 import stat
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, islice
 from operator import attrgetter
@@ -21,13 +19,13 @@ from typing import Any, TypeVar
 from dunlin.errors import DunlinError, ErrorKind, translate
 from dunlin.model import Entry, Facts, Row, join
 from dunlin.report import Report
-from dunlin.stores.base import Body, Caps, Data, Listing, Meta
+from dunlin.stores.base import Begun, Body, Caps, Contents, Data, Gathered, Listing, MakesMeta, Meta
 from dunlin.stores.buffers import Buffers
-from dunlin.stores.local import posix, quick, stage
+from dunlin.stores.local import gather, posix, quick, stage
 from dunlin.stores.local.batch import BatchResult, copy_batch
 from dunlin.stores.local.lending import lent_write_bit, permitted
 from dunlin.stores.local.meta import Refusals, Target, apply, by_descriptor, handle, xattrs
-from dunlin.stores.local.paths import DirFds, check_path, file_url, split, where
+from dunlin.stores.local.paths import DirFds, check_path, file_url, respelled, split, where
 from dunlin.stores.local.reading import check_version, chunks, open_pinned
 from dunlin.stores.local.writing import (
     Fill,
@@ -175,6 +173,13 @@ class LocalStore:
 
     # ---- content ----
 
+    def read_batch(
+        self, directory: str, rows: Sequence[tuple[str, Facts]], space: tuple[str, ...]
+    ) -> Iterator[Gathered]:
+        """The content of small files of one directory; see `ReadsBatch`."""
+        with self.dirs.open(directory) as fd:
+            yield from gather.read_batch(fd, directory, rows, space, self.root)
+
     def read(
         self, entry: Entry, start: int = 0, length: int | None = None, into: Buffers | None = None
     ) -> Iterator[Data]:
@@ -259,43 +264,78 @@ class LocalStore:
         if origin is None:
             return None
         shown = (origin._where(source_directory), self._where(directory))
-        if fresh and self._stages and source_directory and directory and stage.worth(rows, options, bucket):
-            result = self._copy_staged(origin, source_directory, directory, rows, options, bucket, worker, shown)
+
+        def fill(fd: int, hidden: bool) -> BatchResult:
+            with origin.dirs.open(source_directory) as source_fd:
+                return copy_batch(source_fd, fd, rows, options, bucket, worker, shown, hidden)
+
+        def follow(fd: int) -> None:
+            if above := split(source_directory)[0]:
+                with origin.dirs.open(above) as above_fd:
+                    stage.follow_times(above_fd, fd)
+
+        fresh = fresh and source_directory != ""
+        return self._filled(directory, rows, options, bucket, worker, fill, follow if fresh else None)
+
+    def write_batch(
+        self, directory: str, rows: Sequence[Row], contents: Contents, meta: MakesMeta, options: Any, bucket: Any,
+        worker: Any, above: Facts | None = None,
+    ) -> Any:  # fmt: skip
+        """Write the small files of one directory, whose content is at hand; see `WritesBatch`."""
+        from dunlin.stores.local.pour import write_batch
+
+        how = (meta, options, bucket, worker, self._refusals, self._where(directory))
+        follow = None if above is None else lambda fd: stage.give_times(fd, above)
+        fill: stage.Fill = lambda fd, hidden: write_batch(fd, rows, contents, *how, hidden)  # noqa: E731
+        return self._filled(directory, rows, options, bucket, worker, fill, follow)
+
+    def _filled(
+        self, directory: str, rows: Sequence[Row], options: Any, bucket: Any, worker: Any, fill: stage.Fill,
+        follow: stage.Follow | None,
+    ) -> BatchResult:  # fmt: skip
+        """Have a batch written into a directory, all at once where that is new (`follow` is there) and can be done."""
+        if follow is not None and self._stages and directory and stage.worth(rows, options, bucket):
+            try:
+                result = stage.in_place_of(self.dirs, directory, rows, options, worker, fill, follow)
+            except stage.UnableError:
+                self._stages, result = False, None
             if result is not None:
                 return result
-        with (
-            origin.dirs.open(source_directory) as source_fd,
-            self.dirs.open(directory) as target_fd,
-            lent_write_bit(target_fd),
-        ):
-            return copy_batch(source_fd, target_fd, rows, options, bucket, worker, shown)
+        with self.dirs.open(directory) as fd, lent_write_bit(fd):
+            return fill(fd, False)
 
-    def _copy_staged(
-        self, origin: LocalStore, source_directory: str, directory: str, rows: Sequence[Row], *how: Any
-    ) -> BatchResult | None:
-        """See `stage.copy_staged`; None also when a directory cannot be opened, which the usual way then tells."""
-        parent, name = self._split(directory)
-        above = split(source_directory)[0]
-        try:
-            with (
-                origin.dirs.open(source_directory) as source_fd,
-                self.dirs.open("") as root_fd,
-                self.dirs.open(parent) as parent_fd,
-                self.dirs.fresh(directory) as target_fd,
-            ):
-                ground = stage.Ground(root_fd, parent_fd, name, target_fd)
-                result = stage.copy_staged(source_fd, ground, rows, *how)
-                if result is not None and parent and above:
-                    with contextlib.suppress(DunlinError), origin.dirs.open(above) as above_fd:
-                        stage.follow_times(above_fd, parent_fd)
-                return result
-        except stage.UnableError:
-            self._stages = False
-        except DunlinError:
-            return None
-        finally:
-            self.dirs.forget(directory)  # another directory has its name now, or nobody knows what has
-        return None
+    # ---- content from many hands: see `Parts`, and the functions of `parts` ----
+
+    def begin_parts(self, path: str, body: Body, *, meta: Meta, token: str) -> Begun:
+        """Make the temporary file. UNSUPPORTED in place, where there is none."""
+        begun: Begun = self._at(path, lambda parts, spot: parts.begin(spot, token, body, meta, self.options))
+        return begun
+
+    def put_part(self, path: str, begun: Begun, start: int, body: Body) -> tuple[str, ...]:
+        """Write a part into the temporary file; it has no tags."""
+        self._at(path, lambda parts, spot: parts.put(spot, begun, start, body, self.options))
+        return ()
+
+    def completed_parts(self, path: str, begun: Begun, *, meta: Meta) -> Entry | None:
+        """The file that was the temporary one."""
+        status = self._at(path, lambda parts, spot: parts.completed(spot, begun))
+        return None if status is None else Entry(path, facts_of(status))
+
+    def complete_parts(self, path: str, begun: Begun, tags: Sequence[str], *, meta: Meta) -> Entry:
+        """Give the temporary file its metadata and its final name."""
+        status = self._at(path, lambda parts, spot: parts.complete(spot, begun, meta, self.options, self._refusals))
+        return Entry(path, facts_of(status))
+
+    def drop_parts(self, path: str, begun: Begun) -> None:
+        """Remove the temporary file."""
+        self._at(path, lambda parts, spot: parts.drop(spot, begun))
+
+    def _at(self, path: str, act: Callable[[Any, Spot], Any]) -> Any:
+        from dunlin.stores.local import parts  # only huge files need it
+
+        directory, name = self._split(path)
+        with self.dirs.open(directory) as fd:
+            return act(parts, Spot(fd, name, self._where(path)))
 
     # ---- names ----
 
@@ -361,7 +401,7 @@ class LocalStore:
                 def rename(old: str, name: str) -> None:
                     permitted(there, lambda: os.rename(old, name, src_dir_fd=here, dst_dir_fd=there))
 
-                if old_directory == new_directory and _respelled(here, old, name):
+                if old_directory == new_directory and respelled(here, old, name):
                     # The kernel takes both for one name, and renaming that to itself does nothing.
                     between = temp_name(self.options.run_id)
                     permitted(here, lambda: rename(old, between))
@@ -540,21 +580,6 @@ def _next_batch(names: Iterator[os.DirEntry[str]], most: int) -> tuple[list[tupl
 
 def _is_directory(fd: int, name: str) -> bool:
     return stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
-
-
-def _respelled(fd: int, old: str, new: str) -> bool:
-    """Whether the two names differ in case or Unicode form only and lead to the same thing."""
-    if old == new or _folded(old) != _folded(new):
-        return False
-    try:
-        one, other = (os.stat(name, dir_fd=fd, follow_symlinks=False) for name in (old, new))
-    except FileNotFoundError:
-        return False
-    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _make_directory(fd: int, name: str, mode: int | None, like: int | None) -> bool:

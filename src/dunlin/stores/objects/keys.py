@@ -27,12 +27,12 @@ from __future__ import annotations
 import re
 
 from dunlin.errors import DunlinError, ErrorKind
+from dunlin.model import is_unfinished
 
 ESCAPE = "\u201b"
 EMPTY = ESCAPE + "_"
 """The name of an empty component."""
 
-_TEMPORARY = re.compile(r"\.dunlin-.*\.(?:tmp|part)", re.DOTALL)
 _ESCAPED = re.compile(f"{ESCAPE}(?:{ESCAPE}|[0-9a-f]{{2}})")
 
 
@@ -42,7 +42,7 @@ def name_of(component: str) -> str:
         return EMPTY
     if ESCAPE in component and ("\0" in component or component == EMPTY or _ESCAPED.search(component)):
         component = component.replace(ESCAPE, ESCAPE + ESCAPE)
-    if component in (".", "..") or _TEMPORARY.fullmatch(component):
+    if component in (".", "..") or is_unfinished(component):
         component = f"{ESCAPE}2e{component[1:]}"
     return component.replace("\0", f"{ESCAPE}00")
 
@@ -52,7 +52,7 @@ def component_of(name: str) -> str:
     component = name
     if ESCAPE in name:
         component = "" if name == EMPTY else _ESCAPED.sub(_undo, name)
-    never = "\0" in name or name in ("", ".", "..") or _TEMPORARY.fullmatch(name)
+    never = "\0" in name or name in ("", ".", "..") or is_unfinished(name)
     if never or (component != name and name_of(component) != name):
         raise DunlinError("store", name, ErrorKind.NAME, "the name looks like an escaped one and is none", "rename it")
     if not name.isascii():

@@ -32,6 +32,8 @@ _CODES: dict[str, tuple[ErrorKind, str]] = {
     **dict.fromkeys(("NoSuchBucket", "NoSuchKey", "NoSuchUpload", "NoSuchVersion"), (ErrorKind.NOT_FOUND, "")),
     "PreconditionFailed": (ErrorKind.CHANGED, ""),
     "InvalidRange": (ErrorKind.CHANGED, ""),
+    # A part that is not what whoever completes the upload was told, or not there any more.
+    "InvalidPart": (ErrorKind.CHANGED, ""),
     **dict.fromkeys(
         (
             "SlowDown", "ServiceUnavailable", "TooManyRequests", "RequestLimitExceeded", "Throttling", "Busy",

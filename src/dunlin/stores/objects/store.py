@@ -27,9 +27,9 @@ from dunlin.errors import DunlinError, ErrorKind
 from dunlin.model import IDENT, SIZE, Entry, Facts, is_directory, sort_key
 from dunlin.pace.retry import retry as patient
 from dunlin.report import Report
-from dunlin.stores.base import Body, Caps, Data, Listing, Meta, Order
+from dunlin.stores.base import Begun, Body, Caps, Data, Listing, Meta, Order
 from dunlin.stores.buffers import Buffers
-from dunlin.stores.objects import reading, stated, writing
+from dunlin.stores.objects import parts, reading, stated, writing
 from dunlin.stores.objects.answers import stranger
 from dunlin.stores.objects.keys import EMPTY, key_of, name_of, path_of
 from dunlin.stores.objects.metadata import DIRECTORY, facts, facts_of, metadata_of, time_text
@@ -238,6 +238,33 @@ class ObjectStore:
         target = writing.Target(self._own_key(path, "write"), self._where(path), metadata_of(meta), if_absent)
         made = writing.write(self.service, target, body, part=self._write_part, parallel=self._parallel)
         return Entry(path, facts(made.size, None, made.etag, made.metadata))
+
+    # ---- content from many hands: see `Parts`, and the functions of `parts` ----
+
+    def begin_parts(self, path: str, body: Body, *, meta: Meta, token: str) -> Begun:
+        """Begin, or find, an upload and send its first part; UNSUPPORTED for one part, or one sender only."""
+        return parts.begin(self.service, self._target(path, meta), body, part=self._write_part)
+
+    def put_part(self, path: str, begun: Begun, start: int, body: Body) -> tuple[str, ...]:
+        """Send the parts from `start` that are not there yet."""
+        return parts.put(self.service, self._target(path, Meta()), begun, start, body, parallel=self._parallel)
+
+    def completed_parts(self, path: str, begun: Begun, *, meta: Meta) -> Entry | None:
+        """The object that the upload has become, by one request."""
+        made = parts.completed(self.service, self._target(path, meta), begun)
+        return None if made is None else Entry(path, facts(made.size, None, made.etag, made.metadata))
+
+    def complete_parts(self, path: str, begun: Begun, tags: Sequence[str], *, meta: Meta) -> Entry:
+        """Make the object."""
+        made = parts.complete(self.service, self._target(path, meta), begun, tags)
+        return Entry(path, facts(made.size, None, made.etag, made.metadata))
+
+    def drop_parts(self, path: str, begun: Begun) -> None:
+        """Throw the upload away, unless it was found and may be somebody else's."""
+        parts.drop(self.service, self._own_key(path, "write"), begun)
+
+    def _target(self, path: str, meta: Meta) -> writing.Target:
+        return writing.Target(self._own_key(path, "write"), self._where(path), metadata_of(meta), False)
 
     # ---- names ----
 

@@ -30,7 +30,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
@@ -192,12 +192,12 @@ def _other_size(where: str, announced: int, found: str) -> DunlinError:
 def _write_parts(service: Service, target: Target, first: Piece, rest: Cut, parallel: int) -> Written:
     if target.if_absent:
         _refuse_existing(service, target)
-    upload, have = _unfinished(service, target.key, first)
+    upload, have = unfinished(service, target.key, first)
     continued = bool(upload)
     if not upload:
         upload = service.begin(target.key, target.metadata)
     try:
-        parts = _send(service, target, upload, have, first, rest, parallel)
+        parts = send(service, target, upload, have, first, rest, parallel)
         etag = service.complete(target.key, upload, parts, target.metadata, if_absent=target.if_absent)
     except BaseException as error:
         final = error.kind not in CONTINUED if isinstance(error, DunlinError) else isinstance(error, Exception)
@@ -206,7 +206,7 @@ def _write_parts(service: Service, target: Target, first: Piece, rest: Cut, para
                 service.abort(target.key, upload)
         raise
     size = sum(part.size for part in parts)
-    return _dressed(service, target, size) if continued else Written(size, etag, target.metadata)
+    return dressed(service, target, size) if continued else Written(size, etag, target.metadata)
 
 
 def _refuse_existing(service: Service, target: Target) -> None:
@@ -220,7 +220,7 @@ def _refuse_existing(service: Service, target: Target) -> None:
     raise DunlinError("write", target.where, ErrorKind.EXISTS, "something stands there already")
 
 
-def _unfinished(service: Service, key: str, first: Piece) -> tuple[str, frozenset[Part]]:
+def unfinished(service: Service, key: str, first: Piece) -> tuple[str, frozenset[Part]]:
     """The upload to go on with and its parts; "" where there is none that can be told from another program's."""
     upload = service.unfinished(key)
     if upload:
@@ -236,12 +236,19 @@ def _unfinished(service: Service, key: str, first: Piece) -> tuple[str, frozense
     return "", frozenset()
 
 
-def _send(
-    service: Service, target: Target, upload: str, have: frozenset[Part], first: Piece, rest: Cut, parallel: int
+def send(
+    service: Service,
+    target: Target,
+    upload: str,
+    have: frozenset[Part],
+    first: Piece,
+    rest: Iterator[Piece],
+    parallel: int,
+    begin: int = 1,
 ) -> list[Part]:
-    """Send what is not there yet, `parallel` parts at a time; returns all parts in order."""
+    """Send what is not there yet, `parallel` parts at a time, the first with the number `begin`; all, in order."""
 
-    def send(number: int, piece: Piece) -> Part:
+    def send_one(number: int, piece: Piece) -> Part:
         data = memoryview(piece.data)
         try:
             digest = service.part_digest(data)
@@ -252,15 +259,15 @@ def _send(
 
     sent: list[Part] = []
     with ThreadPoolExecutor(parallel, "dunlin-part") as pool:
-        under_way: deque[Future[Part]] = deque([pool.submit(send, 1, first)])
+        under_way: deque[Future[Part]] = deque([pool.submit(send_one, begin, first)])
         try:
-            for number, piece in enumerate(rest, 2):
+            for number, piece in enumerate(rest, begin + 1):
                 if number > service.limits.parts:
                     raise _too_large(target.where)
                 most = max(1, min(parallel, HELD // len(piece.data))) if piece.held else parallel
                 while len(under_way) >= most or (under_way and under_way[0].done()):
                     sent.append(under_way.popleft().result())
-                under_way.append(pool.submit(send, number, piece))
+                under_way.append(pool.submit(send_one, number, piece))
             sent.extend(future.result() for future in under_way)
         except BaseException:
             for future in under_way:
@@ -269,7 +276,7 @@ def _send(
     return sent
 
 
-def _dressed(service: Service, target: Target, size: int) -> Written:
+def dressed(service: Service, target: Target, size: int) -> Written:
     """The object that a continued upload became, with the metadata it should have."""
     there: Object = service.head(target.key)
     metadata = dict(there.metadata or {})

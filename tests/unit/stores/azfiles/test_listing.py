@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.model import Kind
+from dunlin.model import IDENT, Kind
 from dunlin.stores.azfiles import listing
 
 TIMES = (
@@ -35,6 +35,9 @@ def test_facts() -> None:
     assert (name, other) == ("f", "d")
     assert what == (Kind.FILE, 5, 100, None, None, 1_000_000_000, 1, 0, "0x8D", None, 0)
     assert directory[:2] == (Kind.DIRECTORY, 0)
+    assert directory[IDENT] == "1 0x8D"  # the first is what a directory is known by, wherever it is moved
+    without = listing.page(page(entry("d", "Directory").replace("<FileId>1</FileId>", "")), "w")
+    assert without.rows[0][1][IDENT] == "0x8D"
     assert found.attributes == ["Archive", "Archive"]
     assert found.permissions == ["1*2", "1*2"]
     assert found.token == "1!4!Yg=="

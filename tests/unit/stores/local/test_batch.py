@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import stat
 import subprocess
@@ -39,6 +40,7 @@ class Pair:
         return name, look(self.source / name), look(self.target / name)
 
     def copy(self, *names: str, options: BatchOptions = PLAIN, rows: list[Row] | None = None) -> BatchResult:
+        gc.collect()  # stores that others let go give their descriptors back whenever that happens
         before = len(os.listdir("/proc/self/fd"))
         rows = [self.row(name) for name in names] if rows is None else rows
         result = copy_batch(*self.fds, rows, options, self.bucket, self.worker, ("/source", "/target"))

@@ -30,6 +30,7 @@ def error(status: int, code: str = "", where: str = WHERE, message: str = "", **
         (404, "NoSuchKey", ErrorKind.NOT_FOUND),
         (404, "", ErrorKind.NOT_FOUND),
         (412, "PreconditionFailed", ErrorKind.CHANGED),
+        (400, "InvalidPart", ErrorKind.CHANGED),
         (409, "OperationAborted", ErrorKind.BUSY),
         (503, "SlowDown", ErrorKind.BUSY),
         (503, "", ErrorKind.BUSY),

@@ -441,7 +441,8 @@ def test_the_answer_of_a_server_that_does_not_want_the_body_is_read() -> None:
     with listener:
         client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}")
         assert client.ask("PUT", "/x", {}, b"x" * 4_000_000).status == 403
-    thread.join(5)
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize(
