@@ -56,6 +56,14 @@ def ledger(ledger_url: str, clock: Clock, opened: Callable[..., Ledger]) -> Ledg
     return opened(ledger_url, clock)
 
 
+def later(ledger: Ledger, clock: Clock, seconds: float) -> None:
+    """So many seconds pass: by the clock of whoever uses the ledger, and by the server's, which nobody can set."""
+    clock.now += seconds
+    with ledger._base.writing() as rows:
+        if ledger._base.now(rows) is not None:
+            rows.execute("UPDATE job SET held = held - $1::double precision", (seconds,))
+
+
 def published(ledger: Ledger, *sources: str, kind: str = "publish") -> str:
     """A running job with an item for each source; its id."""
     items = [NewItem(source, f"store{source}/") for source in sources or ("/data",)]

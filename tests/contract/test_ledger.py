@@ -32,7 +32,8 @@ from dunlin.queue.ledger import (
     open_ledger,
 )
 from dunlin.queue.ledger.jobs import ALLOWED
-from tests.contract.ledgers import NOON, Clock, files, published, walk
+from dunlin.queue.ledger.words import Share
+from tests.contract.ledgers import NOON, Clock, files, later, published, walk
 from tests.servers.redis import redis_server
 
 ODD = "a\udcff\x00b\n\x1b[31m\u202e%_\\é"
@@ -163,6 +164,83 @@ def test_claim_takes_the_most_urgent_then_the_oldest(ledger: Ledger, clock: Cloc
     assert ledger.jobs.claim("me", 30) is None
 
 
+def submitted(ledger: Ledger, names: str, tenant: str = "", **values: Any) -> dict[str, str]:
+    return {ledger.jobs.submit(NewJob("sync", tenant=tenant, label=name, **values)).job.id: name for name in names}
+
+
+def test_the_tenant_of_whom_fewest_jobs_run_comes_first(ledger: Ledger) -> None:
+    names = submitted(ledger, "abc", "one") | submitted(ledger, "x", "two") | submitted(ledger, "y", "two", priority=50)
+    order = []
+    while job := ledger.jobs.claim("me", 30, ["sync"]):
+        order.append(names[job.id])
+    assert order == ["y", "a", "b", "x", "c"]
+
+
+def test_jobs_of_other_kinds_do_not_count_against_a_tenant(ledger: Ledger) -> None:
+    for _ in range(3):
+        ledger.jobs.submit(NewJob("publish", tenant="one"))
+        assert ledger.jobs.claim("me", 30, ["publish"]) is not None
+    names = submitted(ledger, "a", "one") | submitted(ledger, "b", "two")
+    claimed = ledger.jobs.claim("me", 30, ["sync"], Share({"one": 1}))
+    assert claimed is not None
+    assert names[claimed.id] == "a"
+
+
+def test_no_tenant_has_more_than_its_share(ledger: Ledger) -> None:
+    names = submitted(ledger, "abcd", "one") | submitted(ledger, "wxyz", "two")
+    share = Share({"one": 1, "two": 0}, each=2)
+    order = [names[job.id] for owner in ("me", "me", "me", "you", "you", "you")
+             if (job := ledger.jobs.claim(owner, 30, ["sync"], share))]  # fmt: skip
+    # One has one of all services; two has two of each of them, and all its jobs run then.
+    assert order == ["a", "w", "x", "y", "z"]
+    ledger.jobs.sweep("me")
+    assert names[running(ledger, "you", share)] == "b"
+
+
+def running(ledger: Ledger, owner: str, share: Share) -> str:
+    job = ledger.jobs.claim(owner, 30, ["sync"], share)
+    assert job is not None
+    return job.id
+
+
+def test_a_job_is_overtaken_for_so_many_minutes_as_priorities_differ(ledger: Ledger, clock: Clock) -> None:
+    names = submitted(ledger, "l", priority=-2)
+    clock.now += 119
+    names |= submitted(ledger, "n")
+    clock.now += 2
+    names |= submitted(ledger, "m")
+    order = [names[running(ledger, "me", Share())] for _ in range(3)]
+    assert order == ["n", "l", "m"]
+
+
+def test_a_priority_is_changed_until_the_job_is_over(ledger: Ledger) -> None:
+    names = submitted(ledger, "ab")
+    a, b = names
+    assert ledger.jobs.prioritise(b, 5)
+    job = ledger.jobs.claim("me", 30)
+    assert job is not None
+    assert (job.id, job.priority) == (b, 5)
+    ledger.jobs.move(b, JobStatus.COMPLETED)
+    assert not ledger.jobs.prioritise(b, 1)
+    assert not ledger.jobs.prioritise("nothing", 1)
+    assert ledger.jobs.prioritise(a, -1)
+
+
+def test_a_cap_on_a_tenant_holds_when_many_claim_at_once(
+    ledger: Ledger, ledger_url: str, opened: Any, clock: Clock
+) -> None:
+    submitted(ledger, "abcdefghij", "one")
+    each = [ledger, *(opened(ledger_url, clock) for _ in range(3))]
+    gate = threading.Barrier(4)
+
+    def claim(n: int) -> int:
+        gate.wait()
+        return sum(each[n].jobs.claim(f"o{n}", 30, ["sync"], Share({"one": 3})) is not None for _ in range(5))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(claim, range(4))) == 3
+
+
 def test_no_job_is_claimed_twice(ledger: Ledger, ledger_url: str, opened: Any, clock: Clock) -> None:
     for _ in range(40):
         ledger.jobs.submit(NewJob("sync"))
@@ -187,10 +265,10 @@ def test_a_job_whose_owner_is_gone_is_interrupted(ledger: Ledger, clock: Clock) 
     dead, alive = ledger.jobs.claim("dead", 30), ledger.jobs.claim("alive", 30)
     assert dead is not None
     assert alive is not None
-    clock.now += 20
+    later(ledger, clock, 20)
     assert ledger.jobs.renew("alive", 30) == [alive.id]
     assert ledger.jobs.sweep() == []
-    clock.now += 11
+    later(ledger, clock, 11)
     assert ledger.jobs.sweep() == [dead.id]
     found = ledger.jobs.get(dead.id)
     assert found is not None
@@ -198,6 +276,39 @@ def test_a_job_whose_owner_is_gone_is_interrupted(ledger: Ledger, clock: Clock) 
     assert ledger.jobs.renew("dead", 30) == [], "a zombie learns that it is none"
     assert ledger.jobs.sweep("alive") == [alive.id], "a service that starts again takes over from itself"
     assert ledger.jobs.sweep("") == []
+
+
+def test_services_whose_clocks_differ_do_not_take_each_others_jobs(postgres: Any, clock: Clock, opened: Any) -> None:
+    url, ahead = postgres.queue(), Clock()
+    ahead.now += 3600
+    one, other = opened(url, clock), opened(url, ahead)
+    mine = one.jobs.submit(NewJob("sync")).job
+    assert one.jobs.claim("one", 30)
+    assert other.jobs.sweep() == [], "an hour ahead"
+    assert one.jobs.renew("one", 30) == [mine.id]
+    theirs = other.jobs.submit(NewJob("sync")).job
+    assert other.jobs.claim("other", 30)
+    assert one.jobs.sweep() == [], "an hour behind"
+    later(one, clock, 31)
+    assert sorted(one.jobs.sweep()) == sorted([mine.id, theirs.id]), "on the server half a minute has passed"
+
+
+def test_who_does_not_run_a_job_any_more_cannot_end_it(ledger: Ledger, clock: Clock) -> None:
+    job = ledger.jobs.submit(NewJob("sync")).job
+    assert ledger.jobs.claim("slept", 30)
+    assert ledger.jobs.progress(job.id, {"copied_files": 1}, owner="slept")
+    later(ledger, clock, 31)
+    ledger.jobs.sweep()
+    assert ledger.jobs.move(job.id, JobStatus.QUEUED, owner="slept") is None, "interrupted, and nobody's"
+    ledger.jobs.move(job.id, JobStatus.QUEUED)
+    assert ledger.jobs.claim("awake", 30)
+    assert ledger.jobs.move(job.id, JobStatus.COMPLETED, (JobStatus.RUNNING,), owner="slept") is None
+    assert not ledger.jobs.progress(job.id, {"copied_files": 9}, owner="slept")
+    assert ledger.jobs.renew("slept", 30) == []
+    assert ledger.jobs.progress(job.id, {"copied_files": 2}, owner="awake")
+    done = ledger.jobs.move(job.id, JobStatus.COMPLETED, (JobStatus.RUNNING,), owner="awake")
+    assert done is not None
+    assert (done.status, done.counts, done.owner) == (JobStatus.COMPLETED, {"copied_files": 2}, "")
 
 
 @pytest.mark.parametrize("begin", JobStatus)
@@ -382,6 +493,20 @@ def test_old_jobs_lose_their_files_first_and_then_go(ledger: Ledger, clock: Cloc
     assert ledger.jobs.get(alive) is not None, "it has not ended"
 
 
+def test_a_job_of_one_machine_is_not_claimed_elsewhere(ledger: Ledger) -> None:
+    nas = ledger.jobs.submit(NewJob("sync", host="nas")).job
+    anybody = ledger.jobs.submit(NewJob("sync")).job
+    assert (nas.host, anybody.host) == ("nas", "")
+
+    def claim(host: str) -> str:
+        job = ledger.jobs.claim("me", 60.0, ("sync",), host=host)
+        return "" if job is None else job.id
+
+    assert [claim("far"), claim("far"), claim("nas"), claim("nas")] == [anybody.id, "", nas.id, ""]
+    other = ledger.jobs.submit(NewJob("sync", host="tape")).job
+    assert claim("") == other.id, "a service that is alone takes all"
+
+
 def test_a_tenant_keeps_so_many_jobs_that_ended(ledger: Ledger) -> None:
     ids = [ledger.jobs.submit(NewJob("sync", tenant="a")).job.id for _ in range(6)]
     other = ledger.jobs.submit(NewJob("sync", tenant="b")).job.id
@@ -475,6 +600,20 @@ def test_a_server_that_is_away_or_refuses_is_told_apart(postgres: Any) -> None:
     error = fails(ErrorKind.AUTH, lambda: open_ledger(postgres.url(password="hush")))
     assert "hush" not in str(error)
     fails(ErrorKind.NOT_FOUND, lambda: open_ledger(postgres.url("nowhere")))
+
+
+def test_a_ledger_of_schema_1_is_brought_up(ledger: Ledger, ledger_url: str) -> None:
+    kept = ledger.jobs.submit(NewJob("sync", label="old")).job
+    with ledger._base.writing() as rows:
+        for table in ("job", "schedule"):
+            rows.execute(f"ALTER TABLE {table} DROP COLUMN host")
+        rows.execute("UPDATE version SET number = 1" if "://" in ledger_url else "PRAGMA user_version = 1")
+    ledger.close()
+    for _ in range(2):
+        again = open_ledger(ledger_url)
+        assert again.jobs.get(kept.id) == kept
+        assert again.jobs.submit(NewJob("sync", host="nas")).job.host == "nas"
+        again.close()
 
 
 def test_a_newer_ledger_is_refused(ledger: Ledger, ledger_url: str) -> None:

@@ -585,6 +585,15 @@ def test_postgresql_finds_rows_by_index_before_it_knows_the_table(postgres: Any,
         plan = [row[0] for row in rows.query("EXPLAIN " + ledger._base.sql["file_result"], bindings)]
     assert "Index Cond: ((job = r.job) AND (number = r.number))" in " ".join(plan), plan
     assert not any("Seq Scan" in step or "Hash" in step or "Merge" in step for step in plan), plan
+    # A span of files, with the plan that is kept for all values.
+    with ledger._base.writing() as rows:
+        rows.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        types = "bigint, integer, text, double precision, bigint, bigint, smallint[], bigint[]"
+        rows.execute(f"PREPARE span ({types}) AS {ledger._base.sql['file_run']}")
+        values = f"{number_of(job)}, 1, 'w', 1.0, 0, 250, '{{1,1}}', '{{5,5}}'"
+        plan = [row[0] for row in rows.query(f"EXPLAIN EXECUTE span ({values})")]
+    assert "file_pkey" in " ".join(plan), plan
+    assert "Index Cond: ((job = $1) AND (number >= $5) AND (number < $6))" in " ".join(plan), plan
 
 
 KILLED = """
@@ -640,3 +649,13 @@ def test_a_server_that_restarts_loses_nothing() -> None:
         assert ledger.files.apply([told(two)]) == [False], "and so does a transaction"
         exact(ledger, job)
         ledger.close()
+
+
+def test_files_that_have_keys_are_known_by_item_and_path(ledger: Ledger) -> None:
+    id = published(ledger, "/one", "/two")
+    long = "d/" * 400 + "x"
+    ledger.files.add_units(id, [[NewFile("a", "store/a", 1, 0), NewFile(long, "store/x", 1, 1)]])
+    ledger.files.add_failed(id, [(NewFile("bad", "", 1, 0), "no key")])
+    places = [(0, "a"), (1, "a"), (1, long), (0, long), (0, "bad")]
+    assert ledger.files.given(id, places) == {(0, "a"), (1, long)}
+    assert ledger.files.given(published(ledger), places) == set()

@@ -159,3 +159,14 @@ def test_a_schedule_runs_when_it_is_asked_to(ledger: Ledger, clock: Clock) -> No
     assert now is not None
     assert (now.last_job, now.last_run, now.next_run) == (job.id, clock.now, made.next_run)
     assert ledger.schedules.run("t") is None
+
+
+def test_its_jobs_are_of_the_machine_whose_paths_they_name(ledger: Ledger, clock: Clock) -> None:
+    assert ledger.schedules.put(minutely(host="nas")).new.host == "nas"
+    clock.now += 60
+    [due] = ledger.schedules.due()
+    now = ledger.schedules.run("s")
+    assert due.job is not None
+    assert now is not None
+    assert (due.job.host, now.host) == ("nas", "nas")
+    assert ledger.schedules.put(minutely()).new.host == ""

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dunlin.errors import DunlinError, ErrorKind
+from dunlin.queue import rules
 from dunlin.queue.base import PAYLOAD, Kind, Lease, Queue, Status, WorkerInfo
 from tests.contract.queues import LONG, Place, keys, leased, news, put, stats, task
 
@@ -57,6 +58,33 @@ def test_higher_priorities_come_first_over_all_queues(queue: Queue) -> None:
     put(queue, "high", queue="other", priority=1_000_000)
     put(queue, "middle", priority=7)
     assert keys([*leased(queue, 1), *leased(queue, 2), *leased(queue)]) == ["high", "middle", "a", "b", "c", "low"]
+
+
+def test_a_low_priority_is_done_in_the_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many higher ones keep coming: it waits as long as the priorities differ by, here two seconds."""
+    monkeypatch.setattr(rules, "STEP", 1)
+    queue = place.open()
+    put(queue, "low", priority=-1)
+    put(queue, "high 0", priority=1)
+    begun, before = time.monotonic(), 0
+    while (lease := leased(queue, 1)[0]).key != "low":
+        before += 1
+        put(queue, f"high {before}", priority=1)
+        assert queue.ack([(lease, b"")]) == [True]
+        assert time.monotonic() - begun < 10
+    assert before > 1
+    assert time.monotonic() - begun > 1
+    assert [(info.key, info.priority) for info in queue.tasks(status=Status.WAITING)] == [(f"high {before}", 1)]
+    assert [info.priority for info in queue.tasks(search="low")] == [-1]
+
+
+def test_the_most_and_the_least_priority(queue: Queue) -> None:
+    put(queue, "never", priority=-(1 << 40))
+    put(queue, "low", priority=-100)
+    put(queue, "high", priority=100)
+    put(queue, "ever", priority=1 << 40)
+    assert [info.priority for info in queue.tasks()] == [-rules.MOST_PRIORITY, -100, 100, rules.MOST_PRIORITY]
+    assert keys(leased(queue)) == ["ever", "high", "low", "never"]
 
 
 def test_a_delayed_task_comes_when_it_is_due(queue: Queue) -> None:

@@ -13,6 +13,10 @@ state of a run, the ledger of a service). So the protocol promises little, and e
   (Redis, PostgreSQL, or this machine's for a file), so that workers whose clocks are wrong do no harm.
 * **News stays until confirmed.** Results, parts of results and losses wait for the owner, in the order
   in which they happened; one that crashed reads them again.
+* **A queue may go back in time** (a replica that lagged takes over, an older copy is restored, the last second of a log
+  is lost): what was put, leased and told since is as if it had never been. Neither a number of news nor a lease is
+  mistaken for one of the lost time: numbers begin at the server's clock, and a lease is held only by the worker that
+  had it, for the very task. What is missing the owner must find out (`known`, and by counting what workers tell).
 * **Idempotent by key.** A second `put` of a key that the queue still knows changes nothing, so an owner
   that does not know whether its `put` arrived may repeat it.
 
@@ -58,7 +62,8 @@ class NewTask(NamedTuple):
         queue: the name of the queue; the owner of a run has one of its own.
         key: names the task within its queue.
         payload: what is to be done; `PAYLOAD` bytes at most.
-        priority: higher ones are handed out first; of one priority, those put first.
+        priority: higher ones are handed out first; of one priority, those put first. A step is worth a minute of
+            waiting (`rules.STEP`): a lower one is overtaken for so many minutes, and then comes whatever else there is.
         delay: seconds until it may be handed out.
         retries: further deliveries after one failed or ran out; 0: the owner decides (it gets LOST or DEAD).
         groups: names whose number of leases at a time is capped (`Queue.cap`): a tenant, a store.
@@ -86,6 +91,7 @@ class Lease(NamedTuple):
         attempt: which hand-out of the task this is, from 1; the fence.
         until: when it runs out, on this process's monotonic clock (never later than the queue thinks, since the
             time is taken before the request goes out).
+        worker: whose it is.
     """
 
     id: str
@@ -95,13 +101,15 @@ class Lease(NamedTuple):
     attempt: int
     until: float
     label: str = ""
+    worker: str = ""
 
 
 class News(NamedTuple):
     """What became of a task, for its owner.
 
     Attributes:
-        number: to be confirmed with; grows within a queue.
+        number: to be confirmed with; grows within a queue, in steps of one or more, and from what the server's clock
+            says in microseconds: so it grows also where the queue has gone back in time, unless the clock has, too.
         key, attempt: which task, and which hand-out of it.
         kind: what it tells.
         body: the part, or the result; empty for LOST.

@@ -218,7 +218,7 @@ class Embedded:
                 ids = self._chosen(database, count, patterns, hosts)
                 rows = database.query_many(self._sql["task_lease"], [(id, stored(worker), now + seconds) for id in ids])
             return [
-                Lease(rules.name(id), meant(queue), meant(key), payload, attempt, until, meant(label))
+                Lease(rules.name(id), meant(queue), meant(key), payload, attempt, until, meant(label), worker)
                 for id, queue, key, payload, attempt, label in rows
             ]
 
@@ -267,7 +267,7 @@ class Embedded:
     def heartbeat(self, leases: Sequence[Lease], seconds: float) -> list[Lease | None]:
         """See `Queue.heartbeat`."""
         until = self._monotonic() + seconds
-        names = [(rules.number(lease.id), lease.attempt) for lease in leases]
+        names = list(map(_fence, leases))
         if not names:
             return []
         with self._write() as database:
@@ -281,7 +281,7 @@ class Embedded:
         rules.fits(body, lease.key)
         id = rules.number(lease.id)
         with self._write() as database:
-            row = database.one(self._sql["task_held"], (id, lease.attempt))
+            row = database.one(self._sql["task_held"], _fence(lease))
             if row is None:
                 return False
             queue, key, worker, *_ = row
@@ -290,7 +290,7 @@ class Embedded:
 
     def ack(self, done: Sequence[tuple[Lease, bytes]]) -> list[bool]:
         """See `Queue.ack`."""
-        results = {(rules.number(lease.id), lease.attempt): rules.fits(body, lease.key) for lease, body in done}
+        results = {_fence(lease): rules.fits(body, lease.key) for lease, body in done}
         if not results:
             return []
         with self._write() as database:
@@ -299,20 +299,20 @@ class Embedded:
             self._tell(
                 database,
                 [
-                    (queue, id, key, attempt, Kind.DONE, results[id, attempt], "", worker)
-                    for id, attempt, queue, key, worker in rows
+                    (queue, id, key, attempt, Kind.DONE, results[id, attempt, worker, queue, key], "", worker)
+                    for id, attempt, worker, queue, key in rows
                 ],
             )
-            for queue, count in Counter(row[2] for row in rows).items():
+            for queue, count in Counter(row[3] for row in rows).items():
                 database.execute(self._sql["queue_done"], (queue, count))
-        over = {row[:2] for row in rows}
-        return [(rules.number(lease.id), lease.attempt) in over for lease, _ in done]
+        over = set(rows)
+        return [_fence(lease) in over for lease, _ in done]
 
     def nack(self, lease: Lease, error: str, delay: float = 0.0, final: bool = False) -> bool:
         """See `Queue.nack`."""
         id, error = rules.number(lease.id), stored(error)
         with self._write() as database:
-            row = database.one(self._sql["task_held"], (id, lease.attempt))
+            row = database.one(self._sql["task_held"], _fence(lease))
             if row is None:
                 return False
             queue, key, worker, used, retries = row
@@ -327,10 +327,9 @@ class Embedded:
 
     def release(self, leases: Sequence[Lease]) -> None:
         """See `Queue.release`."""
-        names = [(rules.number(lease.id), lease.attempt) for lease in leases]
-        if names:
+        if leases:
             with self._write() as database:
-                database.many(self._sql["task_release"], names)
+                database.many(self._sql["task_release"], list(map(_fence, leases)))
 
     def hello(self, info: WorkerInfo, seconds: float) -> None:
         """See `Queue.hello`."""
@@ -535,7 +534,8 @@ class Embedded:
 
     def _tell(self, database: Database, news: Sequence[tuple[str, int, str, int, Kind, bytes, str, str]]) -> None:
         """Add news: queue, number of the task, key, attempt, kind, body, error, worker, all names as stored."""
-        database.many(self._sql["news_new"], [(*row[:4], row[4].value, *row[5:]) for row in news])
+        at = int(self._clock() * 1e6)
+        database.many(self._sql["news_new"], [(at, *row[:4], row[4].value, *row[5:]) for row in news])
 
 
 class _Lane:
@@ -548,15 +548,22 @@ class _Lane:
         self.queue, self.host, *self.groups = name.split(rules.UNIT)
 
 
+def _fence(lease: Lease) -> tuple[int, int, str, str, str]:
+    """What a lease is known by: number, attempt, worker, queue, key."""
+    return rules.number(lease.id), lease.attempt, stored(lease.worker), stored(lease.queue), stored(lease.key)
+
+
 def _columns(task: NewTask, now: float) -> tuple[int, int, int, float, float, int, str]:
     """What a row of a new task holds behind its names."""
     status = DELAYED if task.delay > 0 else READY
     due = now + max(0.0, task.delay)
-    return status, -task.priority, task.retries, now, due, len(task.payload), stored(task.label)
+    rank = rules.weight(task.priority) + int(now)
+    return status, rank, task.retries, now, due, len(task.payload), stored(task.label)
 
 
 def _info(row: Sequence[Any], now: float) -> TaskInfo:
-    id, queue, key, label, status, priority, attempt, retries, worker, error, created, due, size = row
+    id, queue, key, label, status, rank, attempt, retries, worker, error, created, due, size = row
+    priority = rules.priority(int(created) - rank)
     return TaskInfo(
         rules.name(id), meant(queue), meant(key), meant(label), _SHOWN[status], priority, attempt, retries,
         meant(worker), meant(error), max(0.0, now - created), due - now if status in (LEASED, DELAYED) else 0.0, size,

@@ -62,16 +62,20 @@ UPDATE task SET status = 1, attempt = attempt + 1, used = used + 1, worker = ?2,
 RETURNING id, queue, key, (SELECT payload FROM body WHERE body.id = ?1), attempt, label
 
 -- name: task_heartbeat
-UPDATE task SET due = ?3 WHERE id = ?1 AND attempt = ?2 AND status = 1 RETURNING id, attempt
+UPDATE task SET due = ?6 WHERE id = ?1 AND attempt = ?2 AND worker = ?3 AND queue = ?4 AND key = ?5 AND status = 1
+RETURNING id, attempt, worker, queue, key
 
 -- name: task_held
-SELECT queue, key, worker, used, retries FROM task WHERE id = ? AND attempt = ? AND status = 1
+SELECT queue, key, worker, used, retries FROM task
+WHERE id = ? AND attempt = ? AND worker = ? AND queue = ? AND key = ? AND status = 1
 
 -- name: task_done
-UPDATE task SET status = 3 WHERE id = ?1 AND attempt = ?2 AND status = 1 RETURNING id, attempt, queue, key, worker
+UPDATE task SET status = 3 WHERE id = ?1 AND attempt = ?2 AND worker = ?3 AND queue = ?4 AND key = ?5 AND status = 1
+RETURNING id, attempt, worker, queue, key
 
 -- name: task_release
-UPDATE task SET status = 0, used = used - 1, worker = '' WHERE id = ?1 AND attempt = ?2 AND status = 1
+UPDATE task SET status = 0, used = used - 1, worker = ''
+WHERE id = ?1 AND attempt = ?2 AND worker = ?3 AND queue = ?4 AND key = ?5 AND status = 1
 
 -- name: task_again
 UPDATE task SET status = ?2, due = ?3, error = ?4, worker = '' WHERE id = ?1
@@ -104,14 +108,15 @@ DELETE FROM task WHERE id = ?
 UPDATE task SET status = 0, used = 0, error = '', worker = '' WHERE id = ? AND status = 2 RETURNING id
 
 -- name: task_one
-SELECT id, queue, key, label, status, -rank, attempt, retries, worker, error, created, due, size FROM task
+SELECT id, queue, key, label, status, rank, attempt, retries, worker, error, created, due, size FROM task
 WHERE id = ? AND status <> 3
 
 -- name: body_one
 SELECT payload FROM body WHERE id = ?
 
 -- name: news_new
-INSERT INTO news (queue, task, key, attempt, kind, body, error, worker) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO news (number, queue, task, key, attempt, kind, body, error, worker)
+VALUES (max(?, 1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'news'), 0)), ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: news_page
 SELECT number, key, attempt, kind, body, error, worker FROM news WHERE queue = ? AND number > ? ORDER BY number LIMIT ?

@@ -24,7 +24,7 @@ CREATE TABLE task (
     queue TEXT NOT NULL,
     key TEXT NOT NULL,
     status INTEGER NOT NULL,
-    rank INTEGER NOT NULL,              -- the priority, negated
+    rank INTEGER NOT NULL,              -- lower ones come first: rules.py
     attempt INTEGER NOT NULL DEFAULT 0,
     used INTEGER NOT NULL DEFAULT 0,    -- deliveries that count
     retries INTEGER NOT NULL,

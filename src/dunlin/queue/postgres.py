@@ -129,7 +129,7 @@ class Postgres:
             "keys": [stored(task.key) for task in tasks],
             "lanes": [rules.lane(task) for task in tasks],
             "payloads": [rules.fits(task.payload, task.key) for task in tasks],
-            "ranks": [-task.priority for task in tasks],
+            "weights": [rules.weight(task.priority) for task in tasks],
             "delays": [float(task.delay) for task in tasks],
             "retries": [task.retries for task in tasks],
             "labels": [stored(task.label) for task in tasks],
@@ -192,7 +192,7 @@ class Postgres:
         def look() -> list[Lease]:
             until = self._monotonic() + seconds
             return [
-                Lease(rules.name(id), meant(queue), meant(key), payload, attempt, until, meant(label))
+                Lease(rules.name(id), meant(queue), meant(key), payload, attempt, until, meant(label), worker)
                 for id, queue, key, payload, attempt, label in self._rows("lease", values)
             ]
 
@@ -204,9 +204,7 @@ class Postgres:
             return []
         until = self._monotonic() + seconds
         held = {tuple(row) for row in self._rows("heartbeat", {**_names(leases), "seconds": float(seconds)})}
-        return [
-            lease._replace(until=until) if (rules.number(lease.id), lease.attempt) in held else None for lease in leases
-        ]
+        return [lease._replace(until=until) if tuple(_name(lease).values()) in held else None for lease in leases]
 
     def tell(self, lease: Lease, body: bytes) -> bool:
         """See `Queue.tell`."""
@@ -219,7 +217,7 @@ class Postgres:
         bodies = [rules.fits(body, lease.key) for lease, body in done]
         rows = self._rows("ack", {**_names([lease for lease, _ in done]), "bodies": bodies})
         over = {tuple(row) for row in rows}
-        return [(rules.number(lease.id), lease.attempt) in over for lease, _ in done]
+        return [tuple(_name(lease).values()) in over for lease, _ in done]
 
     def nack(self, lease: Lease, error: str, delay: float = 0.0, final: bool = False) -> bool:
         """See `Queue.nack`."""
@@ -337,17 +335,19 @@ class Postgres:
 
 
 def _name(lease: Lease) -> dict[str, Any]:
-    return {"id": rules.number(lease.id), "attempt": lease.attempt}
+    names = {"worker": stored(lease.worker), "queue": stored(lease.queue), "key": stored(lease.key)}
+    return {"id": rules.number(lease.id), "attempt": lease.attempt, **names}
 
 
 def _names(leases: Sequence[Lease]) -> dict[str, Any]:
-    return {"ids": [rules.number(lease.id) for lease in leases], "attempts": [lease.attempt for lease in leases]}
+    given = list(map(_name, leases))
+    return {f"{name}s": [each[name] for each in given] for name in ("id", "attempt", "worker", "queue", "key")}
 
 
 def _info(row: Sequence[Any]) -> TaskInfo:
-    id, queue, key, label, status, priority, attempt, retries, worker, error, age, due, size = row
+    id, queue, key, label, status, lead, attempt, retries, worker, error, age, due, size = row
     return TaskInfo(
-        rules.name(id), meant(queue), meant(key), meant(label), _SHOWN[status], priority, attempt, retries,
+        rules.name(id), meant(queue), meant(key), meant(label), _SHOWN[status], rules.priority(lead), attempt, retries,
         meant(worker), meant(error), age, due, size,
     )  # fmt: skip
 

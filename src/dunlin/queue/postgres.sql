@@ -4,9 +4,11 @@
 -- name: put
 WITH given AS MATERIALIZED (
     SELECT * FROM unnest(
-        %(queues)s::text[], %(keys)s::text[], %(lanes)s::text[], %(payloads)s::bytea[], %(ranks)s::integer[],
+        %(queues)s::text[], %(keys)s::text[], %(lanes)s::text[], %(payloads)s::bytea[], %(weights)s::bigint[],
         %(delays)s::float8[], %(retries)s::integer[], %(labels)s::text[]
-    ) WITH ORDINALITY AS g (queue, key, lane, payload, rank, delay, retries, label, place)
+    ) WITH ORDINALITY AS g (queue, key, lane, payload, weight, delay, retries, label, place)
+), moment AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
 ), queues AS (
     INSERT INTO {schema}.queue (name) SELECT DISTINCT queue FROM given ORDER BY 1 ON CONFLICT DO NOTHING
 ), lanes AS (
@@ -16,9 +18,9 @@ WITH given AS MATERIALIZED (
     FROM given ORDER BY 1 ON CONFLICT DO NOTHING
 ), added AS (
     INSERT INTO {schema}.task (lane, queue, key, status, rank, retries, created, due, size, label, payload)
-    SELECT lane, queue, key, CASE WHEN delay > 0 THEN 4 ELSE 0 END, rank, retries, clock_timestamp(),
-        clock_timestamp() + make_interval(secs => greatest(delay, 0)), length(payload), label, payload
-    FROM given ORDER BY place ON CONFLICT (queue, key) DO NOTHING RETURNING queue
+    SELECT lane, queue, key, CASE WHEN delay > 0 THEN 4 ELSE 0 END, weight + floor(extract(epoch FROM at)), retries, at,
+        at + make_interval(secs => greatest(delay, 0)), length(payload), label, payload
+    FROM given CROSS JOIN moment ORDER BY place ON CONFLICT (queue, key) DO NOTHING RETURNING queue
 ), tally AS (
     INSERT INTO {schema}.tally AS t (queue, shard, put)
     SELECT queue, mod(pg_backend_pid(), 64), count(*) FROM added GROUP BY queue ORDER BY queue
@@ -56,24 +58,31 @@ SELECT * FROM {schema}.lease(%(worker)s, %(count)s, %(seconds)s, %(queues)s::tex
 
 -- name: heartbeat
 UPDATE {schema}.task AS t SET due = clock_timestamp() + make_interval(secs => %(seconds)s)
-FROM unnest(%(ids)s::bigint[], %(attempts)s::integer[]) AS g (id, attempt)
-WHERE t.id = g.id AND t.attempt = g.attempt AND t.status = 1 RETURNING t.id, t.attempt
+FROM unnest(%(ids)s::bigint[], %(attempts)s::integer[], %(workers)s::text[], %(queues)s::text[], %(keys)s::text[])
+    AS g (id, attempt, worker, queue, key)
+WHERE t.id = g.id AND t.attempt = g.attempt AND t.worker = g.worker AND t.queue = g.queue AND t.key = g.key
+  AND t.status = 1
+RETURNING t.id, t.attempt, t.worker, t.queue, t.key
 
 -- name: tell
 WITH held AS (
     SELECT id, queue, key, worker FROM {schema}.task
-    WHERE id = %(id)s AND attempt = %(attempt)s AND status = 1 FOR UPDATE
+    WHERE id = %(id)s AND attempt = %(attempt)s AND worker = %(worker)s AND queue = %(queue)s AND key = %(key)s
+      AND status = 1 FOR UPDATE
 )
 INSERT INTO {schema}.news (task, attempt, kind, queue, key, error, worker, body)
 SELECT id, %(attempt)s, 'part', queue, key, '', worker, %(body)s FROM held
 
 -- name: ack
 WITH given AS MATERIALIZED (
-    SELECT * FROM unnest(%(ids)s::bigint[], %(attempts)s::integer[], %(bodies)s::bytea[])
-    WITH ORDINALITY AS g (id, attempt, body, place)
+    SELECT * FROM unnest(
+        %(ids)s::bigint[], %(attempts)s::integer[], %(workers)s::text[], %(queues)s::text[], %(keys)s::text[],
+        %(bodies)s::bytea[]
+    ) WITH ORDINALITY AS g (id, attempt, worker, queue, key, body, place)
 ), over AS (
     UPDATE {schema}.task AS t SET status = 3, payload = '' FROM given AS g
-    WHERE t.id = g.id AND t.attempt = g.attempt AND t.status = 1
+    WHERE t.id = g.id AND t.attempt = g.attempt AND t.worker = g.worker AND t.queue = g.queue AND t.key = g.key
+      AND t.status = 1
     RETURNING t.id, t.attempt, t.queue, t.key, t.worker, g.body, g.place
 ), told AS (
     INSERT INTO {schema}.news (task, attempt, kind, queue, key, error, worker, body)
@@ -83,12 +92,13 @@ WITH given AS MATERIALIZED (
     SELECT queue, mod(pg_backend_pid(), 64), count(*) FROM over GROUP BY queue ORDER BY queue
     ON CONFLICT (queue, shard) DO UPDATE SET done = t.done + excluded.done
 )
-SELECT id, attempt FROM over
+SELECT id, attempt, worker, queue, key FROM over
 
 -- name: nack
 WITH held AS (
     SELECT id, queue, key, worker, used > retries OR %(final)s AS dead FROM {schema}.task
-    WHERE id = %(id)s AND attempt = %(attempt)s AND status = 1 FOR UPDATE
+    WHERE id = %(id)s AND attempt = %(attempt)s AND worker = %(worker)s AND queue = %(queue)s AND key = %(key)s
+      AND status = 1 FOR UPDATE
 ), moved AS (
     UPDATE {schema}.task AS t SET error = %(error)s, worker = CASE WHEN h.dead THEN h.worker ELSE '' END,
         status = CASE WHEN h.dead THEN 2 WHEN %(delay)s > 0 THEN 4 ELSE 0 END,
@@ -105,8 +115,10 @@ SELECT count(*) FROM moved
 
 -- name: release
 UPDATE {schema}.task AS t SET status = 0, used = t.used - 1, worker = ''
-FROM unnest(%(ids)s::bigint[], %(attempts)s::integer[]) AS g (id, attempt)
-WHERE t.id = g.id AND t.attempt = g.attempt AND t.status = 1
+FROM unnest(%(ids)s::bigint[], %(attempts)s::integer[], %(workers)s::text[], %(queues)s::text[], %(keys)s::text[])
+    AS g (id, attempt, worker, queue, key)
+WHERE t.id = g.id AND t.attempt = g.attempt AND t.worker = g.worker AND t.queue = g.queue AND t.key = g.key
+  AND t.status = 1
 
 -- name: hello
 INSERT INTO {schema}.worker (name, host, pid, slots, busy, queues, labels, version, born, seen, until)
@@ -167,7 +179,7 @@ LEFT JOIN (
 ORDER BY q.name COLLATE "C"
 
 -- name: tasks
-SELECT id, queue, key, label, status, -rank, attempt, retries, worker, error,
+SELECT id, queue, key, label, status, (floor(extract(epoch FROM created)) - rank)::bigint, attempt, retries, worker, error,
     greatest(extract(epoch FROM clock_timestamp() - created), 0)::float8,
     CASE WHEN status IN (1, 4) THEN extract(epoch FROM due - clock_timestamp()) ELSE 0 END::float8, size
 FROM {schema}.task
@@ -177,7 +189,7 @@ WHERE id > %(after)s AND status = ANY (%(statuses)s::smallint[])
 ORDER BY id LIMIT %(count)s
 
 -- name: task
-SELECT id, queue, key, label, status, -rank, attempt, retries, worker, error,
+SELECT id, queue, key, label, status, (floor(extract(epoch FROM created)) - rank)::bigint, attempt, retries, worker, error,
     greatest(extract(epoch FROM clock_timestamp() - created), 0)::float8,
     CASE WHEN status IN (1, 4) THEN extract(epoch FROM due - clock_timestamp()) ELSE 0 END::float8, size, payload
 FROM {schema}.task WHERE id = %(id)s AND status <> 3

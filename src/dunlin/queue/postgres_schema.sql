@@ -30,7 +30,7 @@ CREATE TABLE {schema}.task (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     due timestamptz NOT NULL,                   -- when it is ready, or its lease ends
     created timestamptz NOT NULL,
-    rank integer NOT NULL,                      -- the priority, negated
+    rank integer NOT NULL,                      -- lower ones come first: rules.py
     attempt integer NOT NULL DEFAULT 0,
     used integer NOT NULL DEFAULT 0,            -- deliveries that count
     retries integer NOT NULL,
@@ -113,7 +113,9 @@ BEGIN
             WHERE t.status = 1 AND c.name = ANY (l.groups)
         ) AS places FROM {schema}.cap AS c
     ), opened AS MATERIALIZED (
-        SELECT l.name, l.groups FROM {schema}.lane AS l JOIN {schema}.queue AS q ON q.name = l.queue
+        -- no more of a lane than its fullest group has room for: what is over must not count against other lanes
+        SELECT l.name, l.groups, least(most, (SELECT min(r.places) FROM room AS r WHERE r.name = ANY (l.groups))) AS most
+        FROM {schema}.lane AS l JOIN {schema}.queue AS q ON q.name = l.queue
         WHERE NOT q.paused AND l.host = ANY (hosts)
           AND (patterns = '{}' OR EXISTS (
               SELECT 1 FROM unnest(patterns) AS p (word)
@@ -123,7 +125,7 @@ BEGIN
     ), heads AS MATERIALIZED (
         SELECT o.groups, h.id, h.rank FROM opened AS o CROSS JOIN LATERAL (
             SELECT t.id, t.rank FROM {schema}.task AS t WHERE t.lane = o.name AND t.status = 0
-            ORDER BY t.rank, t.id LIMIT most FOR UPDATE SKIP LOCKED
+            ORDER BY t.rank, t.id LIMIT o.most FOR UPDATE SKIP LOCKED
         ) AS h
     ), places AS (
         SELECT h.id, g.name, row_number() OVER (PARTITION BY g.name ORDER BY h.rank, h.id) AS place
@@ -155,7 +157,8 @@ BEGIN
                 ORDER BY n.id LIMIT greatest(most, 1000)
             ) AS f
         ), ended AS (
-            UPDATE {schema}.queue AS q SET numbered = q.numbered + (SELECT count(*) FROM fresh)
+            UPDATE {schema}.queue AS q SET numbered = (SELECT count(*) FROM fresh)
+                + greatest(q.numbered, floor(1000000 * extract(epoch FROM clock_timestamp()))::bigint)
             WHERE q.name = of_queue RETURNING q.numbered
         )
         UPDATE {schema}.news AS n SET number = e.numbered - (SELECT count(*) FROM fresh) + f.place

@@ -38,9 +38,12 @@ local function load(id)
   return task
 end
 
-local function held(id, attempt)
+-- The task of a lease; `at`: where its words begin in ARGV (`_fences`).
+local function held(at)
+  local id, attempt, worker, queue, key = unpack(ARGV, at, at + 4)
   local task = load(id)
-  if task and task.status == 1 and task.attempt == tonumber(attempt) then return task end
+  if task and task.status == 1 and task.attempt == tonumber(attempt) and task.worker == worker
+      and task.queue == queue and task.key == key then return task end
   return nil
 end
 
@@ -104,7 +107,10 @@ local function remove(task, over)
 end
 
 local function tell(task, kind, body, err)
-  local number = text(redis.call('HINCRBY', P .. 'queue:' .. task.queue, 'numbered', 1))
+  local time, hash = redis.call('TIME'), P .. 'queue:' .. task.queue
+  local last = tonumber(redis.call('HGET', hash, 'numbered') or 0)
+  local number = text(math.max(last + 1, tonumber(time[1]) * 1000000 + tonumber(time[2])))
+  redis.call('HSET', hash, 'numbered', number)
   redis.call('XADD', P .. 'news:' .. task.queue, number .. '-0', 'key', task.key, 'attempt', task.attempt,
     'kind', kind, 'body', body, 'error', err, 'worker', task.worker)
   if kind == 'done' or kind == 'lost' then
@@ -118,6 +124,9 @@ local function die(task, err)
   tell(task, 'dead', '', err)
 end
 
+-- The second in which a task was put, less its rank; of a row of `tasks` or `task`.
+local function lead(row) return text(math.floor(tonumber(row[10]) / 1000) - (tonumber(row[5], 16) - 2147483648)) end
+
 local function promote()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'delayed', '-inf', text(now()), 'LIMIT', 0, 1000)) do
     local task = load(id)
@@ -129,7 +138,8 @@ end
 -- name: put
 local new, at = 0, now()
 for i = 1, #ARGV, 8 do
-  local queue, key, lane, payload, rank, delay, retries, label = unpack(ARGV, i, i + 7)
+  local queue, key, lane, payload, weight, delay, retries, label = unpack(ARGV, i, i + 7)
+  local rank = string.format('%08x', tonumber(weight) + math.floor(at / 1000))
   redis.call('SADD', P .. 'queues', queue)
   if redis.call('HEXISTS', P .. 'keys:' .. queue, key) == 0 then
     local id = string.format('%015x', redis.call('INCR', P .. 'seq'))
@@ -224,8 +234,8 @@ return leases
 
 -- name: heartbeat
 local due, kept = text(now() + tonumber(ARGV[1])), {}
-for i = 2, #ARGV, 2 do
-  local task = held(ARGV[i], ARGV[i + 1])
+for i = 2, #ARGV, 5 do
+  local task = held(i)
   if task then
     redis.call('HSET', P .. 'task:' .. task.id, 'due', due)
     redis.call('ZADD', P .. 'leased', due, task.id)
@@ -235,18 +245,18 @@ end
 return kept
 
 -- name: tell
-local task = held(ARGV[1], ARGV[2])
+local task = held(1)
 if not task then return 0 end
-tell(task, 'part', ARGV[3], '')
+tell(task, 'part', ARGV[6], '')
 return 1
 
 -- name: ack
 local kept = {}
-for i = 1, #ARGV, 3 do
-  local task = held(ARGV[i], ARGV[i + 1])
+for i = 1, #ARGV, 6 do
+  local task = held(i)
   if task then
     remove(task, true)
-    tell(task, 'done', ARGV[i + 2], '')
+    tell(task, 'done', ARGV[i + 5], '')
     count(task, 'done', 1)
   end
   kept[#kept + 1] = task and 1 or 0
@@ -254,10 +264,10 @@ end
 return kept
 
 -- name: nack
-local task, err, delay = held(ARGV[1], ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local task, err, delay = held(1), ARGV[6], tonumber(ARGV[7])
 if not task then return 0 end
 count(task, 'failed', 1)
-if ARGV[5] == '1' or task.used > task.retries then
+if ARGV[8] == '1' or task.used > task.retries then
   die(task, err)
 else
   leave(task)
@@ -266,8 +276,8 @@ end
 return 1
 
 -- name: release
-for i = 1, #ARGV, 2 do
-  local task = held(ARGV[i], ARGV[i + 1])
+for i = 1, #ARGV, 5 do
+  local task = held(i)
   if task then
     leave(task)
     enter(task, 0, now(), 'used', task.used - 1, 'worker', '')
@@ -326,6 +336,7 @@ for _, id in ipairs(ids) do
     'worker', 'error', 'created', 'due', 'size')
   if row[1] and (queue == '' or row[1] == queue) and (status == '' or codes[status][row[4]])
       and (search == '' or string.find(row[2], search, 1, true) or string.find(row[3], search, 1, true)) then
+    row[5] = lead(row)
     row[10] = text(at - tonumber(row[10]))
     row[11] = text((row[4] == '1' or row[4] == '4') and tonumber(row[11]) - at or 0)
     table.insert(row, 1, id)
@@ -338,6 +349,7 @@ return {last, rows}
 local row = redis.call('HMGET', P .. 'task:' .. ARGV[1], 'queue', 'key', 'label', 'status', 'rank', 'attempt', 'retries',
   'worker', 'error', 'created', 'due', 'size', 'payload')
 if not row[1] then return {} end
+row[5] = lead(row)
 row[10] = text(now() - tonumber(row[10]))
 row[11] = text((row[4] == '1' or row[4] == '4') and tonumber(row[11]) - now() or 0)
 table.insert(row, 1, ARGV[1])

@@ -40,6 +40,7 @@ CONNECTIONS = 64
 BATCH = 1000
 """Tasks that one script of a long work looks at."""
 RANKS = 1 << 31
+"""Added to ranks, so that their eight hexadecimal digits sort as they do."""
 CONNECT_S, ANSWER_S = 10.0, 30.0
 _STATUS = {b"0": Status.WAITING, b"1": Status.LEASED, b"2": Status.DEAD, b"4": Status.WAITING}
 
@@ -114,7 +115,7 @@ class RedisQueue:
         for task in tasks:
             payload = rules.fits(task.payload, task.key)
             words += [stored(task.queue), stored(task.key), rules.lane(task), payload]
-            words += [f"{RANKS - task.priority:08x}", _ms(task.delay), task.retries, stored(task.label)]
+            words += [RANKS + rules.weight(task.priority), _ms(task.delay), task.retries, stored(task.label)]
         return int(self._script("put", words)) if words else 0
 
     def collect(self, queue: str, count: int, wait: float = 0.0, after: int = 0) -> list[News]:
@@ -174,7 +175,7 @@ class RedisQueue:
         def look() -> list[Lease]:
             until = self._monotonic() + seconds
             return [
-                Lease(id.decode(), _name(queue), _name(key), payload, int(attempt), until, _name(label))
+                Lease(id.decode(), _name(queue), _name(key), payload, int(attempt), until, _name(label), worker)
                 for id, queue, key, payload, attempt, label in self._script("lease", words)
             ]
 
@@ -190,16 +191,16 @@ class RedisQueue:
 
     def tell(self, lease: Lease, body: bytes) -> bool:
         """See `Queue.tell`."""
-        return bool(self._script("tell", [lease.id, lease.attempt, rules.fits(body, lease.key)]))
+        return bool(self._script("tell", [*_fences([lease]), rules.fits(body, lease.key)]))
 
     def ack(self, done: Sequence[tuple[Lease, bytes]]) -> list[bool]:
         """See `Queue.ack`."""
-        words = [word for lease, body in done for word in (lease.id, lease.attempt, rules.fits(body, lease.key))]
+        words = [word for lease, body in done for word in (*_fences([lease]), rules.fits(body, lease.key))]
         return [bool(kept) for kept in self._script("ack", words)] if words else []
 
     def nack(self, lease: Lease, error: str, delay: float = 0.0, final: bool = False) -> bool:
         """See `Queue.nack`."""
-        return bool(self._script("nack", [lease.id, lease.attempt, stored(error), _ms(delay), int(final)]))
+        return bool(self._script("nack", [*_fences([lease]), stored(error), _ms(delay), int(final)]))
 
     def release(self, leases: Sequence[Lease]) -> None:
         """See `Queue.release`."""
@@ -372,7 +373,11 @@ def _name(raw: bytes) -> str:
 
 
 def _fences(leases: Sequence[Lease]) -> list[Any]:
-    return [word for lease in leases for word in (lease.id, lease.attempt)]
+    return [
+        word
+        for lease in leases
+        for word in (lease.id, lease.attempt, stored(lease.worker), stored(lease.queue), stored(lease.key))
+    ]
 
 
 def _news(id: bytes, fields: dict[bytes, bytes]) -> News:
@@ -395,8 +400,8 @@ def _worker(row: Sequence[bytes]) -> WorkerInfo:
 
 
 def _info(row: Sequence[bytes]) -> TaskInfo:
-    id, queue, key, label, status, rank, attempt, retries, worker, error, age, due, size = row
+    id, queue, key, label, status, lead, attempt, retries, worker, error, age, due, size = row
     return TaskInfo(
-        id.decode(), _name(queue), _name(key), _name(label), _STATUS[status], RANKS - int(rank, 16), int(attempt),
+        id.decode(), _name(queue), _name(key), _name(label), _STATUS[status], rules.priority(int(lead)), int(attempt),
         int(retries), _name(worker), _name(error), int(age) / 1000, int(due) / 1000, int(size),
     )  # fmt: skip

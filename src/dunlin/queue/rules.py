@@ -12,6 +12,12 @@ Lanes
     lane, so whoever leases looks at lanes, of which there are few, then merges the heads of those that are open: a
     million tasks of a tenant who has reached a cap cost nothing.
 
+Priorities
+    A step of priority is worth `STEP` seconds of waiting: a task is handed out as if it had been put so much earlier.
+    So the order of two tasks is known when they are put, nothing has to be looked at again while they wait, an index
+    serves it, and nothing starves: a task is overtaken only by what is put within the minutes that their priorities
+    differ by. `weight` and the second in which a task is put add up to its rank; lower ranks come first.
+
 What becomes of a delivery that failed
     `Fate` says it; the table is in `fate`. `used` counts deliveries and begins anew with `revive`; the attempt is the
     fence and only ever grows.
@@ -35,6 +41,13 @@ UNIT = "\x1f"
 _ODD = re.compile("[\x00\x1b\x1e\x1f\ud800-\udfff]")
 _ESCAPED = re.compile("\x1b([0-9a-f]{4})")
 
+STEP = 60
+"""Seconds of waiting that one step of priority is worth."""
+MOST_PRIORITY = 10_000_000
+"""What lies above counts as this, and below its opposite: ranks fit into 32 bits until 2060."""
+SINCE = 1_577_836_800
+"""Ranks count from here, seconds since 1970."""
+
 LAST_PAUSE = 0.1
 """The longest pause between looks while waiting, seconds; the first one is a twentieth: what was just put is found."""
 FAR_PAUSE = 0.25
@@ -54,6 +67,16 @@ def meant(text: str) -> str:
 def lane(task: NewTask) -> str:
     """What tells the lane of a task: its queue, host label and groups, stored and joined."""
     return UNIT.join([stored(task.queue), stored(task.host), *(stored(group) for group in sorted(set(task.groups)))])
+
+
+def weight(priority: int) -> int:
+    """What a task's rank is, less the second since 1970 in which it is put."""
+    return -SINCE - STEP * max(-MOST_PRIORITY, min(MOST_PRIORITY, priority))
+
+
+def priority(lead: int) -> int:
+    """The priority of a task. `lead`: the second in which it was put, less its rank; the inverse of `weight`."""
+    return (lead - SINCE) // STEP
 
 
 def number(id: str) -> int:

@@ -29,6 +29,7 @@ class Task:
     retries: int
     groups: tuple[str, ...]
     due: float
+    rank: float
     status: str = "ready"
     attempt: int = 0
     used: int = 0
@@ -72,7 +73,8 @@ class Model(RuleBasedStateMachine):
         assert new == (not self.there(queue, key))
         if new:
             self.put += 1
-            self.tasks.append(Task(self.put, queue, key, priority, retries, groups, self.now + delay))
+            self.tasks.append(Task(self.put, queue, key, priority, retries, groups, self.now + delay,
+                                   self.now - 60 * priority))  # fmt: skip
 
     @rule(count=st.integers(1, 3), seconds=SECONDS, only=st.sampled_from([[], ["a"], ["b*"]]))
     def lease(self, count: int, seconds: float, only: list[str]) -> None:
@@ -83,7 +85,7 @@ class Model(RuleBasedStateMachine):
             and (not only or task.queue == only[0][0])
         ]  # fmt: skip
         taken: list[Task] = []
-        for task in sorted(open_, key=lambda task: (-task.priority, task.number)):
+        for task in sorted(open_, key=lambda task: (task.rank, task.number)):
             if len(taken) < count and self.room(task):
                 taken.append(task)
                 task.status, task.due = "leased", self.now + seconds
@@ -192,7 +194,7 @@ class Model(RuleBasedStateMachine):
         self.queue.cap(group, most)
         self.caps[group] = most or 999
 
-    @rule(seconds=SECONDS)
+    @rule(seconds=st.sampled_from([0.0, 1.0, 5.0, 60.0]))
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
 

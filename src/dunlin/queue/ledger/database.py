@@ -31,7 +31,7 @@ from typing import Any, Protocol
 from dunlin.errors import printable
 from dunlin.sqlite import load_statements
 
-VERSION = 1
+VERSION = 2
 """The schema that this program writes."""
 
 LINE = 1_000
@@ -61,6 +61,14 @@ class Rows(Protocol):
         """The rows that a statement gives, as tuples."""
         ...
 
+    def load(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> bool:
+        """Add rows that are all new, where the engine has a faster way for that than `many`.
+
+        False, and nothing is changed: it has none, or one of the rows stands in the way of a unique index. Values are
+        numbers, None, and text that went through `stored`.
+        """
+        ...
+
 
 class Base(Protocol):
     """A place that holds the ledger's tables.
@@ -82,6 +90,13 @@ class Base(Protocol):
 
     def reading(self) -> AbstractContextManager[Rows]:
         """For statements that only read, each by itself."""
+        ...
+
+    def now(self, rows: Rows) -> float | None:
+        """Seconds since 1970 by the clock of the place itself; None where that is this machine's.
+
+        What several machines agree on in time is measured by it: theirs may differ.
+        """
         ...
 
     def close(self) -> None:

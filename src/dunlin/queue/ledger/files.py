@@ -80,6 +80,8 @@ class Files:
         self._sql = base.sql
         self._clock = clock
         self._jobs = jobs
+        # Where some files were known, more will be: there the way for files that are all new is not tried.
+        self._walked_again: set[int] = set()
 
     # ---- the walk ----
 
@@ -135,6 +137,12 @@ class Files:
                 rows.execute(self._sql["item_counted"], (number, item, 0, 0, count, 0, 0))
             rows.execute(self._sql["job_give"], (number, begin + len(failed), place))
         return len(new)
+
+    def given(self, job: str, places: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
+        """Those of the places (item, path) whose files are known, and have keys."""
+        number, sql = number_of(job), self._sql["file_with_key"]
+        with self._base.reading() as rows:
+            return {(item, path) for item, path in places if rows.query(sql, (number, item, _path(stored(path))[0]))}
 
     # ---- results ----
 
@@ -330,8 +338,16 @@ class Files:
             (begin + n, file.item, unit, file.size, *_path(stored(file.path)), stored(file.key))
             for n, (unit, file) in enumerate(files)
         ]
-        if rows.many(self._sql["file_new"], bindings, (job, int(status), self._clock())) == len(files):
+        now = self._clock()
+        if job not in self._walked_again:
+            columns = "job, status, updated, attempt, number, item, unit, size, path, long, key"
+            if rows.load("file", columns, [(job, int(status), now, 0, *row) for row in bindings]):
+                return None
+        if rows.many(self._sql["file_new"], bindings, (job, int(status), now)) == len(files):
             return None
+        if len(self._walked_again) >= 10_000:  # a service lives for long; what is forgotten costs one try
+            self._walked_again.clear()
+        self._walked_again.add(job)
         return frozenset(row[0] for row in rows.query(self._sql["file_span"], (job, begin, begin + len(files))))
 
     def _new_units(

@@ -15,6 +15,14 @@ it still works on it. A job whose owner stopped saying so is found by `sweep` an
 in the ledger and in states, so whoever takes it goes on there. Whoever wants a running job to pause or end tells its
 owner with `ask`, who looks for `wishes`.
 
+A job that names paths of one machine is of that machine (`NewJob.host`): services elsewhere do not claim it, since to
+them the same path is another file.
+
+Those seconds are counted by the clock of the ledger's server, where it has one (`Base.now`), so that services whose
+clocks differ do not take each other's jobs. An owner that was asleep for longer than that loses its jobs to whoever
+sweeps first: from then on `renew` does not name them, and `move` and `progress` refuse what it says of them when it
+names itself. As long as nobody has swept they are still its own.
+
 An idempotency key stands for one request of one tenant for as long as the job is kept: the same request again is given
 the same job, another one with that key is refused.
 """
@@ -31,7 +39,7 @@ import msgspec
 from dunlin.errors import DunlinError, ErrorKind, usage
 from dunlin.queue.ledger.database import Base, Rows, Where, first, line
 from dunlin.queue.ledger.ids import Ids, number_of, span_of, text_of
-from dunlin.queue.ledger.words import ENDED, Job, JobStatus, NewItem, NewJob, Submitted, Wish
+from dunlin.queue.ledger.words import ENDED, Job, JobStatus, NewItem, NewJob, Share, Submitted, Wish
 from dunlin.queue.rules import meant, stored
 
 _Q, _R, _P = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PAUSED
@@ -49,6 +57,10 @@ ALLOWED: Mapping[JobStatus, frozenset[JobStatus]] = MappingProxyType(
     }
 )
 """The statuses that may follow each."""
+
+EVERYTHING = Share()
+MINUTE = 60_000 << 20
+"""By how much ids grow in a minute (`ids`)."""
 
 _COUNTS = msgspec.json.Decoder(dict[str, int])
 
@@ -77,7 +89,7 @@ class Jobs:
         options = json_text(new.options, "options")
         body = hashlib.sha256(new.body or b"\0".join((new.kind.encode(), new.options))).digest()
         words = (stored(new.kind), stored(new.tenant), stored(new.created_by), stored(line(new.label)), options)
-        rest = (self._clock(), new.priority, stored(new.key), body)
+        rest = (self._clock(), new.priority, stored(new.key), body, stored(new.host))
         for _ in range(8):
             known = first(rows.query(self._sql["job_key"], (stored(new.tenant), stored(new.key)))) if new.key else None
             if known is not None:
@@ -150,35 +162,49 @@ class Jobs:
             found = rows.query(f"SELECT status, count(*) FROM job {where} GROUP BY status", where.bindings)
         return dict.fromkeys(JobStatus, 0) | {JobStatus(status): count for status, count in found}
 
-    def claim(self, owner: str, seconds: float, kinds: Collection[str] = ()) -> Job | None:
+    def claim(
+        self,
+        owner: str,
+        seconds: float,
+        kinds: Collection[str] = (),
+        share: Share = EVERYTHING,
+        host: str = "",
+    ) -> Job | None:
         """Take the queued job that comes first, for so many seconds; it is running then.
+
+        First come those of the tenant of whom the fewest run. Of equal tenants, and of one tenant, the oldest job comes
+        first, where a step of priority counts as a minute of age: so nothing is overtaken for ever.
 
         Args:
             owner: who takes it: names one process.
             seconds: until others may think that the owner is gone.
-            kinds: only jobs of these kinds; (): of all.
+            kinds: only jobs of these kinds; of them alone it counts how many of a tenant run. (): of all.
+            share: a tenant that has so much waits.
+            host: only jobs of the machine of this label, and of none; "": of any.
         """
-        where = Where()
-        where.add("status = 'queued'")
-        if kinds:
-            where.among("kind", [stored(kind) for kind in sorted(kinds)])
-        choice = f"SELECT id FROM job {where} ORDER BY priority DESC, id LIMIT 1 /*postgres FOR UPDATE SKIP LOCKED*/"
         with self._base.writing() as rows:
-            found = first(rows.query(choice, where.bindings))
+            if share != EVERYTHING:
+                rows.query(self._sql["job_claiming"])  # of two at once both would see room for the last one
+            running, full = {}, []
+            for tenant, all_, here in rows.query(*_running(owner, kinds)):
+                running[tenant] = all_
+                if 0 < share.most.get(meant(tenant), 0) <= all_ or 0 < share.each <= here:
+                    full.append(tenant)
+            found = first(rows.query(*_next(kinds, running, full, host)))
             if found is None:
                 return None
-            self._begin(rows, found[0], owner, self._clock() + seconds)
+            self._begin(rows, found[0], owner, self._now(rows) + seconds)
             return self._one(rows, found[0])
 
     def renew(self, owner: str, seconds: float) -> list[str]:
-        """The owner still works on its running jobs, for so many seconds from now; their ids."""
+        """The owner still works on its running jobs, for so many seconds from now; their ids: others are lost."""
         with self._base.writing() as rows:
-            return _ids(rows.query(self._sql["job_held"], (stored(owner), self._clock() + seconds)))
+            return _ids(rows.query(self._sql["job_held"], (stored(owner), self._now(rows) + seconds)))
 
     def sweep(self, owner: str = "") -> list[str]:
         """Interrupt running jobs whose owners are gone, and those of `owner`, which has just started; their ids."""
         with self._base.writing() as rows:
-            return _ids(rows.query(self._sql["job_lost"], (self._clock(), stored(owner))))
+            return _ids(rows.query(self._sql["job_lost"], (self._clock(), stored(owner), self._now(rows))))
 
     def move(
         self,
@@ -195,7 +221,8 @@ class Jobs:
             only: from one of these statuses; (): from each that is allowed.
             error: one line.
             result: JSON; None: what it had stays.
-            owner: who runs it, when it goes to RUNNING; "": nobody whose absence would be noticed.
+            owner: who runs it, when it goes to RUNNING; "": nobody whose absence would be noticed. To other statuses:
+                only if this owner runs it; "": whoever does.
         """
         with self._base.writing() as rows:
             return self.move_within(rows, id, to, only, error, result, owner)
@@ -215,6 +242,8 @@ class Jobs:
         found = first(rows.query(self._sql["job_status"], (number,)))
         if found is None or to not in ALLOWED[JobStatus(found[0])] or (only and found[0] not in only):
             return None
+        if owner and to is not JobStatus.RUNNING and found[1] != stored(owner):
+            return None
         if to is JobStatus.RUNNING:
             self._begin(rows, number, owner, None)
         else:
@@ -225,11 +254,19 @@ class Jobs:
             rows.execute(self._sql["job_move"], (number, to.value, told, kept, None, ended, "", None))
         return self._one(rows, number)
 
-    def progress(self, id: str, counts: Mapping[str, int]) -> None:
-        """Keep how far a job is; once a second is often enough."""
+    def progress(self, id: str, counts: Mapping[str, int], owner: str = "") -> bool:
+        """Keep how far a job is; once a second is often enough. Whether it was done: with `owner`, if that runs it."""
         text = msgspec.json.encode(dict(counts)).decode()
         with self._base.writing() as rows:
-            rows.execute(self._sql["job_progress"], (number_of(id), text))
+            return rows.execute(self._sql["job_progress"], (number_of(id), text, stored(owner))) == 1
+
+    def prioritise(self, id: str, priority: int) -> bool:
+        """Give a job that is not over another priority: for when it is claimed, and for tasks that it puts from now on.
+
+        False where there is no such job, or it is over.
+        """
+        with self._base.writing() as rows:
+            return rows.execute(self._sql["job_priority"], (number_of(id), priority)) == 1
 
     def ask(self, id: str, wish: Wish) -> bool:
         """Tell the owner of a running job what is wanted of it; False when it does not run."""
@@ -242,12 +279,51 @@ class Jobs:
             found = rows.query(self._sql["job_wishes"], (stored(owner),))
         return {text_of(number): Wish(wish) for number, wish in found}
 
+    def _now(self, rows: Rows) -> float:
+        """The time that leases are measured by."""
+        now = self._base.now(rows)
+        return self._clock() if now is None else now
+
     def _begin(self, rows: Rows, number: int, owner: str, held: float | None) -> None:
         running = JobStatus.RUNNING.value
         rows.execute(self._sql["job_begin"], (number, running, self._clock(), stored(owner), held))
 
     def _one(self, rows: Rows, number: int) -> Job:
         return _job(rows.query(self._sql["job_columns"] + " WHERE id = $1", (number,))[0])
+
+
+def _running(owner: str, kinds: Collection[str]) -> tuple[str, list[Any]]:
+    """Asks for tenants with running jobs: how many they are, and how many of them are this owner's."""
+    where = _standing("running", kinds)
+    where.bindings.append(stored(owner))
+    here = f"sum(CASE WHEN owner = ${len(where.bindings)} THEN 1 ELSE 0 END)"
+    return f"SELECT tenant, count(*), {here} FROM job {where} GROUP BY tenant", where.bindings
+
+
+def _next(
+    kinds: Collection[str], running: Mapping[str, int], full: Sequence[str], host: str
+) -> tuple[str, list[Any]]:
+    """Asks for the job that comes first; see `Jobs.claim`. The names of tenants are as they are stored."""
+    where = _standing("queued", kinds)
+    if full:
+        where.add(f"tenant NOT IN ({', '.join(['{}'] * len(full))})", *full)
+    if host:
+        where.add("host IN ('', {})", stored(host))
+    begin = len(where.bindings) + 1
+    where.bindings += running
+    turns = " ".join(f"WHEN ${place} THEN {count}" for place, count in enumerate(running.values(), begin))
+    turn = f"CASE tenant {turns} ELSE 0 END, " if turns else ""
+    # The upper bits of an id are the milliseconds in which it was given.
+    order = f"ORDER BY {turn}id - priority * {MINUTE}, id LIMIT 1 /*postgres FOR UPDATE SKIP LOCKED*/"
+    return f"SELECT id FROM job {where} {order}", where.bindings
+
+
+def _standing(status: str, kinds: Collection[str]) -> Where:
+    where = Where()
+    where.add(f"status = '{status}'")  # no binding: it is what lets partial indexes be used
+    if kinds:
+        where.among("kind", [stored(kind) for kind in sorted(kinds)])
+    return where
 
 
 def _used(key: str) -> DunlinError:
@@ -275,11 +351,11 @@ def _item(job: int, place: int, item: NewItem) -> tuple[Any, ...]:
 
 def _job(row: Sequence[Any]) -> Job:
     id, kind, tenant, by, label, status, options, result, counts, error, *times = row
-    created, started, ended, priority, key, owner, wish = times
+    created, started, ended, priority, key, owner, wish, host = times
     return Job(
         text_of(id), meant(kind), meant(tenant), meant(by), meant(label), JobStatus(status), options.encode(),
         result.encode(), _COUNTS.decode(counts), meant(error), created, started, ended, priority, meant(key),
-        meant(owner), Wish(wish),
+        meant(owner), Wish(wish), meant(host),
     )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ class Ledger:
     def __init__(self, base: Base, clock: Callable[[], float] = time.time) -> None:
         self._base = base
         self.shown = base.shown
+        self.shared = "://" in base.shown
         self.jobs = Jobs(base, clock)
         self.files = Files(base, clock, self.jobs)
         self.accounts = Accounts(base, clock)

@@ -35,6 +35,7 @@ SCHEMA = Schema(
     application_id=0x446E6C4C,  # "DnlL"
     version=VERSION,
     create=lambda: dialect(read("schema.sql"), "sqlite"),
+    migrations={2: lambda: dialect(read("schema_2.sql"), "sqlite")},
 )
 
 
@@ -56,6 +57,9 @@ class _Rows:
 
     def query(self, sql: str, bindings: Sequence[Any] = ()) -> list[Any]:
         return self._database.query(dialect(sql, "sqlite"), bindings)
+
+    def load(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> bool:
+        return False
 
 
 class Lite:
@@ -102,6 +106,9 @@ class Lite:
                 self._idle.append(reader)
                 return
         reader.close()
+
+    def now(self, rows: Rows) -> float | None:
+        return None
 
     def close(self) -> None:
         with self._lock:

@@ -8,7 +8,7 @@ meet in the same `_Held`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dunlin.queue.ledger.database import Rows, line
@@ -20,6 +20,9 @@ _PENDING, _FAILED = FileStatus.PENDING, FileStatus.FAILED
 _UPLOADED, _SKIPPED = FileStatus.UPLOADED, FileStatus.SKIPPED
 _OUTCOMES = frozenset({_UPLOADED, _SKIPPED, _FAILED})
 _UNTOLD = "no outcome was told"
+
+LONG = 50
+"""Files with numbers one after the other that are written as a span: PostgreSQL then looks their rows up once."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -102,8 +105,8 @@ class Outcome:
         together: dict[tuple[int, int, str], list[tuple[int, int, int]]] = {}
         for (_, number), (whose, status, size) in self._files.items():
             together.setdefault(whose, []).append((number, status, size))
-        for (job, attempt, worker), told in sorted(together.items()):
-            rows.many(sql["file_result"], sorted(told), (job, attempt, worker, self._now))
+        for whose, told in sorted(together.items()):
+            self._write_files((*whose, self._now), sorted(told))
         if self._mended:
             rows.many(sql["failure_drop"], sorted(self._mended))
         if self._failed:
@@ -117,6 +120,19 @@ class Outcome:
         rows.many(sql["unit_update"], units)
         for key, counts in sorted(self._counts.items()):
             rows.execute(sql["item_counted"], (*key, *counts))
+
+    def _write_files(self, fixed: tuple[int, int, str, float], told: list[tuple[int, int, int]]) -> None:
+        """Write outcomes of files (number, status, size), in the order of their numbers."""
+        rows, sql = self._rows, self._sql
+        scattered: list[tuple[int, int, int]] = []
+        for run in _runs(told) if "file_run" in sql else [told]:
+            if len(run) < LONG or "file_run" not in sql:
+                scattered += run
+                continue
+            numbers, statuses, sizes = (list(column) for column in zip(*run, strict=True))
+            rows.execute(sql["file_run"], (*fixed, numbers[0], numbers[-1] + 1, statuses, sizes))
+        if scattered:
+            rows.many(sql["file_result"], scattered, fixed)
 
     def _look(self, held: _Held) -> None:
         """Know of the unit's files what the tables have, and what was taken from them since, if it is not known yet."""
@@ -179,3 +195,12 @@ class Outcome:
         for number, (_, status, _) in list(held.old.items()):
             if status == _PENDING:
                 self._one(held, number, FileResult(0, _FAILED, error), worker)
+
+
+def _runs(told: Sequence[tuple[int, int, int]]) -> Iterator[Sequence[tuple[int, int, int]]]:
+    """The parts of a sorted list whose numbers follow one another."""
+    begin = 0
+    for end in range(1, len(told) + 1):
+        if end == len(told) or told[end][0] != told[end - 1][0] + 1:
+            yield told[begin:end]
+            begin = end

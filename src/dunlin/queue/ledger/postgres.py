@@ -62,6 +62,22 @@ class _Rows:
     def query(self, sql: str, bindings: Sequence[Any] = ()) -> list[Any]:
         return _run(self._connection, sql, bindings).fetchall()
 
+    def load(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> bool:
+        import psycopg
+
+        connection = self._connection
+        columns_of_text = [_copied(column) for column in zip(*rows, strict=True)]
+        text = "\n".join(map("\t".join, zip(*columns_of_text, strict=True))) + "\n"
+        connection.execute("SAVEPOINT load")
+        try:
+            with psycopg.RawCursor(connection).copy(_text(f"COPY {table} ({columns}) FROM STDIN")) as copy:
+                copy.write(text)
+        except psycopg.errors.UniqueViolation:
+            connection.execute("ROLLBACK TO SAVEPOINT load")
+            return False
+        connection.execute("RELEASE SAVEPOINT load")
+        return True
+
 
 class _Reads:
     """`Rows` of which each statement borrows a connection, and another one when that is dead."""
@@ -84,6 +100,9 @@ class _Reads:
             if error.kind is not ErrorKind.NETWORK:
                 raise
             return self._once(sql, bindings)
+
+    def load(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> bool:
+        raise TypeError("reading() is for statements that give rows")
 
     def _once(self, sql: str, bindings: Sequence[Any]) -> list[Any]:
         with self._base.connection() as connection:
@@ -149,6 +168,9 @@ class Postgres:
                 self._ready.add(connection)
             yield connection
 
+    def now(self, rows: Rows) -> float | None:
+        return float(rows.query("SELECT extract(epoch FROM clock_timestamp())::double precision")[0][0])
+
     def close(self) -> None:
         self._pool.close()
 
@@ -165,7 +187,11 @@ class Postgres:
                 return
         with self.writing() as rows:
             rows.query("SELECT pg_advisory_xact_lock(hashtext($1))", (self._schema,))
-            if self._version(rows):  # another service was faster
+            if version := self._version(rows):
+                for step in range(version + 1, VERSION + 1):  # none, where another service was faster
+                    for statement in _split(read(f"schema_{step}.sql")):
+                        rows.execute(statement)
+                rows.execute(f'UPDATE "{self._schema}".version SET number = $1', (VERSION,))
                 return
             rows.execute(f'CREATE SCHEMA IF NOT EXISTS "{self._schema}"')
             for statement in _split(read("schema.sql")):
@@ -195,6 +221,20 @@ def _run(connection: psycopg.Connection[Any], sql: str, bindings: Sequence[Any])
 def _text(sql: str) -> LiteralString:
     """psycopg wants texts that stand in the program; ours do, some of them put together of such."""
     return dialect(sql, "postgres")
+
+
+_IN_COPY = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+"""What means something in the text form of COPY, and how it is written."""
+_MEANS = re.compile(r"[\\\t\n\r]")
+
+
+def _copied(column: Sequence[Any]) -> Sequence[str]:
+    """A column in the text form of COPY. Looked at as a whole: hardly any name has something to be escaped."""
+    texts = ["\\N" if value is None else value if isinstance(value, str) else repr(value) for value in column]
+    if not _MEANS.search("".join(value for value in column if isinstance(value, str))):
+        return texts
+    pairs = zip(texts, column, strict=True)
+    return [text if value is None else text.translate(_IN_COPY) for text, value in pairs]
 
 
 def _split(script: str) -> list[str]:

@@ -4,16 +4,16 @@
 
 -- name: job_new
 INSERT INTO job (id, kind, tenant, created_by, label, status, options, result, counts, error, created, priority, key,
-    body, owner, wish, files, units, thinned)
-VALUES ($1, $2, $3, $4, $5, 'queued', $6, '', '{}', '', $7, $8, $9, $10, '', '', 0, 0, 0)
+    body, owner, wish, files, units, thinned, host)
+VALUES ($1, $2, $3, $4, $5, 'queued', $6, '', '{}', '', $7, $8, $9, $10, '', '', 0, 0, 0, $11)
 ON CONFLICT DO NOTHING
 
 -- name: job_columns
 SELECT id, kind, tenant, created_by, label, status, options, result, counts, error, created, started, ended, priority,
-    key, owner, wish FROM job
+    key, owner, wish, host FROM job
 
 -- name: job_status
-SELECT status FROM job WHERE id = $1 /*postgres FOR UPDATE*/
+SELECT status, owner FROM job WHERE id = $1 /*postgres FOR UPDATE*/
 
 -- name: job_key
 SELECT id, body FROM job WHERE tenant = $1 AND key = $2 AND key <> ''
@@ -25,15 +25,24 @@ UPDATE job SET status = $2, error = $3, result = $4, started = coalesce($5, star
 -- name: job_begin
 UPDATE job SET status = $2, error = '', started = $3, ended = NULL, owner = $4, held = $5, wish = '' WHERE id = $1
 
+-- name: job_claiming
+SELECT 1
+
+-- name: job_claiming postgres
+SELECT pg_advisory_xact_lock(hashtextextended('dunlin.job.claiming', 0))
+
 -- name: job_held
 UPDATE job SET held = $2 WHERE owner = $1 AND status = 'running' RETURNING id
 
 -- name: job_lost
 UPDATE job SET status = 'interrupted', ended = $1, owner = '', held = NULL, wish = ''
-WHERE status = 'running' AND (held < $1 OR (owner = $2 AND owner <> '')) RETURNING id
+WHERE status = 'running' AND (held < $3 OR (owner = $2 AND owner <> '')) RETURNING id
 
 -- name: job_progress
-UPDATE job SET counts = $2 WHERE id = $1
+UPDATE job SET counts = $2 WHERE id = $1 AND ($3 = '' OR owner = $3)
+
+-- name: job_priority
+UPDATE job SET priority = $2 WHERE id = $1 AND status NOT IN ('completed', 'failed', 'cancelled')
 
 -- name: job_wish
 UPDATE job SET wish = $2 WHERE id = $1 AND status = 'running'
@@ -125,6 +134,9 @@ UPDATE file SET unit = r.unit, status = 0, attempt = 0, worker = NULL, updated =
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::double precision[]) AS r(job, number, unit, updated)
 WHERE file.job = r.job AND file.number = r.number
 
+-- name: file_with_key
+SELECT 1 FROM file WHERE job = $1 AND item = $2 AND path = $3 AND key <> ''
+
 -- name: file_span
 SELECT number FROM file WHERE job = $1 AND number >= $2 AND number < $3 ORDER BY number
 
@@ -138,6 +150,12 @@ UPDATE file SET attempt = $2, worker = $3, updated = $4, status = r.status,
 FROM (SELECT $1::bigint AS job, u.* FROM unnest($5::bigint[], $6::smallint[], $7::bigint[])
     AS u(number, status, size) OFFSET 0) AS r  -- OFFSET: else it may read all of the job, once for each row
 WHERE file.job = r.job AND file.number = r.number
+
+-- name: file_run postgres
+UPDATE file SET attempt = $2, worker = $3, updated = $4, status = r.statuses[(number - $5 + 1)::integer],
+    size = CASE WHEN r.sizes[(number - $5 + 1)::integer] < 0 THEN size ELSE r.sizes[(number - $5 + 1)::integer] END
+FROM (SELECT $7::smallint[] AS statuses, $8::bigint[] AS sizes OFFSET 0) AS r  -- OFFSET: else it casts for each row
+WHERE job = $1 AND number >= $5 AND number < $6
 
 -- name: failure_new
 INSERT INTO failure (job, number, error, updated) VALUES ($1, $2, $3, $4)
@@ -248,22 +266,23 @@ DELETE FROM session WHERE account = $1
 
 -- name: schedule_columns
 SELECT name, kind, options, tenant, cron, span, zone, enabled, may_overlap, label, priority, created_by, created, last_run,
-    last_job, next_run, passed_over FROM schedule
+    last_job, next_run, passed_over, host FROM schedule
 
 -- name: schedule_put
 INSERT INTO schedule (tenant, name, kind, options, cron, span, zone, enabled, may_overlap, label, priority, created_by,
-    created, next_run, passed_over) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0)
+    created, next_run, passed_over, host)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, $15)
 ON CONFLICT (tenant, name) DO UPDATE SET kind = excluded.kind, options = excluded.options, cron = excluded.cron,
     span = excluded.span, zone = excluded.zone, enabled = excluded.enabled, may_overlap = excluded.may_overlap,
-    label = excluded.label, priority = excluded.priority, next_run = excluded.next_run
+    label = excluded.label, priority = excluded.priority, next_run = excluded.next_run, host = excluded.host
 
 -- name: schedule_lock
 SELECT name, kind, options, tenant, cron, span, zone, enabled, may_overlap, label, priority, created_by, created, last_run,
-    last_job, next_run, passed_over FROM schedule WHERE tenant = $1 AND name = $2 /*postgres FOR UPDATE*/
+    last_job, next_run, passed_over, host FROM schedule WHERE tenant = $1 AND name = $2 /*postgres FOR UPDATE*/
 
 -- name: schedule_due
 SELECT name, kind, options, tenant, cron, span, zone, enabled, may_overlap, label, priority, created_by, created, last_run,
-    last_job, next_run, passed_over FROM schedule WHERE next_run IS NOT NULL AND next_run <= $1
+    last_job, next_run, passed_over, host FROM schedule WHERE next_run IS NOT NULL AND next_run <= $1
 ORDER BY next_run, tenant, name LIMIT $2 /*postgres FOR UPDATE SKIP LOCKED*/
 
 -- name: schedule_next

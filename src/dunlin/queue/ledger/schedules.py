@@ -55,7 +55,7 @@ class Schedules:
                 (
                     *(stored(new.tenant), stored(new.name), stored(new.kind), options),
                     *(stored(new.cron), float(new.interval), new.zone, int(new.enabled), int(new.overlap)),
-                    *(stored(line(new.label)), new.priority, stored(created_by), now, planned),
+                    *(stored(line(new.label)), new.priority, stored(created_by), now, planned, stored(new.host)),
                 ),
             )
             return self._known(rows, new.name, new.tenant)
@@ -148,15 +148,16 @@ def _times(new: NewSchedule) -> tuple[str, float, str]:
 
 
 def _job(new: NewSchedule, created_by: str) -> NewJob:
-    return NewJob(new.kind, new.options, new.tenant, created_by, new.label or new.name, new.priority)
+    label = new.label or new.name
+    return NewJob(new.kind, new.options, new.tenant, created_by, label, new.priority, host=new.host)
 
 
 def _schedule(row: Sequence[Any]) -> Schedule:
     name, kind, options, tenant, cron, span, zone, enabled, overlaps, label, priority, by, created, *rest = row
-    last_run, last_job, planned, passed_over = rest
+    last_run, last_job, planned, passed_over, host = rest
     new = NewSchedule(
         meant(name), meant(kind), options.encode(), meant(tenant), meant(cron), span, zone, bool(enabled),
-        bool(overlaps), meant(label), priority,
+        bool(overlaps), meant(label), priority, meant(host),
     )  # fmt: skip
     return Schedule(
         new, meant(by), created, last_run, "" if last_job is None else text_of(last_job), planned, passed_over

@@ -1,4 +1,4 @@
--- dunlin's ledger: schema 1, the newest as a whole, for SQLite and PostgreSQL.
+-- dunlin's ledger: schema 2, the newest as a whole, for SQLite and PostgreSQL.
 --
 -- A comment that begins with the name of an engine is read by that engine alone. Times are seconds since 1970, flags are
 -- 0 and 1, ids of jobs are numbers whose text form is base 32 (ids.py), text that may be any name is escaped (rules.py).
@@ -60,7 +60,8 @@ CREATE TABLE job (
     wish text NOT NULL,
     files bigint NOT NULL,      -- file numbers given so far
     units bigint NOT NULL,      -- unit numbers given so far
-    thinned smallint NOT NULL   -- its files were dropped
+    thinned smallint NOT NULL,  -- its files were dropped
+    host text NOT NULL DEFAULT ''  -- the label of the machine whose paths it names; '': any machine's
 );
 CREATE UNIQUE INDEX job_key ON job (tenant, key) WHERE key <> '';
 CREATE INDEX job_tenant ON job (tenant, id);
@@ -147,6 +148,7 @@ CREATE TABLE schedule (
     last_job bigint,
     next_run double precision,
     passed_over bigint NOT NULL,
+    host text NOT NULL DEFAULT '',  -- of its jobs
     PRIMARY KEY (tenant, name)
 ) /*sqlite WITHOUT ROWID*/;
 CREATE INDEX schedule_next ON schedule (next_run) WHERE next_run IS NOT NULL;

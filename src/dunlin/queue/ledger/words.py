@@ -90,6 +90,7 @@ class NewJob(NamedTuple):
         priority: higher ones are claimed first.
         key: the idempotency key, unique for its tenant; "": none.
         body: the request as it came, compared when a key is used again; b"": `kind` and `options` are.
+        host: the label of the machine whose paths it names; "": it names none, or such as all have.
     """
 
     kind: str
@@ -100,6 +101,18 @@ class NewJob(NamedTuple):
     priority: int = 0
     key: str = ""
     body: bytes = b""
+    host: str = ""
+
+
+class Share(NamedTuple):
+    """What one tenant may have of those who do jobs. 0: as much as there is.
+
+    Attributes:
+        most: jobs at a time by tenant, whoever does them. each: of any one tenant at a time by one owner.
+    """
+
+    most: Mapping[str, int] = NOTHING
+    each: int = 0
 
 
 class Job(NamedTuple):
@@ -112,6 +125,7 @@ class Job(NamedTuple):
         started, ended: when it began last, and ended; None: not yet.
         owner: the process that runs it; "" when none does.
         wish: what is wanted of that process.
+        host: as in `NewJob`.
     """
 
     id: str
@@ -131,6 +145,7 @@ class Job(NamedTuple):
     key: str
     owner: str
     wish: Wish
+    host: str = ""
 
 
 class Submitted(NamedTuple):
@@ -385,6 +400,7 @@ class NewSchedule(NamedTuple):
         interval: seconds, from the time it was saved.
         zone: the time zone of `cron`, an IANA name.
         overlap: start a job also while the one before has not ended.
+        host: of its jobs, as in `NewJob`.
     """
 
     name: str
@@ -398,6 +414,7 @@ class NewSchedule(NamedTuple):
     overlap: bool = False
     label: str = ""
     priority: int = 0
+    host: str = ""
 
 
 class Schedule(NamedTuple):

@@ -32,9 +32,11 @@ def test_a_statement_may_have_a_text_for_one_engine(tmp_path: Path) -> None:
 
 def test_both_engines_have_the_same_statements_and_all_are_used() -> None:
     names = {engine: set(statements(str(HERE / "queries.sql"), engine)) for engine in ("sqlite", "postgres")}
-    assert names["sqlite"] == names["postgres"]
+    # Arrays of outcomes are PostgreSQL's own; `outcome` asks whether the statement is there.
+    assert names["postgres"] - names["sqlite"] == {"file_run"}
+    assert names["sqlite"] - names["postgres"] == set()
     source = "".join(path.read_text() for path in HERE.glob("*.py"))
-    assert names["sqlite"] - set(re.findall(r"[\"']([a-z_]+)[\"']", source)) == set()
+    assert names["postgres"] - set(re.findall(r"[\"']([a-z_]+)[\"']", source)) == set()
 
 
 def test_conditions_number_their_bindings() -> None:
