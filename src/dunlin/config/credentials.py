@@ -57,7 +57,10 @@ CREDENTIALS = (
 SIDES = ("source", "dest")
 """Every credential option has a form for one side: ``--source-account-key``, ``--dest-account-key``."""
 
+REPOSITORY = "repo"
+"""The side that commands with a repository have besides: ``--repo-account-key``."""
+
 
 def side_flag(flag: str, side: str) -> str:
-    """The form of a credential option for one of `SIDES`."""
+    """The form of a credential option for one of `SIDES`, or for the `REPOSITORY`."""
     return f"--{side}-{flag.lstrip('-')}"

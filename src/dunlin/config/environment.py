@@ -4,7 +4,7 @@
                      --block-size 1M. "" means off; where a number may be found out by the program 0 means automatic.
     DUNLIN_<SECTION>_<KEY>    the same by the name in the configuration file: DUNLIN_PERFORMANCE_BANDWIDTH_LIMIT
     getblobz_…, SYNC4LOONG_…  the same, for people who come from there; `settings` tells them the new name
-    XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_RUNTIME_DIR
+    XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_CACHE_HOME, XDG_RUNTIME_DIR
                      XDG Base Directory Specification 0.8: relative values are ignored
     NO_COLOR, TERM   no-color.org; terminfo's names of terminals that can move the cursor
 """
@@ -41,6 +41,24 @@ def user_state_dir() -> str:
         return os.path.join(os.environ.get("LOCALAPPDATA") or os.path.expanduser("~"), "dunlin")
     base = _absolute("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
     return os.path.join(base, "dunlin")
+
+
+def user_cache_dir() -> str:
+    """The user's directory for what can be fetched again; it need not exist yet."""
+    if sys.platform == "win32":
+        return os.path.join(os.environ.get("LOCALAPPDATA") or os.path.expanduser("~"), "dunlin", "cache")
+    base = _absolute("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "dunlin")
+
+
+def repository_cache(given: object) -> str | None:
+    """The directory for what was read of repositories and can be fetched again; None: nothing is kept.
+
+    `given`: what ``--cache`` or its key says: a directory, or "none" or "" for nothing; None: they say nothing.
+    """
+    if given is None:
+        return os.path.join(user_cache_dir(), "repositories")
+    return None if given in ("", "none") else str(given)
 
 
 def runtime_dir() -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dunlin.config import schema
@@ -73,6 +73,14 @@ class Tenant(NamedTuple):
     origin: str
 
 
+class Repository(NamedTuple):
+    """An entry of `repositories`: values by the names of its keys."""
+
+    name: str
+    values: Mapping[str, Value]
+    origin: str
+
+
 class File(NamedTuple):
     """A configuration file, checked. `values`: by option, as ``--workers``. `path`: as people know it."""
 
@@ -82,6 +90,7 @@ class File(NamedTuple):
     locations: Mapping[str, Location] = {}
     exposed: bool = False
     tenants: Mapping[str, Tenant] = {}
+    repositories: Mapping[str, Repository] = {}
 
 
 def load(path: str) -> File:
@@ -144,6 +153,7 @@ class _Reader:
         jobs: tuple[Job, ...] = ()
         locations: dict[str, Location] = {}
         tenants: dict[str, Tenant] = {}
+        repositories: dict[str, Repository] = {}
         for name, node in self._section(root, "").items():
             if name == "jobs":
                 jobs = tuple(self._job(each, at) for at, each in enumerate(self._list(node, name), 1))
@@ -152,7 +162,10 @@ class _Reader:
                     locations[each] = self._location(each, entry)
             elif name == "tenants":
                 for each, entry in self._section(node, name).items():
-                    tenants[each] = self._tenant(each, entry)
+                    tenants[each] = Tenant(each, *self._named(name, each, entry, schema.TENANT))
+            elif name == "repositories":
+                for each, entry in self._section(node, name).items():
+                    repositories[each] = Repository(each, *self._named(name, each, entry, schema.REPOSITORY))
             elif name in schema.SECTIONS or name in schema.SECTION_NAMES:
                 for key, entry in self._section(node, name).items():
                     self._put(values, self._key(name, key, entry), entry, f"{name}.{key}")
@@ -165,7 +178,7 @@ class _Reader:
                 f"sync.container ({values['--container'].origin}) and jobs ({jobs[0].origin}) both say what is synced",
                 "move the container into the list",
             )  # fmt: skip
-        return File(self.path, values, jobs, locations, tenants=tenants)
+        return File(self.path, values, jobs, locations, tenants=tenants, repositories=repositories)
 
     def wrong(self, node: Node, key: str, reason: str, hint: str = "") -> DunlinError:
         """A CONFIG error that names file, line and key."""
@@ -200,6 +213,8 @@ class _Reader:
 
     def _checked(self, key: schema.Key, node: Node, shown: str) -> Any:
         value = [each.value for each in node.value] if isinstance(node.value, list) else node.value
+        if isinstance(value, dict):
+            value = {name: each.value for name, each in value.items()}
         try:
             return key.kind(value)
         except ValueError as error:
@@ -277,11 +292,14 @@ class _Reader:
                 values[key] = Value(self._checked(full, entry, f"{shown}.{key}"), self._origin(entry), key)
         return Location(name, url.value, values, self._origin(node), shared is not None and bool(shared.value))
 
-    def _tenant(self, name: str, node: Node) -> Tenant:
-        shown = f"tenants.{name}"
+    def _named(
+        self, section: str, name: str, node: Node, keys: Sequence[schema.Key]
+    ) -> tuple[dict[str, Value], str]:
+        """The values of an entry that has a name, and where it stands."""
+        shown = f"{section}.{name}"
         if not _NAME.fullmatch(name):
             raise self.wrong(node, shown, NAMES)
-        known = {key.name: key for key in schema.TENANT}
+        known = {key.name: key for key in keys}
         values: dict[str, Value] = {}
         for each, entry in self._section(node, shown).items():
             key = known.get(each)
@@ -289,7 +307,7 @@ class _Reader:
                 raise self.wrong(entry, f"{shown}.{each}", "there is no such key", closest(each, known))
             if entry.value is not None:
                 values[each] = Value(self._checked(key, entry, f"{shown}.{each}"), self._origin(entry), each)
-        return Tenant(name, values, self._origin(node))
+        return values, self._origin(node)
 
 
 _STORES = {

@@ -15,6 +15,7 @@ from dunlin.config.logins import Said, secret_of
 from dunlin.config.settings import FILE, Found, Settings
 from dunlin.errors import usage
 from dunlin.jobs.outward import Options
+from dunlin.pace.sizes import parse_duration
 from dunlin.report.mail import mail_of
 from dunlin.report.notify import DEFAULT_EVENTS, INTERVAL, STALLED_AFTER
 from dunlin.report.webhook import webhook_of
@@ -55,6 +56,25 @@ def outward(
         stalled_after=values.get("stalled_after") or STALLED_AFTER,
         interval=INTERVAL if values.get("notify_interval") is None else values["notify_interval"],
     )
+
+
+def messages(settings: Settings) -> Options | None:
+    """The messages that a service sends about its jobs; None: none. Raises USAGE and CONFIG."""
+    origins = {flag: found for flag in _MESSAGES if (found := settings.find(flag)) is not None}
+    values: dict[str, Any] = {flag.lstrip("-").replace("-", "_"): each.value for flag, each in origins.items()}
+    if isinstance(values.get("notify_email"), str):
+        values["notify_email"] = values["notify_email"].splitlines()
+    if values.get("notify_interval"):
+        values["notify_interval"] = parse_duration(str(values["notify_interval"]))
+    else:
+        values.pop("notify_interval", None)
+    return outward(values, (), origins, settings)
+
+
+_MESSAGES = (
+    *("--notify-url", "--notify-format", "--notify-email", "--notify-from", "--smtp-url", "--smtp-password"),
+    *("--notify-on", "--notify-interval"),
+)
 
 
 def _secret(name: str, values: Mapping[str, Any], origins: Mapping[str, Found], settings: Settings) -> str:

@@ -14,6 +14,7 @@ for it, 0 (automatic) wherever the program can find the value out.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -156,6 +157,22 @@ def _shown(value: Any) -> str:
 
 
 size, duration, rate = _parsed("parse_size"), _parsed("parse_duration"), _parsed("parse_schedule")
+speed = _parsed("parse_rate")
+"""Bytes per second, always the same."""
+
+PRIORITIES = {"low": -10, "normal": 0, "high": 10}
+"""Words for priorities. A step is worth a minute of waiting (`queue.rules`)."""
+MOST_PRIORITY = 100
+
+
+def priority(value: Any) -> int:
+    """A word of `PRIORITIES`, or a whole number."""
+    word = value.strip().lower() if isinstance(value, str) else ""
+    try:
+        return PRIORITIES[word] if word in PRIORITIES else int(whole(-MOST_PRIORITY, MOST_PRIORITY)(value))
+    except ValueError:
+        reason = f"{_shown(value)} is no priority: low, normal, high, or a whole number from -100 to 100"
+        raise ValueError(reason) from None
 
 LEVELS = choice("debug", "info", "warn", "error")
 ALGORITHMS = ("blake3", "sha256", "blake2b", "sha1", "md5", "xxh3", "crc64", "none")
@@ -185,6 +202,19 @@ def address(value: Any) -> str:
     return words
 
 
+def networks(value: Any) -> list[str]:
+    """Addresses and networks (10.0.0.0/8), a list or separated by commas; "" is none."""
+    import ipaddress
+
+    words = [part.strip() for each in names(value) for part in each.split(",") if part.strip()]
+    for word in words:
+        try:
+            ipaddress.ip_network(word)
+        except ValueError:
+            raise ValueError(f"{word!r} is no address or network like 10.0.0.0/8") from None
+    return words
+
+
 def address_elsewhere(value: Any) -> str:
     """Where another program listens: ``HOST:PORT``."""
     words = address(value)
@@ -200,6 +230,22 @@ def place_of_queue(value: Any) -> str:
     if scheme not in ("", "sqlite", "redis", "rediss", "postgresql", "postgres"):
         raise ValueError(f"{scheme}:// is none of sqlite, redis, rediss, postgresql")
     return words
+
+
+MOST_TASKS = 100_000
+
+
+def caps(value: Any) -> dict[str, int]:
+    """Numbers of tasks by the name of a place; as text ``PLACE=NUMBER``, with commas between them."""
+    if not isinstance(value, dict):
+        lines = names(value)
+        pairs = [part.rpartition("=") for line in lines for each in line.splitlines() for part in each.split(",")]
+        value = {place.strip() or number: number.strip() for place, _, number in pairs}
+    found = {text(place): whole(1, MOST_TASKS)(most) for place, most in value.items()}
+    for place in found:
+        if "://" not in place and not os.path.isabs(place):
+            raise ValueError(f"{place!r} is no place: write loc://NAME, s3://BUCKET or an absolute path")
+    return found
 
 
 def some_names(value: Any) -> list[str]:
@@ -344,7 +390,14 @@ KEYS = (
     Key("dashboard", "theme", "--theme", choice("default", "dark", "light"), "default"),
     Key("queue", "host_label", "--host-label", text, "the machine's name"),
     Key("queue", "shared_roots", "--shared-root", names),
+    Key("queue", "split_above", "--split-above", size, "256M"),
     Key("queue", "work", "--work", switch, "true"),
+    Key("queue", "priority", "--priority", priority, "normal"),
+    Key("backup", "repository", "--repo", text),
+    Key("backup", "password_file", "--password-file", text),
+    Key("backup", "tenant", "--tenant", text, "default"),
+    Key("backup", "share", "--share", text, "the last name of the source"),
+    Key("backup", "cache", "--cache", text, "the user's cache directory"),
     Key("crawl", "crawl_parallelism", "--crawl-parallelism", whole(1, 10_000, automatic=True), _AUTOMATIC),
     Key("crawl", "max_active_files", "--max-active-files", whole(1, 1 << 40, automatic=True), _AUTOMATIC),
     Key("crawl", "throttle_engage_threshold", "--throttle-engage-threshold", percent(100), "100"),
@@ -354,13 +407,14 @@ KEYS = (
 )
 """Every key that stands for an option."""
 
-COMMANDS_OWN = ("metrics", "notify", "dashboard")
+COMMANDS_OWN = ("metrics", "notify", "dashboard", "backup")
 """Sections that are for a whole command: an entry of `jobs` has no say in them."""
 
 SERVICE = (
     Key("queue", "url", "--queue", place_of_queue, "a file of the service's own"),
     Key("queue", "ledger", "--ledger", place_of_queue, "with the queue where that is PostgreSQL, else a file"),
     Key("queue", "jobs", "--queue-jobs", whole(1, 64), "2"),
+    Key("queue", "caps", "--queue-caps", caps),
     Key("redis", "addr", "--redis-addr", address_elsewhere),
     Key("redis", "password", "--redis-password", secret, secret=True),
     Key("redis", "db", "--redis-db", whole(0, 15), "0"),
@@ -372,11 +426,15 @@ SERVICE = (
     Key("daemon", "enable_ssh_task", "--enable-ssh-task", switch, "false"),
     Key("publish", "destination", "--publish-destination", text),
     Key("publish", "max_retry", "--publish-max-retry", whole(0, 10), "3"),
+    Key("publish", "bandwidth", "--publish-bandwidth", speed, "off"),
     Key("publish", "timeout_minutes", "--publish-timeout-minutes", whole(1, 1440), "30"),
+    Key("publish", "slots", "--publish-slots", whole(0, 64), "2"),
     Key("http", "addr", "--http-addr", address, "127.0.0.1:8080"),
     Key("http", "allowed_roots", "--http-allowed-roots", names),
+    Key("http", "keys", "--http-keys", choice("auto", "required"), "auto"),
+    Key("http", "trusted_proxies", "--http-trusted-proxies", networks),
     Key("http", "max_body", "--http-max-body", size, "4M"),
-    Key("http", "rate_limit", "--http-rate-limit", whole(0, 1_000_000), "none on loopback, else 100"),
+    Key("http", "rate_limit", "--http-rate-limit", whole(0, 1_000_000), "none without keys, else 100"),
     Key("http", "session_hours", "--http-session-hours", whole(1, 8760), "12"),
     Key("cache", "max_concurrent_s3_checks", "--cache-max-concurrent-s3-checks", whole(1, 100), "10"),
     Key("cache", "allowed_prefixes", "--cache-allowed-prefixes", some_names, "store/"),
@@ -398,11 +456,22 @@ SECTION_NAMES = {"asynqmon": "monitor"}
 TENANT = (
     Key("tenants", "allowed_roots", "--tenant-allowed-roots", names),
     Key("tenants", "allowed_prefixes", "--tenant-allowed-prefixes", names),
+    Key("tenants", "jobs", "--tenant-jobs", whole(1, 64)),
+    Key("tenants", "tasks", "--tenant-tasks", whole(1, MOST_TASKS)),
+    Key("tenants", "bandwidth", "--tenant-bandwidth", speed),
 )
 """What an entry of `tenants` holds."""
 
+REPOSITORY = (
+    Key("repositories", "place", "--repository-place", text),
+    Key("repositories", "password_file", "--repository-password-file", text),
+    Key("repositories", "tenants", "--repository-tenants", names),
+    Key("repositories", "append_only", "--repository-append-only", switch, "false"),
+)
+"""What an entry of `repositories` holds."""
+
 SECTIONS = tuple(dict.fromkeys(key.section for key in (*KEYS, *SERVICE)))
-LISTS = ("jobs", "locations", "tenants")
+LISTS = ("jobs", "locations", "tenants", "repositories")
 """What a file may hold besides sections."""
 
 PLACES = ("source", "destination")

@@ -48,11 +48,14 @@ def rows(settings: Settings, environ: Mapping[str, str] | None = None) -> Iterat
 
 
 def listed(file: File) -> Iterator[Row]:
-    """The entries of `locations` and `jobs`."""
+    """The entries of `locations`, `repositories` and `jobs`."""
     for location in file.locations.values():
         yield Row(f"locations.{location.name}.url", _bare(location.url), location.origin)
         for name, value in location.values.items():
             yield Row(f"locations.{location.name}.{name}", _shown(name, value.value, name in SECRET), value.origin)
+    for repository in file.repositories.values():
+        for name, value in repository.values.items():
+            yield Row(f"repositories.{repository.name}.{name}", _shown(name, value.value, False), value.origin)
     by_flag = {key.flag: key for key in OPTIONS.values()}
     for number, job in enumerate(file.jobs, 1):
         for name, place in (("source", job.source), ("destination", job.destination)):

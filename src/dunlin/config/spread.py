@@ -12,9 +12,12 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dunlin.config.caps import store_caps
 from dunlin.config.logins import Said, place, secret_of
 from dunlin.config.settings import FILE, Found, Settings
 from dunlin.jobs.options import Spread
+from dunlin.model import is_within
+from dunlin.sqlite import network_mount
 from dunlin.stores.login import Login
 from dunlin.stores.open import is_far, local_path
 
@@ -58,9 +61,10 @@ def spread(
     if not url:
         return None
     label = host_label(values.get("host_label"))
-    roots = [os.path.realpath(root) for root in values.get("shared_root") or ()]
+    roots = _roots(values)
     everywhere = all(_everywhere(each, settings, roots) for each in (source, destination))
     work = values.get("work")
+    split_above = values.get("split_above")
     return Spread(
         url,
         True if work is None else bool(work),
@@ -68,7 +72,34 @@ def spread(
         destination if _LOCATION.match(destination) else "",
         "" if everywhere else label,
         label,
+        values.get("priority") or 0,
+        capped=store_caps(settings).directories,
+        **({} if split_above is None else {"split_above": split_above}),
     )
+
+
+def home(values: Mapping[str, Any], destination: str, settings: Settings) -> str:
+    """The label of the machine that alone has a destination (`jobs.office`); "": others reach it, or may.
+
+    A network mount that nobody said is shared counts as one that others may have: they must not write there, too.
+    """
+    roots = _roots(values)
+    if _everywhere(destination, settings, roots):
+        return ""
+    named = _LOCATION.match(destination)
+    if named is not None:
+        location = settings.file.locations.get(named[1]) if settings.file is not None else None
+        if location is None:
+            return ""
+        destination = f"{location.url}/{destination[named.end() :]}"
+    path = local_path(destination)
+    if path is None or is_within(os.path.realpath(path), roots) or network_mount(path):
+        return ""
+    return host_label(values.get("host_label"))
+
+
+def _roots(values: Mapping[str, Any]) -> list[str]:
+    return [os.path.realpath(root) for root in values.get("shared_root") or ()]
 
 
 def _everywhere(text: str, settings: Settings, roots: Sequence[str]) -> bool:
@@ -79,8 +110,7 @@ def _everywhere(text: str, settings: Settings, roots: Sequence[str]) -> bool:
         return location is not None and (location.shared or is_far(location.url))
     if is_far(text):
         return True
-    path = os.path.realpath(local_path(text) or "/")
-    return any(path == root or path.startswith(root.rstrip("/") + "/") for root in roots)
+    return is_within(os.path.realpath(local_path(text) or "/"), roots)
 
 
 class Places:

@@ -86,6 +86,13 @@ SECTIONS: tuple[tuple[str, tuple[Line, ...]], ...] = (
         ),
     ),
     ("metrics", (_off("address", "127.0.0.1:9100", "Prometheus metrics while a sync goes on"),)),
+    (
+        "backup",
+        (
+            _off("repository", "/mnt/vault", "also a URL, or loc://NAME/PATH"),
+            _off("password_file", "vault-password.txt"),
+        ),
+    ),
     ("dashboard", (_off("theme", "dark", "default, dark, light"), _off("refresh_interval", 2, "seconds"))),
     (
         "notify",

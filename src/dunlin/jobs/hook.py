@@ -11,6 +11,11 @@ one claims it. A job whose service died while the command ran is interrupted, an
 was left of it has ended: the process is on record with the time of its start (a number alone may be somebody else's
 by now), and is given what remains of its time.
 
+A command that runs is ended when somebody cancels its job, and when the job may be another service's soon: it has
+ended before its lease has. The ledger may be away just then, or not answer at all, so that is looked at by the clock
+alone, in a thread that asks nobody. What was asleep for longer sees it when it wakes. Two services that claim two
+bursts at the same moment see each other, and whoever sees another one gives its burst back.
+
 The command is split into words as a shell would (`shlex`), and no shell runs it: what is uploaded is no part of it, and
 nothing in it is expanded. It gets a session of its own, so that all it started ends with it when its time is over.
 """
@@ -24,7 +29,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
@@ -32,16 +37,21 @@ import msgspec
 import psutil
 
 from dunlin.errors import DunlinError
-from dunlin.queue.ledger.words import Job, JobStatus, NewJob, Submitted
+from dunlin.jobs.publish_records import Jobs
+from dunlin.queue.ledger.words import Job, JobStatus, NewJob, Wish
 from dunlin.report import Event, Level, Report
 
 KIND = "hook"
 LONGEST = 10
 """Debounce times after which a burst ends although uploads go on."""
 HELD = 30.0
+PERHAPS = frozenset(JobStatus) - {JobStatus.COMPLETED, JobStatus.FAILED}
+"""Jobs whose command may still run: the others are those whose command was seen to end."""
 TICK = 1.0
 GRACE = 5.0
 """Seconds between asking a command to end and making it."""
+SURE = HELD - GRACE - 2 * TICK
+"""Seconds since the ledger heard of us after which a command is ended: it takes time to look, and to end it."""
 OUTPUT = 64 << 10
 """Bytes of output that are kept: half of them from the beginning, half from the end."""
 
@@ -65,31 +75,6 @@ class Hook(NamedTuple):
     def active(self) -> bool:
         """Whether there is something to run."""
         return self.enabled and bool(self.command.strip())
-
-
-class Jobs(Protocol):
-    """What is needed of the ledger's jobs; see `queue.ledger.jobs`."""
-
-    def submit(self, new: NewJob) -> Submitted: ...
-    def get(self, id: str, tenant: str | None = None) -> Job | None: ...
-    def renew(self, owner: str, seconds: float) -> object: ...
-    def progress(self, id: str, counts: Mapping[str, int]) -> None: ...
-    def move(
-        self,
-        id: str,
-        to: JobStatus,
-        only: Collection[JobStatus] = (),
-        error: str = "",
-        result: bytes | None = None,
-        owner: str = "",
-    ) -> Job | None: ...
-    def claim(self, owner: str, seconds: float, kinds: Collection[str] = ()) -> Job | None: ...
-    def page(
-        self,
-        tenant: str | None = None,
-        kind: str = "",
-        statuses: Collection[JobStatus] = (),
-    ) -> list[Job]: ...
 
 
 class Audit(Protocol):
@@ -164,7 +149,7 @@ class CommandHook:
             elif now - self._noted < min(1.0, hook.debounce / 10):
                 return  # a moment more or less does not matter, and each is a row
             uploads = burst.counts.get("uploads", 0) + self._more
-            self._jobs.progress(burst.id, {"uploads": uploads, "last": int(now * 1000)})
+            self._jobs.progress(burst.id, {**burst.counts, "uploads": uploads, "last": int(now * 1000)})
             self._noted, self._more = now, 0
 
     def _open_burst(self) -> Job | None:
@@ -210,34 +195,55 @@ class CommandHook:
         over = min(last + hook.debounce, burst.created + LONGEST * hook.debounce)
         if self._clock() < over or self._somebody_runs():
             return False
+        asked = self._monotonic()
         with self._lock:  # an upload now belongs to the next burst
             claimed = self._jobs.claim(self._owner, HELD, (KIND,))
         if claimed is None:
             return False
-        self._do(claimed, hook)
+        if self._somebody_runs(claimed.id):
+            self._jobs.move(claimed.id, JobStatus.QUEUED, (JobStatus.RUNNING,), owner=self._owner)
+            return False
+        self._do(claimed, hook, asked)
         return True
 
-    def _somebody_runs(self) -> bool:
-        """Whether a command runs, here or at another service, or is left over from one that died."""
-        now = self._clock()
-        running = self._jobs.page(kind=KIND, statuses=(JobStatus.RUNNING, JobStatus.INTERRUPTED))
-        return any(job.status is JobStatus.RUNNING or _still_runs(job, self._hook(), now) for job in running)
+    def _somebody_runs(self, mine: str = "") -> bool:
+        """Whether a command runs, here or at another service, or is left over from one that died.
 
-    def _do(self, job: Job, hook: Hook) -> None:
-        renewed = [self._monotonic()]
+        What is left over of an interrupted job is so, too, when somebody has cancelled, paused or resumed that since.
+        """
+        now = self._clock()
+        latest = (job for job in self._jobs.page(kind=KIND, statuses=PERHAPS) if job.id != mine)
+        return any(job.status is JobStatus.RUNNING or _still_runs(job, self._hook(), now) for job in latest)
+
+    def _do(self, job: Job, hook: Hook, claimed: float) -> None:
+        looked = self._monotonic()
+        ends = Wish.NONE
+        lease = _Lease(self._monotonic, claimed)
 
         def began(pid: int) -> None:
+            lease.pid = pid  # first: the ledger may not answer
             started = psutil.Process(pid).create_time() if psutil.pid_exists(pid) else 0.0
-            self._jobs.progress(job.id, {**job.counts, "pid": pid, "pid_started": int(started * 1000)})
+            counts = {**job.counts, "pid": pid, "pid_started": int(started * 1000)}
+            self._jobs.progress(job.id, counts, self._owner)
 
         def going() -> bool:
-            if self._monotonic() - renewed[0] >= HELD / 3:
-                renewed[0] = self._monotonic()
+            nonlocal looked, ends
+            now = self._monotonic()
+            if now - looked >= TICK:
+                looked = now
                 with suppress(DunlinError):
-                    self._jobs.renew(self._owner, HELD)
-            return not self._ended.is_set()
+                    ends = self._jobs.wishes(self._owner).get(job.id, Wish.NONE)
+                    if now - lease.renewed >= HELD / 3:
+                        if job.id not in self._jobs.renew(self._owner, HELD):
+                            lease.lost = True
+                        lease.renewed = now
+            return lease.sure() and not self._ended.is_set() and ends is not Wish.CANCEL
 
-        ran = self._run(hook, began, going)
+        with lease:
+            ran = self._run(hook, began, going)
+        if lease.lost:  # if nobody has taken it after all, it is queued again
+            self._jobs.move(job.id, JobStatus.QUEUED, (JobStatus.RUNNING,), owner=self._owner)
+            return
         result = {
             "exit_status": ran.status,
             "output": ran.output,
@@ -246,15 +252,56 @@ class CommandHook:
         }
         if self._ended.is_set() and ran.status != 0:
             # The service ends, not the command: the burst is kept for the next one.
-            self._jobs.move(job.id, JobStatus.QUEUED, (JobStatus.RUNNING,))
+            self._jobs.move(job.id, JobStatus.QUEUED, (JobStatus.RUNNING,), owner=self._owner)
             return
         good = ran.status == 0 and not ran.timed_out
-        to = JobStatus.COMPLETED if good else JobStatus.FAILED
-        self._jobs.move(job.id, to, (JobStatus.RUNNING,), ran.error, msgspec.json.encode(result))
-        detail = ran.error or f"exit status 0 after {ran.seconds:.1f} s"
+        error = "cancelled" if ends is Wish.CANCEL and not good else ran.error
+        to = JobStatus.COMPLETED if good else JobStatus.CANCELLED if error == "cancelled" else JobStatus.FAILED
+        self._jobs.move(job.id, to, (JobStatus.RUNNING,), error, msgspec.json.encode(result), self._owner)
+        detail = error or f"exit status 0 after {ran.seconds:.1f} s"
         self._audit.record("service", "hook.ran", shlex.split(hook.command)[0], detail, self._tenant)
         level = Level.INFO if good else Level.ERROR
         self._report.event(Event(level, "hook.ran", f"command after uploads: {detail}", {"job": job.id}))
+
+
+class _Lease:
+    """Whether a job is surely ours; its command is ended when it is not any more. Asks nobody.
+
+    Attributes:
+        renewed: when the ledger was asked for it last, by `clock`, which is monotonic.
+        pid: of the command, which leads its session; 0: it has not begun.
+        lost: it may be another service's.
+    """
+
+    def __init__(self, clock: Callable[[], float], claimed: float) -> None:
+        self._clock = clock
+        self.renewed = claimed
+        self.pid = 0
+        self.lost = False
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="command-hook-clock", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def sure(self) -> bool:
+        """Whether it is ours for long enough to end the command in. Once it was not, it is lost."""
+        if self._clock() - self.renewed > SURE:
+            self.lost = True
+        return not self.lost
+
+    def _watch(self) -> None:
+        while not self._over.wait(TICK):
+            if not self.sure() and self.pid:
+                for number in (signal.SIGTERM, signal.SIGKILL):
+                    with suppress(OSError):
+                        os.killpg(self.pid, number)
+                    if self._over.wait(GRACE):
+                        return
 
 
 def _still_runs(job: Job, hook: Hook, now: float) -> bool:
@@ -317,7 +364,7 @@ def run_command(hook: Hook, began: Callable[[int], object], going: Callable[[], 
     if timed_out:
         wrong = f"ended after {hook.timeout:g} seconds: it took too long"
     elif stopped:
-        wrong = "ended with the service"
+        wrong = "ended before its time"
     elif status:
         wrong = f"exit status {status}" if status > 0 else f"ended by signal {-status}"
     return Ran(status, kept.text(), seconds, timed_out, wrong)
@@ -325,8 +372,9 @@ def run_command(hook: Hook, began: Callable[[int], object], going: Callable[[], 
 
 def _ended(process: subprocess.Popen[bytes], output: int, kept: _Kept, seconds: float) -> bool:
     """Read what comes within so many seconds; whether the process has ended."""
-    ready, _, _ = select.select([output], [], [], seconds)
-    if ready and not _read(output, kept):
+    poll = select.poll()  # `select.select` knows 1,024 descriptors, and a service may have more
+    poll.register(output, select.POLLIN)
+    if poll.poll(seconds * 1000) and not _read(output, kept):
         with suppress(subprocess.TimeoutExpired):  # it has closed its output, and may go on
             process.wait(seconds)
     return process.poll() is not None

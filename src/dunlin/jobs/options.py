@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dunlin import transfer
 from dunlin.filters import Selection
@@ -11,6 +11,9 @@ from dunlin.model import Stats
 from dunlin.pace.schedule import Schedule
 from dunlin.plan import Policy
 from dunlin.stores.login import Login
+
+if TYPE_CHECKING:
+    from dunlin.workers.setup import Opens
 
 
 class Crew(NamedTuple):
@@ -123,6 +126,10 @@ class Spread(NamedTuple):
         source, target: the places as the workers are told them: ``loc://NAME/PATH``, or URLs without logins.
         host: the label of the workers that can reach both; "": all can.
         label: this machine's.
+        priority: of the units; a step is worth a minute of waiting.
+        tenant: for whom it is done; "": for nobody in particular.
+        capped: directories with a cap (`jobs.groups`), absolute, without links.
+        split_above: bytes of a file from which on several workers bring it in ranges; 0: none is cut.
     """
 
     queue: str
@@ -131,6 +138,26 @@ class Spread(NamedTuple):
     target: str = ""
     host: str = ""
     label: str = ""
+    priority: int = 0
+    tenant: str = ""
+    capped: tuple[str, ...] = ()
+    split_above: int = 256 << 20
+
+
+class Within(NamedTuple):
+    """What a run must not leave, whatever is done to paths while it waits and works.
+
+    Attributes:
+        roots: directories of this machine, real paths; None: it may go anywhere.
+        files: of log_file, report_file, state_db and backup_dir those that must lie within as well.
+    """
+
+    roots: tuple[str, ...] | None = None
+    files: frozenset[str] = frozenset()
+
+    def has(self, name: str) -> bool:
+        """Whether a file of the run must lie within."""
+        return self.roots is not None and name in self.files
 
 
 class SyncOptions(NamedTuple):
@@ -166,6 +193,9 @@ class SyncOptions(NamedTuple):
         share_snapshot: the source, a share of Azure Files, is read from a snapshot that is made for the run.
         again: only what failed before, and nothing is deleted; None: everything.
         spread: the work is done by workers, wherever they are; None: by this process and its movers.
+        within: what it must not leave.
+        home: the label of the machine that alone has the destination; "": others may have the same (`jobs.office`).
+        opens: opens the source where it is no place of its own but a tree in a repository (`jobs.restore`).
     """
 
     source: str
@@ -204,6 +234,9 @@ class SyncOptions(NamedTuple):
     crawl: Crawling = Crawling()
     again: Again | None = None
     spread: Spread | None = None
+    within: Within = Within()
+    home: str = ""
+    opens: Opens | None = None
 
 
 SEVERITY = (1, 2, 130, 25, 23, 3, 24, 0)

@@ -75,7 +75,7 @@ class Outward:
             metrics = Metrics(version, pairs, usage)
             self._served = Endpoint(metrics, options.address)
             reports.append(metrics)
-        ways = _ways(options)
+        ways = ways_of(options)
         if ways:
             here = socket.gethostname() or platform.node() or "localhost"
             self._boxes = Outboxes(ways, min(TICK, options.stalled_after / 4))
@@ -155,7 +155,7 @@ class Pair:
         return self._fan.task(name, total)
 
 
-def _ways(options: Options) -> list[Way]:
+def ways_of(options: Options) -> list[Way]:
     """The ways of sending; each repeats an attempt by the one policy."""
     ways = []
     if (hook := options.webhook) is not None:
@@ -194,4 +194,4 @@ def usage() -> Usage:
             if process.pid != me.pid:
                 times = process.cpu_times()
                 cpu += times.user + times.system
-    return Usage(cpu, resident, number)
+    return Usage(round(cpu, 2), resident, number)  # the kernel counts in hundredths, sums of fractions drift

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from dunlin import transfer
 from dunlin.errors import DunlinError, ErrorKind, printable, translate, usage
 from dunlin.hashing import blake2b
-from dunlin.jobs.options import SyncOptions
+from dunlin.jobs.options import SyncOptions, Within
 from dunlin.pace.gate import Gate
 from dunlin.pace.stop import Stop
 from dunlin.plan import Policy
@@ -29,7 +29,6 @@ from dunlin.stores.open import (
     take_snapshot,
 )
 from dunlin.stores.probe import probe_case
-from dunlin.workers.leftover import sweep
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -47,6 +46,7 @@ class PairOfStores:
         source_place, target_place: what each store is opened by, in any process.
         source_far, target_far: what each is told when it is an object store, else None.
         source_empty: it is an object store without a name in it.
+        local: both are of this machine, and nothing was loaded that forbids to fork it.
     """
 
     source: str
@@ -65,6 +65,7 @@ class PairOfStores:
     source_far: Far | None = None
     target_far: Far | None = None
     source_empty: bool = False
+    local: bool = True
 
 
 def open_pair(
@@ -77,8 +78,11 @@ def open_pair(
 
     Raises USAGE, NOT_FOUND, DENIED, READ_ONLY: everything that makes a run pointless from the start. INTERRUPTED.
     """
+    from dunlin.jobs.within import stay  # here, since a backup looks at its source with functions of this module
+
     source_url = canonical_url(options.source, options.login_source)
     target_url = canonical_url(options.destination, options.login_target)
+    stay(options.within.roots, source_url, target_url)
     if source_url == target_url:
         raise usage(f"source and destination are the same place: {shown_place(options.source)}")
     source_far, target_far = _told(options)
@@ -90,20 +94,25 @@ def open_pair(
         source_far = (source_far or Far())._replace(snapshot=taken)
     opened: list[Store] = []
     try:
-        source = open_store(source_place, far=_beginning(source_far, source_url, report, stop))
+        begun_far = _beginning(source_far, source_url, report, stop)
+        source = options.opens() if options.opens is not None else open_store(source_place, far=begun_far)
         opened.append(source)
         far = _beginning(target_far, target_url, report, stop)
         target = open_store(target_place, options=WriteOptions(run_id=token), far=far)
         opened.append(target)
-        _check_source(source, shown_place(options.source))
+        check_source(source, shown_place(options.source))
         exists = _check_target(target, options)
         pair = PairOfStores(source_url, target_url, source, target, target.caps, exists)
         pair.source_place, pair.target_place = source_place, target_place
         pair.source_far, pair.target_far = source_far, target_far
+        near = options.opens.forks if options.opens is not None else source_url.startswith("file:")
+        pair.local = near and target_url.startswith("file:")
         _check_typed(pair, options)
         _nesting(pair)
+        if options.opens is not None:
+            _beside(pair, options.opens.beside)
         if options.backup_dir:
-            _backup(pair, options.backup_dir, make=options.mode == "sync")
+            _backup(pair, options.backup_dir, options.within, make=options.mode == "sync")
         return pair
     except DunlinError:
         for store in opened:
@@ -205,6 +214,8 @@ def probe_target(pair: PairOfStores, shown: str, token: str, dead: frozenset[str
         return  # it folds no names, leaves no temporary files behind, and says at the first write what it refuses
     try:
         if dead:
+            from dunlin.workers.leftover import sweep
+
             # What somebody else owns stays; whether we can write here at all, the probe finds out.
             sweep(target, "", lambda run, _: run in dead)
         case, form = probe_case(target, token)
@@ -217,7 +228,8 @@ def probe_target(pair: PairOfStores, shown: str, token: str, dead: frozenset[str
         raise error from None
 
 
-def _check_source(source: Store, shown: str) -> None:
+def check_source(source: Store, shown: str) -> None:
+    """See that there is a source to read. Raises NOT_FOUND, USAGE, AUTH with words for the person."""
     try:
         source.stat("")
         if source.caps.far:
@@ -336,6 +348,16 @@ def _nesting(pair: PairOfStores) -> None:
         pair.skip_target = frozenset({outer})
 
 
+def _beside(pair: PairOfStores, urls: Iterable[str]) -> None:
+    """Leave alone what a snapshot is read from, on both sides. Raises USAGE where the destination lies in it."""
+    for url in urls:
+        if pair.target == url or below(pair.target, url):
+            raise usage(f"the destination {printable(pair.target)} is part of {printable(url)}, which is read from")
+        if inner := below(url, pair.target):
+            pair.skip_source |= {inner}
+            pair.skip_target |= {inner}
+
+
 def _local(store: Store) -> str | None:
     """The path of a local store; None for another."""
     return None if store.caps.far else local_path(store.url)
@@ -373,11 +395,15 @@ def _below(path: str, root: str) -> str:
     return path[len(prefix) :] if path.startswith(prefix) and path != root else ""
 
 
-def _backup(pair: PairOfStores, directory: str, make: bool) -> None:
+def _backup(pair: PairOfStores, directory: str, within: Within, make: bool) -> None:
     target = local_path(pair.target)
     if target is None:
         raise usage("--backup-dir works with local destinations only")
     path = os.path.normpath(os.path.join(target, directory))
+    if within.has("backup_dir"):
+        from dunlin.jobs.within import stay
+
+        stay(within.roots, canonical_url(path))
     if os.path.realpath(path) == os.path.realpath(target):
         raise usage("--backup-dir is the destination itself", "name a directory in or beside it")
     inside = _below(path, target)

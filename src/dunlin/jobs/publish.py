@@ -29,10 +29,10 @@ import msgspec
 
 from dunlin.errors import DunlinError, ErrorKind, printable
 from dunlin.jobs.publish_keys import as_key, is_allowed, key_fault
-from dunlin.model import TYPE_BITS, Kind, join
+from dunlin.jobs.publish_place import Here, look_here, nested
+from dunlin.model import TYPE_BITS, Kind, is_unfinished, is_within, join
 from dunlin.queue.ledger.words import Job
 from dunlin.stores.local import LocalStore
-from dunlin.workers.publishing import is_within
 
 LOOKS = 1_000
 """Directories that are looked into for the first file; a folder that holds none so far is left to the walk."""
@@ -51,19 +51,19 @@ class Rules(NamedTuple):
     """What may be published.
 
     Attributes:
-        roots: directories below which `from` must lie; empty: anywhere. URLs are roots of other jobs.
+        roots: directories below which `from` must lie, real paths; empty: anywhere. URLs are roots of other jobs.
         prefixes: what keys must begin with; empty: anything.
+        target: the destination's path, where that is a directory of this machine; else "".
     """
 
     roots: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
+    target: str = ""
 
     @property
     def within(self) -> list[str]:
-        """The roots with all links resolved; the whole file system where there are none."""
-        if not self.roots:
-            return ["/"]
-        return [os.path.realpath(root) for root in self.roots if "://" not in root]
+        """The roots on this machine; the whole file system where there are no roots. Looks at none of them."""
+        return [root for root in self.roots if "://" not in root] if self.roots else ["/"]
 
 
 class Checked(NamedTuple):
@@ -123,6 +123,32 @@ def options_of(job: Job) -> PublishOptions:
         raise DunlinError("read the options of the job", job.id, ErrorKind.CORRUPT, str(error)) from error
 
 
+def narrowed(job: Job, rules: Rules | None) -> PublishOptions:
+    """The options of a job under the rules of today, which may be narrower than those under which it was accepted.
+
+    `rules`: of the job's tenant; None: there is no such tenant any more.
+
+    Raises DENIED where something of the job may not be published any more, CORRUPT as `options_of`.
+    """
+    asked = options_of(job)
+    if rules is None:
+        raise _denied_now(f"there is no tenant {printable(job.tenant)} any more")
+    within = rules.within
+    for origin in asked.sources:
+        place = join(origin.root, origin.name) if origin.name else origin.root
+        if not is_within(place, within):
+            raise _denied_now(f"{printable(place)} is outside the allowed roots by now")
+        if rules.prefixes and not is_allowed(origin.prefix, rules.prefixes):
+            raise _denied_now(f"{printable(origin.prefix)} does not start with an allowed prefix any more")
+    both = [root for root in asked.within if is_within(root, within)]
+    both += [root for root in within if root not in both and is_within(root, asked.within)]
+    return msgspec.structs.replace(asked, within=both)
+
+
+def _denied_now(reason: str) -> DunlinError:
+    return DunlinError("go on with the job", "", ErrorKind.DENIED, reason)
+
+
 def validate(items: Sequence[PublishItem], rules: Rules) -> list[Checked]:
     """All items, checked in their order.
 
@@ -131,12 +157,12 @@ def validate(items: Sequence[PublishItem], rules: Rules) -> list[Checked]:
     """
     if not items:
         raise _refused(ErrorKind.USAGE, "at least one item is required")
-    within = rules.within
-    return [check_item(item, number, rules, within) for number, item in enumerate(items)]
+    within, here = rules.within, look_here(rules.target)
+    return [check_item(item, number, rules, within, here) for number, item in enumerate(items)]
 
 
-def check_item(item: PublishItem, number: int, rules: Rules, within: Sequence[str]) -> Checked:
-    """One item, the `number`th; `within`: `rules.within`. Raises as `validate`."""
+def check_item(item: PublishItem, number: int, rules: Rules, within: Sequence[str], here: Here) -> Checked:
+    """One item, the `number`th; `within`: `rules.within`; `here`: `rules.target`. Raises as `validate`."""
     if not item.source:
         raise _refused(ErrorKind.USAGE, f"'from' field is required for item {number}")
     if not item.to:
@@ -155,12 +181,17 @@ def check_item(item: PublishItem, number: int, rules: Rules, within: Sequence[st
     except OSError as error:
         reason = f"'from' path cannot be read for item {number}: {shown}: {error.strerror}"
         raise _refused(ErrorKind.DENIED, reason) from None
+    if fault := nested(real, here):
+        raise _refused(ErrorKind.DENIED, f"'from' cannot be published for item {number}: {shown}: {fault}")
     if directory:
         prefix = _prefix(as_key(item.to), number, rules)
         if not _holds_file(real):
             raise _refused(ErrorKind.NOT_FOUND, f"'from' folder holds no files for item {number}: {shown}")
         return Checked(item, real, "", prefix, 0)
     root, name = os.path.split(real)
+    if is_unfinished(name):
+        reason = f"'from' is the unfinished file of a run for item {number}: {shown}"
+        raise _refused(ErrorKind.NAME, reason)
     key = as_key(item.to)
     if key.endswith("/"):
         key += as_key(os.path.basename(item.source.rstrip("/")) or name)

@@ -7,6 +7,7 @@ crashes in between reads the same news again, so each step must bear being done 
     record        the ledger's fence keeps out what it has already, and results of workers that were too late
     try again     only files that stand as failed become pending, in a new unit; a second time there are none
     put           a key that the queue knows changes nothing
+    mark          says that the ledger has what a worker told, so that it may delete
     cache, hook   say what is so
 
 A file that failed for a reason that may pass is tried again in a unit of its own kind, up to `max_retry` times, each
@@ -23,7 +24,7 @@ from dunlin.jobs.publish import PublishOptions, options_of
 from dunlin.jobs.publish_walk import full_path
 from dunlin.queue.base import Kind, News
 from dunlin.queue.ledger.words import File, FileResult, FileStatus, Item, Job, OpenUnit, Totals, UnitResult
-from dunlin.workers.publishing import FileOutcome, UnitOutcome, unpack_outcome
+from dunlin.workers.publish_words import FileOutcome, UnitOutcome, unpack_outcome
 
 MOST_FAILED = 10_000
 """Failed files that a result names; the ledger has them all."""
@@ -56,12 +57,14 @@ class Taken(NamedTuple):
         again: units to be put into the queue, with the number of tries that they have behind them.
         there: keys that exist now, with their sizes, by bucket, for the existence cache.
         uploaded: how many files were uploaded.
+        marks: the last that are on record (`workers.publish_record`), by job and unit.
     """
 
     jobs: set[str]
     again: list[OpenUnit]
     there: dict[str, dict[str, int]]
     uploaded: int
+    marks: dict[tuple[str, int], bytes]
 
 
 def unit_key(job: str, unit: int) -> str:
@@ -101,13 +104,15 @@ def _file_result(outcome: FileOutcome) -> FileResult:
 def take(news: Sequence[News], files: Outcomes, max_retry: int, live: Callable[[str], bool]) -> Taken:
     """Put news on record, and say what follows from it. `live`: whether a job runs, so that files are tried again."""
     all_read = [each for each in map(read, news) if each is not None]
-    files.apply([each.result for each in all_read])
-    taken = Taken(set(), [], {}, 0)
+    kept = files.apply([each.result for each in all_read])
+    taken = Taken(set(), [], {}, 0, {})
     uploaded = 0
-    for result, outcome in all_read:
+    for (result, outcome), on_record in zip(all_read, kept, strict=True):
         taken.jobs.add(result.job)
         if outcome is None:
             continue
+        if outcome.mark and on_record:
+            taken.marks[result.job, result.unit] = outcome.mark
         if result.final and outcome.generation < max_retry:
             places = [each.place for each in outcome.files if each.again and each.status == FileStatus.FAILED]
             unit = files.again(result.job, result.unit, places) if places and live(result.job) else None
@@ -128,7 +133,9 @@ def joined(parts: Sequence[Taken]) -> Taken:
         for bucket, keys in part.there.items():
             there.setdefault(bucket, {}).update(keys)
     jobs = {job for part in parts for job in part.jobs}
-    return Taken(jobs, [unit for part in parts for unit in part.again], there, sum(part.uploaded for part in parts))
+    again = [unit for part in parts for unit in part.again]
+    marks = {unit: mark for part in parts for unit, mark in part.marks.items()}
+    return Taken(jobs, again, there, sum(part.uploaded for part in parts), marks)
 
 
 # ---- what people read ----

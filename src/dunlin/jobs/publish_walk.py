@@ -12,6 +12,10 @@ and path, keeps what it has, and gives units back only for the rest.
 
 Where many units wait in the queue already the walk waits too (`put` does): tasks take memory in some queues.
 
+Keys. Two files of a job with one key would overwrite each other, and where sources are deleted one content would be
+lost. Within a folder keys differ as paths do. Where the prefixes of items overlap, each file is looked up under the
+paths that would have its key in the others (`Rivals`), and fails if one of them has it already.
+
 Links. A link to a file is published as the file it leads to, if that lies below the allowed roots; a link to a folder
 is not followed. Sockets, FIFOs and devices are no files.
 """
@@ -28,12 +32,13 @@ from typing import NamedTuple, Protocol
 
 from dunlin.errors import DunlinError, ErrorKind, printable
 from dunlin.jobs.publish_keys import as_key, key_fault
-from dunlin.model import MODE, SIZE, TYPE_BITS, Facts, Kind, join
+from dunlin.jobs.publish_place import ELSEWHERE, Here, nested
+from dunlin.model import MODE, SIZE, TYPE_BITS, Facts, Kind, is_directory, is_unfinished, is_within, join
 from dunlin.queue.ledger.words import NewFile, OpenUnit
 from dunlin.report import Event, Level, Report
 from dunlin.stores.base import Listing, Lists
 from dunlin.stores.local import LocalStore
-from dunlin.workers.publishing import error_line, is_within
+from dunlin.workers.publishing import error_line
 
 FIRST = 8
 FILES = 250
@@ -44,6 +49,7 @@ HASTE = 0.2
 LOT = 20
 """Units that are put on record in one transaction."""
 DEEP = 100
+SAME_KEY = "another file of the job has the same key"
 
 
 class Source(NamedTuple):
@@ -66,6 +72,27 @@ class Records(Protocol):
 
     def add_units(self, job: str, units: Sequence[Sequence[NewFile]]) -> list[OpenUnit]: ...
     def add_failed(self, job: str, failed: Sequence[tuple[NewFile, str]]) -> int: ...
+    def given(self, job: str, places: Sequence[tuple[int, str]]) -> set[tuple[int, str]]: ...
+
+
+class Rivals:
+    """Items of a job by what their keys begin with."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._by_prefix: dict[str, list[Source]] = {}
+        for source in sources:
+            self._by_prefix.setdefault(source.prefix, []).append(source)
+
+    def of(self, file: NewFile) -> list[tuple[int, str]]:
+        """(item, path) in other items of files that would have the key of this one."""
+        found: list[tuple[int, str]] = []
+        at = 0 if self._by_prefix else -1
+        while at >= 0:
+            at = file.key.find("/", at) + 1 or -1
+            for source in self._by_prefix.get(file.key[:at] if at > 0 else file.key, ()):
+                if source.number != file.item:
+                    found.append((source.number, source.name or file.key[at:]))
+        return found
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -77,6 +104,7 @@ class Batcher:
         records: the ledger's files.
         put: hands units to the queue; may wait while that is full.
         clock: seconds that never go back.
+        rivals: the items of the job.
 
     Attributes:
         seen: how many files it was given, those that failed included.
@@ -86,6 +114,7 @@ class Batcher:
     records: Records
     put: Callable[[Sequence[OpenUnit]], None]
     clock: Callable[[], float] = time.monotonic
+    rivals: Rivals = field(default_factory=lambda: Rivals(()))
     seen: int = 0
     _most: int = FIRST
     _unit: list[NewFile] = field(default_factory=list)
@@ -136,9 +165,26 @@ class Batcher:
 
     def _flush_units(self) -> None:
         if self._units:
-            units, self._units = self._units, []
+            units, self._units = self._alone(self._units), []
             if made := self.records.add_units(self.job, units):
                 self.put(made)
+
+    def _alone(self, units: list[list[NewFile]]) -> list[list[NewFile]]:
+        """The units without files whose key another item has given: those have failed."""
+        among = {file: places for unit in units for file in unit if (places := self.rivals.of(file))}
+        if not among:
+            return units
+        known = self.records.given(self.job, [place for places in among.values() for place in places])
+        given: dict[str, int] = {}
+        left: list[list[NewFile]] = []
+        for unit in units:
+            left.append([])
+            for file in unit:
+                if file in among and (given.setdefault(file.key, file.item) != file.item or known & set(among[file])):
+                    self._failed.append((file._replace(key=""), SAME_KEY))
+                else:
+                    left[-1].append(file)
+        return [unit for unit in left if unit]
 
     def _flush_failed(self) -> None:
         if self._failed:
@@ -154,6 +200,7 @@ def walk(
     going: Callable[[], None],
     report: Report,
     store: Lists | None = None,
+    here: Here = ELSEWHERE,
 ) -> str:
     """Hand all files of an item to the batcher; "" or, in one line, why it could not be walked.
 
@@ -162,15 +209,18 @@ def walk(
         own: absolute paths of files that are not published: the service's own.
         going: raises when the walk is to end.
         store: the file system from its root; None: this machine's.
+        here: the destination, which is never entered.
     """
     if os.path.realpath(source.root) != source.root or not is_within(source.root, within):
         return "'from' leads elsewhere than when it was accepted"
+    if fault := nested(full_path(source.root, source.name) if source.name else source.root, here):
+        return f"'from' cannot be published: {fault}"
     if source.name:
         return _single(source, batcher)
     left_out: Counter[str] = Counter()
     opened = LocalStore("/")
     try:
-        for directory, found in _batches(store or opened, source):
+        for directory, found in _batches(store or opened, source, here):
             going()
             if isinstance(found, DunlinError):
                 if not directory:
@@ -217,6 +267,9 @@ def _take(
     kind = facts[MODE] & TYPE_BITS
     if kind == Kind.DIRECTORY:
         return
+    if is_unfinished(path.rpartition("/")[2]):
+        left_out["unfinished files of runs"] += 1
+        return
     full = full_path(source.root, path)
     size = facts[SIZE]
     if full in own:
@@ -249,8 +302,10 @@ def _take(
         batcher.add(file)
 
 
-def _batches(store: Lists, source: Source) -> Iterator[tuple[str, list[tuple[str, Facts]] | DunlinError]]:
-    """(directory below the root, its next names or why there are none): every directory below the root."""
+def _batches(
+    store: Lists, source: Source, here: Here
+) -> Iterator[tuple[str, list[tuple[str, Facts]] | DunlinError]]:
+    """(directory below the root, its next names or why there are none): all below the root but the destination."""
     root = source.root.strip("/")
 
     def begin(directory: str) -> _Level:
@@ -275,7 +330,7 @@ def _batches(store: Lists, source: Source) -> Iterator[tuple[str, list[tuple[str
         if batch is None:
             level.listing = None
             continue
-        names = [name for name, facts in batch if facts[MODE] & TYPE_BITS == Kind.DIRECTORY]
+        names = [name for name, facts in batch if is_directory(facts) and not here.shows(facts)]
         level.below += [join(level.directory, name) for name in names]
         yield level.directory, batch
 

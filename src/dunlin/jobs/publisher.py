@@ -1,12 +1,21 @@
 """The publisher of a service: accepts publish jobs, walks them, and follows them to their end.
 
 Theory. To accept is to check and to write rows; it takes milliseconds however large a folder is. All else happens in
-threads of the service that holds the office of the publisher, one of all services on one ledger and queue:
+threads of the service that holds the office for it:
 
     watch    claims queued jobs, keeps them as its own, looks for cancels and pauses, and now and then for tasks that
              the queue has lost
     walks    up to `WALKS` at a time: files of jobs become units (`publish_walk`)
     results  news of the queue becomes outcomes (`publish_results`)
+
+Only walks look at paths of jobs, which may lie on a share whose server is gone. A walk of which nothing was seen for
+`STILL` seconds holds no place any more (`pace.aside`), so that others are walked; its job stays this service's, goes on
+when the share is back, and can be cancelled. A service that ends waits for none.
+
+A path means another file on another machine. So a job keeps the label of the machine where its paths were checked
+(`NewJob.host`), and is claimed, looked at and walked there: the office for this is one of each label. A job whose paths
+all machines have in common has none, and is anybody's. News comes for all jobs in one order: the office for results is
+one of all services on one queue. A unit that is to be tried again is put by whoever may look at its paths.
 
 A claimed job is walked from where the ledger stands: items that were walked to their end are left alone, files that
 are known are kept, and open units that the queue does not know (the service was killed in between, or the queue was
@@ -22,22 +31,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
 import msgspec
 
 from dunlin.errors import DunlinError, ErrorKind, printable
-from dunlin.jobs.publish import PublishItem, PublishOptions, Rules, options_of, validate
+from dunlin.jobs.publish import PublishItem, PublishOptions, Rules, narrowed, validate
+from dunlin.jobs.publish_place import look_here
 from dunlin.jobs.publish_records import PublishLedger
 from dunlin.jobs.publish_results import Taken, joined, take, unit_key
 from dunlin.jobs.publish_tasks import PublishSettings, task_of
-from dunlin.jobs.publish_walk import Batcher, Source, walk
+from dunlin.jobs.publish_walk import Batcher, Rivals, Source, walk
+from dunlin.model import is_within
+from dunlin.pace.aside import Aside
 from dunlin.pace.retry import Retry
-from dunlin.queue.base import News, Queue
+from dunlin.queue.base import News, Queue, Status
 from dunlin.queue.ledger.words import Job, JobStatus, NewItem, NewJob, OpenUnit, UnitStatus, Wish
 from dunlin.report import Event, Level, Report
+from dunlin.workers.publish_record import LASTS, record_name
 from dunlin.workers.publishing import error_line
 
 KIND = "publish"
@@ -48,6 +60,12 @@ SLOW_TICK = 1.0
 RECONCILE = 30.0
 """Seconds between two looks for tasks that the queue has lost."""
 WALKS = 4
+STILL = 60.0
+"""Seconds after which a walk that gets nowhere makes room for another."""
+HUNG = 60
+"""Walks that may hang; from then on none is begun."""
+ENDING = 10.0
+"""Seconds that walks have to end in, when the service does."""
 AHEAD = 4_000
 """Units that wait in the queue at most before a walk waits, too."""
 NEWS = 200
@@ -72,6 +90,8 @@ class Publisher:
         settings: asked for at each step.
         uploads: told of the keys that exist now.
         uploaded: called with the number of files that news brought as uploaded: the command hook.
+        rules: what a tenant may publish now, None for one that is gone: they may be narrower than when a job was
+            accepted, and are looked at whenever more of it is begun.
         clock: seconds since 1970. monotonic: seconds that never go back.
     """
 
@@ -83,6 +103,7 @@ class Publisher:
         report: Report,
         *,
         owner: str,
+        rules: Callable[[str], Rules | None],
         uploads: Uploads | None = None,
         uploaded: Callable[[int], object] = lambda count: None,
         clock: Callable[[], float] = time.time,
@@ -95,19 +116,21 @@ class Publisher:
         self._owner = owner
         self._uploads = uploads
         self._uploaded = uploaded
+        self._rules = rules
         self._clock = clock
         self._monotonic = monotonic
         self._wake = threading.Event()
         self._ended = threading.Event()
         self._in_office = threading.Event()
+        self._reads = threading.Event()
         self._lock = threading.Lock()
-        self._walking: dict[str, Future[None]] = {}
+        self._walks = Aside("publish-walk", WALKS, STILL, WALKS + HUNG, monotonic)
+        self._next: dict[str, Job] = {}
         self._leaving: set[str] = set()
         self._complained: dict[str, float] = {}
         self._counted: dict[str, float] = {}
         self._looked: dict[str, float] = {}
         self._depth = (0.0, 0)
-        self._pool: ThreadPoolExecutor | None = None
         self._threads: list[threading.Thread] = []
 
     # ---- what is asked for ----
@@ -121,6 +144,7 @@ class Publisher:
         by: str = "",
         key: str = "",
         body: bytes = b"",
+        priority: int = 0,
     ) -> Job:
         """Check all items and put the job on record; it begins at once.
 
@@ -138,21 +162,34 @@ class Publisher:
         first = items[0]
         more = f" and {len(items) - 1:,} more" if len(items) > 1 else ""
         label = printable(f"{first.source} -> {first.to}{more}")
-        new = NewJob(KIND, msgspec.json.encode(options), tenant, by, label, key=key, body=body)
+        host = "" if all(is_within(each.root, settings.shared) for each in sources) else settings.machine
+        new = NewJob(KIND, msgspec.json.encode(options), tenant, by, label, priority, key, body, host)
         job = self._jobs.submit(new, [NewItem(*item) for item in items]).job
         self._wake.set()
         return job
 
     def retry(self, job: str) -> int:
-        """Try a job's failed files again; how many there are. The job is queued, and begins at once."""
+        """Try a job's failed files again; how many there are. The job is queued, and begins at once.
+
+        Its dead tasks go: what they were to do is done by new ones. Raises what `narrowed` does.
+        """
+        if (found := self._jobs.get(job)) is not None:
+            self._asked(found)
         before = self._clock()
         count = 0
         while made := self._files.retry(job, before=before):
             count += sum(len(unit.files) for unit in made)
         if count:
+            self._drop_dead(job)
             self._jobs.move(job, JobStatus.QUEUED)
             self._wake.set()
         return count
+
+    def _drop_dead(self, job: str) -> None:
+        name, after = self._settings().queue, ""
+        while tasks := self._queue.tasks(name, Status.DEAD, unit_key(job, 0)[:-1], after, 500):
+            after = tasks[-1].id
+            self._queue.remove([task.id for task in tasks])
 
     def cancel(self, job: str) -> bool:
         """Do no more of a job; False when it has ended."""
@@ -179,7 +216,7 @@ class Publisher:
     def _withdraw(self, job: str) -> None:
         """Take what waits out of the queue; workers find out about what they are at."""
         with self._lock:
-            if job in self._walking:
+            if self._walks.going(job):
                 self._leaving.add(job)
         queue, after = self._settings().queue, -1
         while units := self._files.units(job, UnitStatus.OPEN, after, 500):
@@ -190,7 +227,6 @@ class Publisher:
 
     def start(self) -> None:
         """Begin to work on jobs, as soon as the office is free."""
-        self._pool = ThreadPoolExecutor(WALKS, "publish-walk")
         for target in (self._watch, self._results):
             thread = threading.Thread(target=target, name=f"publish-{target.__name__.strip('_')}", daemon=True)
             self._threads.append(thread)
@@ -202,20 +238,23 @@ class Publisher:
         self._wake.set()
         for thread in self._threads:
             thread.join()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+        if self._threads:
+            self._walks.wait(ENDING)
             self._guarded("go off duty", self._leave)
         self._threads.clear()
 
     def _leave(self) -> None:
         for id in self._jobs.renew(self._owner, OFFICE):
             self._jobs.move(id, JobStatus.QUEUED, (JobStatus.RUNNING,))
-        self._queue.leave(self._office, self._owner)
+        for office in self._offices:
+            self._queue.leave(office, self._owner)
 
     @property
-    def _office(self) -> str:
-        return f"publisher/{self._settings().queue}"
+    def _offices(self) -> tuple[str, str]:
+        """That of the walks of this machine, and that of the results."""
+        settings = self._settings()
+        results = f"publisher/{settings.queue}"
+        return f"{results}/{settings.machine}", results
 
     def _watch(self) -> None:
         slow = reconciled = float("-inf")
@@ -258,15 +297,18 @@ class Publisher:
             self._report.event(Event(Level.WARN, "publish.trouble", message, {"error": str(error)}))
 
     def _keep_office(self) -> None:
-        try:
-            held = self._queue.hold(self._office, self._owner, OFFICE)
-        except DunlinError:
-            self._in_office.clear()
-            raise
-        if not held:
-            self._in_office.clear()
+        for office, mine in zip(self._offices, (self._in_office, self._reads), strict=True):
+            try:
+                held = self._queue.hold(office, self._owner, OFFICE)
+            except DunlinError:
+                mine.clear()
+                raise
+            if held:
+                mine.set()
+            else:
+                mine.clear()
+        if not self._in_office.is_set():
             return
-        self._in_office.set()
         self._jobs.renew(self._owner, OFFICE)
         self._jobs.sweep()
         for job in self._jobs.page(kind=KIND, statuses=(JobStatus.INTERRUPTED,)):
@@ -278,29 +320,44 @@ class Publisher:
                 self.pause(id)
 
     def _claim(self) -> None:
-        while self._pool is not None and not self._ended.is_set():
-            with self._lock:
-                done = [id for id, future in self._walking.items() if future.done()]
-                for id in done:
-                    del self._walking[id]
-                    self._leaving.discard(id)
-                if len(self._walking) >= WALKS:
-                    return
-            job = self._jobs.claim(self._owner, OFFICE, (KIND,))
+        going = self._walks.keys
+        with self._lock:
+            self._leaving &= going
+        for id in self._walks.silent():
+            self._tell_silent(id)
+        for id in self._next.keys() - going:
+            self._begin(self._next.pop(id))
+        while self._walks.room and not self._ended.is_set():
+            job = self._jobs.claim(self._owner, OFFICE, (KIND,), host=self._settings().machine)
             if job is None:
                 return
-            with self._lock:
-                self._walking[job.id] = self._pool.submit(self._work_on, job, self._walking.get(job.id))
+            if self._walks.going(job.id):  # it was paused, and its walk has not come to know of that
+                self._next[job.id] = job
+            else:
+                self._begin(job)
 
-    def _work_on(self, job: Job, before: Future[None] | None) -> None:
-        """Walk a job, from where the ledger stands; `before`: a walk that ends, since the job was paused."""
-        if before is not None:
-            before.exception()
+    def _begin(self, job: Job) -> None:
+        """Walk a job. Raises BUSY where the system has no thread left: it is walked a moment later, then."""
+        try:
+            self._walks.begin(job.id, partial(self._work_on, job))
+        except DunlinError:
+            self._next[job.id] = job
+            raise
+
+    def _tell_silent(self, id: str) -> None:
+        job = self._jobs.get(id)
+        label = job.label if job is not None else id
+        message = f"{label}: what is to be published has not answered for {STILL:g} seconds; the job waits for it"
+        self._report.event(Event(Level.WARN, "publish.hung", message, {"job": id}))
+
+    def _work_on(self, job: Job) -> None:
+        """Walk a job, from where the ledger stands. Raises nothing."""
         with self._lock:
             self._leaving.discard(job.id)
         while not self._ended.is_set():
+            self._walks.moved(job.id)
             try:
-                self._put_lost(job)
+                self._put_lost(job, self._asked(job))
                 self._walk(job)
                 self._settle(job.id)
                 return
@@ -324,7 +381,8 @@ class Publisher:
     # ---- the walk ----
 
     def _going(self, job: str) -> None:
-        """Raise INTERRUPTED where a walk is to end."""
+        """A walk gets on. Raise INTERRUPTED where it is to end."""
+        self._walks.moved(job)
         with self._lock:
             leaving = job in self._leaving
         now = self._monotonic()
@@ -338,18 +396,23 @@ class Publisher:
         found = self._jobs.get(job)
         return found is not None and found.status is JobStatus.RUNNING
 
+    def _asked(self, job: Job) -> PublishOptions:
+        return narrowed(job, self._rules(job.tenant))
+
     def _walk(self, job: Job) -> None:
-        asked = options_of(job)
-        batcher = Batcher(job.id, self._files, lambda units: self._put(job, asked, units), self._monotonic)
+        asked = self._asked(job)
+        sources = [Source(n, each.root, each.name, each.prefix) for n, each in enumerate(asked.sources)]
+        rivals = Rivals(sources if len(sources) > 1 else ())
+        batcher = Batcher(job.id, self._files, lambda units: self._put(job, asked, units), self._monotonic, rivals)
         own = self._settings().own
         done: list[tuple[int, str]] = []
         for item in self._files.items(job.id):
             if item.walked:
                 continue
             self._going(job.id)
-            before, origin = batcher.seen, asked.sources[item.number]
-            source = Source(item.number, origin.root, origin.name, origin.prefix)
-            error = walk(source, batcher, asked.within, own, lambda: self._going(job.id), self._report)
+            before, source = batcher.seen, sources[item.number]
+            here = look_here(self._settings().target)  # each time: the first upload may have made it
+            error = walk(source, batcher, asked.within, own, lambda: self._going(job.id), self._report, here=here)
             if not error and batcher.seen == before and not item.total_files:
                 error = "the folder holds no files"
             done.append((item.number, error))
@@ -364,13 +427,15 @@ class Publisher:
             self._files.walked(job, number, error)
         done.clear()
 
-    def _put(self, job: Job, asked: PublishOptions, units: Sequence[OpenUnit], delay: float = 0.0) -> None:
-        """Hand units to the queue; while that is full, wait."""
+    def _put(
+        self, job: Job, asked: PublishOptions, units: Sequence[OpenUnit], delay: float = 0.0, again: bool = False
+    ) -> None:
+        """Hand units to the queue; while that is full, wait. `again`: see `PublishUnit`."""
         while not delay and self._full():
             self._going(job.id)
             self._ended.wait(TICK)
         settings = self._settings()
-        self._queue.put([task_of(job, asked, unit, settings, delay) for unit in units])
+        self._queue.put([task_of(job, asked, unit, settings, delay, again) for unit in units])
 
     def _full(self) -> bool:
         """Whether more units wait than is good; looked at once a second."""
@@ -384,7 +449,7 @@ class Publisher:
 
     def _results(self) -> None:
         while not self._ended.is_set():
-            if not self._in_office.is_set():
+            if not self._reads.is_set():
                 self._ended.wait(TICK)
             elif not self._guarded("read results", self.collect):
                 self._ended.wait(1.0)
@@ -396,10 +461,12 @@ class Publisher:
         if not news:
             return 0
         taken = self._take(news, settings.max_retry)
+        for (job_id, number), mark in taken.marks.items():
+            self._queue.write(record_name(job_id, number), mark, LASTS)
         for unit in taken.again:
             job = self._jobs.get(unit.job)
             if job is not None:
-                self._put(job, options_of(job), [unit], LATER.wait(max(1, unit.tries), 0.0))
+                self._put_again(job, unit)
         if self._uploads is not None:
             for bucket, keys in taken.there.items():
                 if keys:
@@ -410,6 +477,17 @@ class Publisher:
             self._settle(id)
         self._queue.confirm(settings.queue, news[-1].number)
         return len(news)
+
+    def _put_again(self, job: Job, unit: OpenUnit) -> None:
+        """Put a unit of files that failed, to be tried once more, if they may be; another machine sees to its own."""
+        if not self._here(job):
+            return
+        try:
+            asked = self._asked(job)
+        except DunlinError as error:
+            self._fail(job, error)
+        else:
+            self._put(job, asked, [unit], LATER.wait(max(1, unit.tries), 0.0))
 
     def _take(self, news: Sequence[News], max_retry: int) -> Taken:
         """See `take`. News on which we fail is left out: all that comes behind it would wait for ever."""
@@ -422,18 +500,17 @@ class Publisher:
                 parts = [self._take([each], max_retry) for each in news]
                 return joined(parts)
             self._fault(f"take in the result of {news[0].key}", error)
-            return Taken(set(), [], {}, 0)
+            return Taken(set(), [], {}, 0, {})
 
     def _settle(self, id: str) -> None:
-        """Keep how far a job is; end it when nothing is left."""
-        ended = self._files.settle(id)
-        now = self._monotonic()
-        if ended is None and now - self._counted.get(id, float("-inf")) < SLOW_TICK:
+        """Keep how far a job is; end it when nothing is left. Whoever sees that it has ended sees all that it did."""
+        totals, now = self._files.totals(id), self._monotonic()
+        if not totals.done and now - self._counted.get(id, float("-inf")) < SLOW_TICK:
             return
         self._counted[id] = now
-        totals = self._files.totals(id)
         counts = {name: getattr(totals, name) for name in COUNTED}
         self._jobs.progress(id, counts)
+        ended = self._files.settle(id) if totals.done else None
         if ended is not None:
             for known in (self._counted, self._looked):
                 known.pop(id, None)
@@ -444,14 +521,29 @@ class Publisher:
 
     # ---- what the queue has lost ----
 
+    def _here(self, job: Job) -> bool:
+        """Whether the paths of a job are this machine's, too."""
+        return job.host in ("", self._settings().machine)
+
     def _reconcile(self) -> None:
         for job in self._jobs.page(kind=KIND, statuses=(JobStatus.RUNNING,)):
-            self._put_lost(job)
+            if not self._here(job):
+                continue
+            try:
+                asked = self._asked(job)
+            except DunlinError as error:
+                self._fail(job, error)
+                continue
+            self._put_lost(job, asked)
             self._settle(job.id)
 
-    def _put_lost(self, job: Job) -> None:
-        """Put open units into the queue that it does not know: it was emptied, or the service died in between."""
-        asked, name, after = options_of(job), self._settings().queue, -1
+    def _put_lost(self, job: Job, asked: PublishOptions) -> None:
+        """Put open units into the queue that it does not know: it was emptied, or the service died in between.
+
+        A walk may be putting the same units just now. So of each that seems to be lost the ledger is asked first, and
+        then the queue once more: a unit of which something was told had been put before that, and is lost indeed.
+        """
+        name, after = self._settings().queue, -1
         while units := self._files.units(job.id, UnitStatus.OPEN, after, 500):
             after = units[-1].number
             keys = {unit_key(job.id, unit.number): unit for unit in units}
@@ -460,10 +552,12 @@ class Publisher:
                 self._going(job.id)
                 # It may have ended since: then the ledger has its result.
                 unit = self._files.unit(job.id, keys[key].number)
-                if unit is not None and unit.attempt:
+                if unit is None or self._queue.known(name, [key]):
+                    continue
+                if unit.attempt:
                     unit = self._files.replace(job.id, unit.number)  # a forgotten key counts its attempts anew
                 if unit is not None and unit.pending:
-                    self._put(job, asked, [unit])
+                    self._put(job, asked, [unit], again=True)
 
 
 COUNTED = (

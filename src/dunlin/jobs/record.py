@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterable
 
 from dunlin.errors import printable, translate
-from dunlin.jobs.options import SyncOptions
+from dunlin.jobs.options import SyncOptions, Within
 from dunlin.jobs.pair import PairOfStores
 from dunlin.model import join
 from dunlin.report import Event, Level, Report
 from dunlin.state.audit import AuditLog, AuditOptions, AuditRow
 from dunlin.state.location import own_files
 from dunlin.state.slow import Slow, Slowest
+from dunlin.state.within import At, directory_of, open_file
 from dunlin.transfer.outcome import Outcome
 
 
@@ -29,13 +30,16 @@ class FileRecord:
         self._log = None
         if options.log.file and options.mode == "sync":
             kept = AuditOptions(options.log.format, options.log.max_size, options.log.keep)
-            self._log = AuditLog(options.log.file, kept, run, pair.source, pair.target, report, time.time_ns)
+            at = _at(options.log.file, options.within, "log_file")
+            self._log = AuditLog(options.log.file, kept, run, pair.source, pair.target, report, time.time_ns, at)
         self._report = None
         if options.log.report_file:
+            at = _at(options.log.report_file, options.within, "report_file")
             try:
                 self._report = open(  # noqa: SIM115  (closed in close)
-                    options.log.report_file, "w", encoding="utf-8", errors="surrogateescape"
-                )
+                    options.log.report_file, "w", encoding="utf-8", errors="surrogateescape",
+                    opener=lambda path, flags: open_file(path, flags, at),
+                )  # fmt: skip
             except OSError as error:
                 raise translate(error, "open the report file", options.log.report_file) from error
 
@@ -86,6 +90,11 @@ class FileRecord:
             self._log.close()
         if self._report is not None:
             self._report.close()
+
+
+def _at(path: str, within: Within, name: str) -> At | None:
+    """The directory that a file must lie in which the run writes; None: any."""
+    return directory_of(path, within.roots or ()) if within.has(name) else None
 
 
 def _slow(directory: str, outcome: Outcome) -> Slow:

@@ -33,6 +33,7 @@ from dunlin.jobs.public import public_of, rules_of, selection_of
 from dunlin.jobs.record import FileRecord
 from dunlin.jobs.remembered import remembered
 from dunlin.jobs.settled import settled_before
+from dunlin.jobs.within import stay_with_lock
 from dunlin.pace.bucket import Bucket
 from dunlin.pace.concurrency import Concurrency
 from dunlin.pace.machine import boot_id, this_machine
@@ -62,15 +63,17 @@ from dunlin.workers.setup import Setup, build
 from dunlin.workers.unseen import lacking
 
 if TYPE_CHECKING:
+    from dunlin.jobs.office import Office
     from dunlin.workers.governor import Governor
     from dunlin.workers.requests import Requests
 
 
-def run(options: SyncOptions, stop: Stop, report: Report) -> Result:
+def run(options: SyncOptions, stop: Stop, report: Report, *, office: Office | None = None) -> Result:
     """Sync, plan or check a pair.
 
     Raises `DunlinError` for what makes the run impossible from the start; once it has begun, what ends
-    it stands in the result. `stop` may be requested at any time, also from a signal handler.
+    it stands in the result. `stop` may be requested at any time, also from a signal handler. `office`: taken before the
+    run writes anything, and kept by whoever gave it.
     """
     token = os.urandom(4).hex()
     pair = open_pair(options, token, report, stop)
@@ -81,10 +84,11 @@ def run(options: SyncOptions, stop: Stop, report: Report) -> Result:
                 options.lock_wait, token, sleep=lambda seconds: _nap(seconds, stop),
                 waits=lambda holder: report.event(told.waiting(options.lock_wait, holder)),
             )  # fmt: skip
+            stay_with_lock(options, pair)
             probe_target(pair, shown_place(options.destination), token, lock.dead)
         state = _open_state(options, report)
         try:
-            return _Run(options, pair, state, lock, token, stop, report).run()
+            return _Run(options, pair, state, lock, token, stop, report).run(office)
         finally:
             state.close()
     finally:
@@ -148,13 +152,17 @@ class _Run:
         self.requests: Requests | None = None
         self.sampler = Sampler(lambda: self.governor, self.begun)
 
-    def run(self) -> Result:
+    def run(self, office: Office | None) -> Result:
         options = self.options
         left = self.state.unfinished(self.row.id)
         self._refuse_empty(left.pending_files if left is not None else 0)
         self.anew = self._why_anew()
         continues = left is not None and left.any and not self.anew and options.mode == "sync"
         self.dead = self.state.tokens(self.row.id) | (self.lock.dead if self.lock else frozenset())
+        if office is not None:
+            target, dead, wait = self.pair.target, self.dead, options.lock_wait
+            office.take(target, shown_place(target), self.token, dead, wait, self.stop, self.report, options.home)
+            stay_with_lock(options, self.pair)
         if options.share_snapshot and options.mode == "sync":
             forget_dead_snapshots(self.pair, self.dead - {self.token}, self.report)
         public = {**public_of(options), "token": self.token}
@@ -373,7 +381,7 @@ class _Run:
             begin=options.begin,
             trust_state=options.trust_state and not self.anew,
             settled=self._settled_before(),
-            record=options.mode == "sync",
+            record=options.mode == "sync", rows=options.opens is None or options.state_db != "none",
             own=own,
             own_source=own_below(own, pair.source),
             own_target=own_below(own, pair.target),
@@ -386,11 +394,10 @@ class _Run:
         movers, most = crew_size(options)
         shares = budget(options, movers, options.crew.workers or FAR_FILES)
         self.hands = shares.hands
-        local = pair.source.startswith("file:") and pair.target.startswith("file:")
         follows = (pair.source_far is not None or pair.target_far is not None) and not (self.asked or options.spread)
         far = far_most(options, self.asked, movers, self.hands) if follows else self.hands
-        carried = most if local else far
-        lists = most if local else self.hands
+        carried = most if pair.local else far
+        lists = most if pair.local else self.hands
         plan = crawl_plan(options, self.machine, movers, lists, (pair.source, pair.target), carried)
         known, number = self.state.database.path, self.row.id
         if options.mode != "sync":
@@ -412,8 +419,9 @@ class _Run:
             pair=number,
             profile=options.log.parts,
             window=plan.limits,
+            opens=options.opens,
         )
-        start = options.crew.start or ("fork" if local else "spawn")
+        start = options.crew.start or ("fork" if pair.local else "spawn")
         quota = self._govern(carried)
         pool = Pool(setup, self.bucket, movers, start, (self.lock.fd,) if self.lock else (), most, quota)
         doers: Doers = pool

@@ -39,8 +39,8 @@ class Words(NamedTuple):
 
     Attributes:
         noun: "blob", "object" or "file", by the store of the source.
-        verb: "download", "upload" or "copy".
-        title: of what is done: "Sync", "Dry run", "Check".
+        verb: "download", "upload", "copy" or "restore".
+        title: of what is done: "Sync", "Restore", "Dry run", "Check".
         place: the field that names the source ("container", "bucket", "source"), and its value.
         prefix: what the names that take part begin with, or "".
     """
@@ -55,6 +55,8 @@ class Words(NamedTuple):
 def words_of(options: SyncOptions) -> Words:
     """The words for a pair; for places that dunlin cannot open those of files, since the run will say so."""
     title, plain = _TITLES[options.mode], ("source", shown_place(options.source))
+    if options.opens is not None:
+        return Words("file", "restore", "Restore" if options.mode == "sync" else title, plain, "")
     try:
         source, target = is_far(options.source), is_far(options.destination)
         verb = "copy" if source == target else "download" if source else "upload"

@@ -28,20 +28,19 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dunlin import __version__
-from dunlin.errors import DunlinError, ErrorKind
+from dunlin.errors import DunlinError, ErrorKind, usage
 from dunlin.pace.stop import Stop
-from dunlin.queue.base import PAYLOAD, Lease, Queue, WorkerInfo
+from dunlin.queue.base import PAYLOAD, Queue, WorkerInfo
 from dunlin.report import Event, Level, Report
-from dunlin.transfer.outcome import Outcome
 from dunlin.workers import packing
-from dunlin.workers.fence import MARGIN, Held, bound, guard
-from dunlin.workers.part import Part, Resolve, take_part
-from dunlin.workers.remote import PREFIX, orders_name, refusal_name
+from dunlin.workers.fence import MARGIN, Held, guard
+from dunlin.workers.handling import Handler, handle
+from dunlin.workers.part import Part, Resolve, Vaults, take_part
+from dunlin.workers.remote import PREFIX, orders_name, refusal_name, setup_name
 from dunlin.workers.sent import SentProgress
-from dunlin.workers.units import run_unit
 
 TRANSIENT = frozenset({ErrorKind.NETWORK, ErrorKind.TIMEOUT, ErrorKind.BUSY})
 """Kinds of errors of a queue that is away for now."""
@@ -63,12 +62,6 @@ TICK = 0.1
 ALIVE = 10.0
 """Seconds for which word of a worker holds."""
 
-Handler = Callable[[Lease, Callable[[bytes], bool], Callable[[], bool]], bytes]
-"""Does a task of another queue: (the lease, tells a part, whether the lease has its margin left) -> the result.
-
-Raises `DunlinError`: INTERRUPTED when it may not go on, anything else to be delivered again, or to be dead."""
-
-
 class Pace(NamedTuple):
     """How often what happens. Seconds."""
 
@@ -77,6 +70,16 @@ class Pace(NamedTuple):
     sweep: float = 1.0
     orders: float = 1.0
     margin: float = MARGIN
+
+
+def check_pace(pace: Pace) -> None:
+    """Raises USAGE where leases would run out between two heartbeats, or when a single one comes late."""
+    least = 2 * pace.beat + pace.margin
+    if pace.lease < least:
+        raise usage(
+            f"--lease {pace.lease:g}s is too short for --heartbeat {pace.beat:g}s: units would be lost for no reason",
+            f"a lease is two heartbeats and {pace.margin:g} s at least: --lease {least:g}s, or a shorter --heartbeat",
+        )
 
 
 class AgentOptions(NamedTuple):
@@ -89,6 +92,7 @@ class AgentOptions(NamedTuple):
         resolve: from named places to URLs and logins.
         runs: patterns of the queues of runs. others: tasks of other queues, by the queue's name.
         grace: seconds for units under way to end, once the worker is to stop.
+        vaults: opens repositories; None: this worker has none.
     """
 
     name: str
@@ -101,6 +105,7 @@ class AgentOptions(NamedTuple):
     others: Mapping[str, Handler] = {}
     grace: float = 30.0
     pace: Pace = Pace()
+    vaults: Vaults | None = None
 
 
 class LeaseLostError(Exception):
@@ -131,10 +136,11 @@ class _Agent:
         self.waiting: deque[Held] = deque()
         self.held: dict[str, Held] = {}
         self.done: deque[tuple[Held, bytes]] = deque()
-        self.parts: dict[str, Part] = {}
+        self.parts: dict[str, Part[Any]] = {}
         self.opening = threading.Lock()
         self.refused: dict[str, float] = {}
-        self.begun: dict[str, int] = {}  # units under way, by run
+        self.begun: dict[str, int] = {}  # units under way, by run or queue
+        self.handled: set[Held] = set()  # tasks of other queues under way
         self.ended = False
         self.finished = 0
         self.unit_seconds = 1.0
@@ -170,7 +176,9 @@ class _Agent:
     def _fetch(self) -> None:
         with self.news:
             ahead = min(MOST_AHEAD, int(PREFETCH_SECONDS / max(self.unit_seconds, 1e-3)))
-            wanted = self.options.slots * (1 + ahead) - len(self.held)
+            stuck = {held for held in self.handled if self.clock() >= held.limit}
+            others = sum(held not in stuck for held in self.held.values())
+            wanted = (self.options.slots - len(stuck)) * (1 + ahead) - others
             if wanted <= 0:
                 self.news.wait(TICK)
                 return
@@ -188,7 +196,13 @@ class _Agent:
         self._there()
         with self.news:
             for lease in leases:
-                held = self.held[lease.id] = Held(lease)
+                known = self.held.get(lease.id)
+                if known is not None and not known.lost and known.lease[:5] == lease[:5]:
+                    known.extend(lease)  # the queue went back to before it was handed out: the very same, once more
+                    continue
+                if known is not None:
+                    known.lost = True
+                held = self.held[lease.id] = Held(lease, packing.new_doing())
                 self.waiting.append(held)
             self.news.notify_all()
 
@@ -244,8 +258,10 @@ class _Agent:
             held.lost = True
         for part in list(self.parts.values()):
             part.stop()
+        others = [held.lease for held in late if held.lease.queue in self.options.others]
         with suppress(DunlinError):
-            self.queue.heartbeat([held.lease for held in late], 0.0)
+            self.queue.release(others)  # that the worker stops is not their fault
+            self.queue.heartbeat([held.lease for held in late if held.lease not in others], 0.0)
             self.queue.sweep()
         for thread in threads:
             thread.join(1.0)
@@ -264,7 +280,8 @@ class _Agent:
                     self._drop(held, "")
                     continue
                 # A fault must not end the worker: the coordinator hears of it and counts it as a failure.
-                self._put_done(held, packing.pack_texts(packing.FAULT, _line(error), traceback.format_exc()))
+                body = packing.pack_texts(packing.FAULT, _line(error), traceback.format_exc())
+                self._put_done(held, body if held.lease.queue in self.options.others else self._placed(held, body))
 
     def _take(self) -> Held | None:
         with self.news:
@@ -283,44 +300,39 @@ class _Agent:
             self._handle(held, handler)
             return
         token = lease.queue.removeprefix(PREFIX)
-        part = self._part(held, token)
+        with self.opening:  # until it is entered: one with nothing to do is closed
+            part = self._part(token)
+            if part is not None:
+                self._enter(token, 1)
         if part is None:
             self._give_back(held)
             return
         held.begun = True
-        self._enter(token, 1)
         try:
-            outcome = self._unit(held, part, packing.unpack_unit(lease.payload))
+            done = part.work.do(held, partial(self._tell, held))
         finally:
             part.used = self.clock()
             self._enter(token, -1)
-        interrupted = outcome.fatal is not None and outcome.fatal[0] == ErrorKind.INTERRUPTED.value
-        if held.lost or (interrupted and not part.over):
+        if held.lost or not (done.whole or part.over):
             raise LeaseLostError  # half of it is no result: it is done again when the lease has run out
-        body = packing.pack_outcome(outcome)
-        *before, last = packing.pieces(body)
+        *before, last = packing.pieces(done.body)
         for piece in before:
             self._tell(held, piece)
-        self.unit_seconds += (outcome.seconds - self.unit_seconds) / 16
-        self._put_done(held, last)
+        self.unit_seconds += (done.seconds - self.unit_seconds) / 16
+        self._put_done(held, self._placed(held, last))
+        if done.trouble is not None:
+            self._refuse(token, done.trouble)
 
-    def _unit(self, held: Held, part: Part, unit: packing.Unit) -> Outcome:
-        if unit.announce:
-            self._tell(held, packing.pack_texts(packing.BEGUN))
-        directory = str(getattr(unit.task, "directory", ""))
-        with bound(held), part.brought.knowing(directory, unit.known):
-            return run_unit(part.context, unit.task, partial(self._emit, held))
-
-    def _emit(self, held: Held, outcome: Outcome) -> None:
-        for piece in packing.pieces(packing.pack_outcome(outcome)):
-            self._tell(held, piece)
+    def _placed(self, held: Held, body: bytes) -> bytes:
+        return packing.placed(held.doing, held.told, body)
 
     def _tell(self, held: Held, body: bytes) -> None:
         """Tell the coordinator; waits for a queue that is away as long as the lease is good. Raises when it is not."""
         while held.left(self.clock()) > 0:
             try:
-                if not self.queue.tell(held.lease, body):
+                if not self.queue.tell(held.lease, self._placed(held, body)):
                     break
+                held.told += 1
                 return
             except DunlinError as error:
                 self._missed(error)
@@ -329,54 +341,66 @@ class _Agent:
         raise LeaseLostError
 
     def _handle(self, held: Held, handler: Handler) -> None:
+        begun = self.clock()
         held.begun = True
-
-        def tell(part: bytes) -> bool:
-            return held.left(self.clock()) > 0 and self.queue.tell(held.lease, part)
-
-        def may() -> bool:
-            return held.left(self.clock()) >= self.options.pace.margin
-
+        with self.news:
+            self.handled.add(held)
+        self._enter(held.lease.queue, 1)
         try:
-            with bound(held):
-                body = handler(held.lease, tell, may)
-        except DunlinError as error:
+            body = handle(self.queue, held, handler, self.options.pace.margin, self.report, self.clock)
+        finally:
+            with self.news:
+                self.handled.discard(held)
+            self._enter(held.lease.queue, -1)
+        self.unit_seconds += (self.clock() - begun - self.unit_seconds) / 16
+        if body is None:
             self._forget(held)
-            if error.kind is ErrorKind.INTERRUPTED:
-                self.queue.release([held.lease])
-            else:
-                self.queue.nack(held.lease, str(error), delay=error.retry_after or 1.0)
-            return
-        self._put_done(held, body)
+        else:
+            self._put_done(held, body)
 
-    def _part(self, held: Held, token: str) -> Part | None:
-        """This worker's part in a run; None when it has none, which is on the board then."""
-        with self.opening:
-            if token in self.refused:
-                return None
-            part = self.parts.get(token)
-            if part is not None and part.alone is not None:
-                self.refused[token] = self.clock() + 1.0
-                return None
-            if part is not None:
-                return part
-            try:
-                progress = SentProgress(self.queue)
-                part = take_part(
-                    self.queue, token, self.mark, self.options.slots, self.options.resolve, self.guard, progress
-                )
-            except DunlinError as error:
-                if error.kind in TRANSIENT and not error.where:
-                    raise
-                self._refuse(token, error)
-                return None
-            if part is None:
-                self.refused[token] = self.clock() + 1.0  # its coordinator is gone, or has not begun
-                return None
-            self.parts[token] = part
-            source, target = part.context.site.source.url, part.context.site.target.url
-            self._event(Level.INFO, "worker.joined", f"takes part in run {token}: {source} -> {target}", run=token)
+    def _part(self, token: str) -> Part[Any] | None:
+        """This worker's part in a run, while `opening` is held; None when it has none, which is on the board then."""
+        if token in self.refused:
+            return None
+        part = self.parts.get(token)
+        if part is not None and part.alone is not None:
+            self.refused[token] = self.clock() + 1.0
+            return None
+        if part is not None:
             return part
+        try:
+            part = self._joined(token)
+        except DunlinError as error:
+            if error.kind in TRANSIENT and not error.where:
+                raise
+            self._refuse(token, error)
+            return None
+        if part is None:
+            self.refused[token] = self.clock() + 1.0  # its coordinator is gone, or has not begun
+            return None
+        self.parts[token] = part
+        self._event(Level.INFO, "worker.joined", f"takes part in run {token}: {part.work.title}", run=token)
+        return part
+
+    def _joined(self, token: str) -> Part[Any] | None:
+        """See `take_part`; the first byte of a run's setup tells what kind of run it is."""
+        how = self.options
+        body = self.queue.read(setup_name(token))
+        try:
+            if body is None or body[:1] not in (packing.BACKUP, packing.VERIFY):
+                progress = SentProgress(self.queue)
+                return take_part(
+                    self.queue, token, self.mark, how.slots, how.resolve, self.guard, progress, how.vaults
+                )
+            if body[:1] == packing.VERIFY:
+                from dunlin.workers.verify_task import take_verify
+
+                return take_verify(self.queue, token, how.vaults)
+            from dunlin.workers.backup_task import take_backup
+
+            return take_backup(self.queue, token, how.slots, how.resolve, how.vaults)
+        except ImportError as error:
+            raise usage(f"this worker lacks the Python package {error.name}", "pip install dunlin[backup]") from error
 
     def _refuse(self, token: str, error: DunlinError) -> None:
         self.refused[token] = self.clock() + REFUSED
@@ -396,7 +420,8 @@ class _Agent:
 
     def _forget(self, held: Held) -> None:
         with self.news:
-            self.held.pop(held.lease.id, None)
+            if self.held.get(held.lease.id) is held:
+                del self.held[held.lease.id]
             self.news.notify_all()
 
     def _drop(self, held: Held, name: str) -> None:
@@ -473,7 +498,7 @@ class _Agent:
 
     def _heartbeat(self) -> None:
         with self.news:
-            held = [each for each in self.held.values() if not each.lost]
+            held = [each for each in self.held.values() if not each.lost and self.clock() < each.limit]
         if held:
             extended = self.queue.heartbeat([each.lease for each in held], self.options.pace.lease)
             for each, lease in zip(held, extended, strict=True):
@@ -493,8 +518,8 @@ class _Agent:
         with self.news:
             busy = sum(self.begun.values())
         info = WorkerInfo(
-            options.name, options.host, options.pid, options.slots, busy, options.runs, options.labels, __version__,
-            0.0, 0.0,
+            options.name, options.host, options.pid, options.slots, busy, (*options.runs, *options.others),
+            options.labels, __version__, 0.0, 0.0,
         )  # fmt: skip
         self.queue.hello(info, 0.0 if leaving else ALIVE)
         if not leaving and not self.queue.hold(f"worker/{self.mark:04x}", options.name, 6 * ALIVE):
@@ -511,7 +536,7 @@ class _Agent:
             if self.begun.get(token) or (now - part.used < KEPT and not given_up):
                 continue
             with self.opening, self.news:
-                if self.begun.get(token):
+                if self.begun.get(token) or self.parts.get(token) is not part:
                     continue
                 del self.parts[token]
             part.close()

@@ -17,8 +17,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from typing import NamedTuple, NoReturn
 
 from dunlin.errors import DunlinError
@@ -26,9 +26,11 @@ from dunlin.pace.stop import Stop
 from dunlin.queue.base import Queue
 from dunlin.queue.open import open_queue
 from dunlin.report import NullReport, Report
-from dunlin.workers.agent import AgentOptions, Handler, NumberTakenError, Pace, run_agent
+from dunlin.workers.agent import AgentOptions, NumberTakenError, Pace, run_agent
+from dunlin.workers.anew import command
+from dunlin.workers.handling import Handler
 from dunlin.workers.mover import settle
-from dunlin.workers.part import Resolve
+from dunlin.workers.part import Resolve, Vaults
 from dunlin.workers.setup import share
 
 AGAIN = 75
@@ -60,6 +62,7 @@ class AgentSetup(NamedTuple):
     grace: float = 30.0
     pace: Pace = Pace()
     publishes: bool = False
+    vaults: Vaults | None = None
 
 
 def take_number(queue: Queue, host: str) -> str:
@@ -77,36 +80,55 @@ def work(setup: AgentSetup, processes: int, place: int, stop: Stop, report: Repo
     """Be one of so many processes of a worker until `stop`. Raises what the queue raises."""
     queue = open_queue(setup.url)
     slots = share(setup.slots, processes, place)
+
+    def options(name: str) -> AgentOptions:
+        return AgentOptions(
+            name,
+            setup.host,
+            os.getpid(),
+            slots,
+            setup.labels,
+            setup.resolve,
+            setup.runs,
+            others,
+            grace=setup.grace,
+            pace=setup.pace,
+            vaults=setup.vaults,
+        )
+
     try:
-        others = _others(setup, slots, report)
-        while True:
-            options = AgentOptions(
-                take_number(queue, setup.host),
-                setup.host,
-                os.getpid(),
-                slots,
-                setup.labels,
-                setup.resolve,
-                setup.runs,
-                others,
-                grace=setup.grace,
-                pace=setup.pace,
-            )
-            try:
-                run_agent(queue, options, stop, report)
-                return
-            except NumberTakenError:
-                continue
+        with _others(queue, setup, slots, report) as others:
+            keep_running(queue, setup.host, options, stop, report)
     finally:
         queue.close()
 
 
-def _others(setup: AgentSetup, slots: int, report: Report) -> dict[str, Handler]:
-    if not setup.publishes:
-        return {}
-    from dunlin.workers.publish_task import QUEUE, publisher
+def keep_running(
+    queue: Queue, host: str, options: Callable[[str], AgentOptions], stop: Stop, report: Report
+) -> None:
+    """Be a worker until `stop`, under a new name where another one took the number. Raises what the queue raises.
 
-    return {QUEUE: publisher(setup.resolve, slots, report)}
+    `options`: of a worker of that name.
+    """
+    while True:
+        try:
+            run_agent(queue, options(take_number(queue, host)), stop, report)
+            return
+        except NumberTakenError:
+            continue
+
+
+@contextmanager
+def _others(queue: Queue, setup: AgentSetup, slots: int, report: Report) -> Iterator[dict[str, Handler]]:
+    if not setup.publishes:
+        yield {}
+        return
+    from dunlin.workers.accounts import Limits
+    from dunlin.workers.publish_task import QUEUE, PublishTasks, TaskOptions
+
+    how = TaskOptions(slots, setup.pace.margin, Limits(queue), recorded=queue.read)
+    with closing(PublishTasks(lambda place: setup.resolve(place, "dest"), how, report)) as tasks:
+        yield {QUEUE: tasks}
 
 
 Launch = Callable[[int], int]
@@ -225,12 +247,7 @@ def spawned(setup: AgentSetup, processes: int) -> Launch:
     """Children that are started anew and told what to do through a pipe."""
 
     def launch(place: int) -> int:
-        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        body = f"import sys; sys.path.insert(0, {root!r}); from dunlin.workers.agents import main; main(sys.argv[1:])"
-        how = ["-I" if sys.flags.isolated else "-P"]
-        if sys.pycache_prefix:
-            how += ["-X", f"pycache_prefix={sys.pycache_prefix}"]
-        words = [sys.executable, *how, "-c", body, str(processes), str(place), str(os.getpid())]
+        words = command("dunlin.workers.agents", processes, place, os.getpid())
         child = subprocess.Popen(words, stdin=subprocess.PIPE)
         assert child.stdin is not None
         with suppress(BrokenPipeError):

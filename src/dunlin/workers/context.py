@@ -51,6 +51,7 @@ class Rules(NamedTuple):
         settled: change times (ns) before this are settled: a directory in which all are older is not looked up
             there either, if its source is as recorded (`jobs.settled`); None: none are.
         record: state is kept, so rows of files in sync are wanted once.
+        rows: also of those that a scan brought; False where the state is thrown away and the source never changes.
         own: absolute paths of the state file, the log, ...: never part of a tree.
         own_source, own_target: the same relative to the root that they lie below. On neither side does a name in their
             place take part.
@@ -70,6 +71,7 @@ class Rules(NamedTuple):
     trust_state: bool = False
     settled: int | None = None
     record: bool = True
+    rows: bool = True
     own: tuple[str, ...] = ()
     own_source: frozenset[str] = frozenset()
     own_target: frozenset[str] = frozenset()

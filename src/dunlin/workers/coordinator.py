@@ -40,7 +40,7 @@ from dunlin.workers.doers import Arrival, Doers
 from dunlin.workers.frontier import Frontier, Queued
 from dunlin.workers.joined import put_joined
 from dunlin.workers.linked import follow_links
-from dunlin.workers.rows import put_rows
+from dunlin.workers.rows import put_rows, wanted
 from dunlin.workers.tasks import Again, Finish, Join, Move, Scan, Unblock
 from dunlin.workers.telling import Telling
 from dunlin.workers.trouble import fault, given_up
@@ -373,7 +373,7 @@ class Coordinator:
             flight.told = (flight.told or Counter()) + outcome.counts
         self._count(outcome, task)
         light = self._is_light(flight, outcome)
-        self.record_rows(flight.directory, outcome, not light)
+        self.record_rows(flight.directory, wanted(self.rules, task, flight.deaths, outcome), not light)
         if outcome.bookmark is not None and self.rules.record:
             self.state.set_bookmark(self.pair, _directory(task), outcome.bookmark)
         if outcome.complete and self.rules.record and not light:

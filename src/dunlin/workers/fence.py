@@ -11,10 +11,14 @@ machine sleeps, and there `CLOCK_BOOTTIME` goes on: when the two have moved apar
 the machine slept, and every lease of that time counts as lost until the next heartbeat.
 
 *The window that remains.* Between the look and the end of the rename, or of the request that completes an upload,
-the process may be stopped. That is microseconds on a local disk and a request's time to an object store; only
-when it is stopped right there, for longer than `MARGIN`, and the file was changed at the source and copied by
-somebody else meanwhile, an old version stands there until the next run. No lease can close it; stores that let
-a write depend on what stands there could.
+the process may be stopped. That is microseconds on a local disk and a request's time to an object store (a request that
+is made again is looked at again: `pace.gate`); only when it is stopped right there, for longer than `MARGIN`, and the
+file was changed at the source and copied by somebody else meanwhile, an old version stands there until the next run. No
+lease can close it. An object store can, for objects that were not there when they were listed: it refuses to create
+what exists (`stores.wrap.UnlessThere`; If-None-Match). For objects that are replaced the window stays, and so it does
+for files that are copied in ranges, and at servers that ignore that header.
+
+And where the queue itself goes back in time a lease may be had twice, until the next heartbeat of whoever had it first.
 
 Which lease counts is a matter of the thread: each unit is done in one, and `transfer.hands` carries the binding along.
 """
@@ -27,6 +31,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from dunlin.errors import DunlinError, ErrorKind
+from dunlin.pace.clock import asleep
 from dunlin.queue.base import Lease
 
 MARGIN = 1.0
@@ -38,36 +43,35 @@ ASLEEP = 0.5
 _held: ContextVar[Held | None] = ContextVar("dunlin_held", default=None)
 
 
-def asleep_seconds() -> float:
-    """Seconds that the machine has slept since it booted, give or take a constant; 0 where nobody knows."""
-    if not hasattr(time, "CLOCK_BOOTTIME"):
-        return 0.0
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
-
-
 class Held:
     """A lease that is held, as it stands now.
 
     Attributes:
         lease: the last that is known of it. lost: it is somebody else's, or nobody's.
-        begun: its unit is being done.
+        begun: its unit is being done. limit: when that has taken too long, on the monotonic clock; its heart is not
+            beaten any more then.
+        doing: tells it from other leases of the same unit, whoever had them (`packing.new_doing`).
+        told: how much was told of it.
     """
 
-    __slots__ = ("_slept", "begun", "lease", "lost")
+    __slots__ = ("_slept", "begun", "doing", "lease", "limit", "lost", "told")
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, doing: bytes = b"") -> None:
+        self.doing = doing
         self.lost = False
         self.begun = False
+        self.told = 0
+        self.limit = float("inf")
         self.extend(lease)
 
     def extend(self, lease: Lease) -> None:
         """It was had, or extended, just now."""
         self.lease = lease
-        self._slept = asleep_seconds()
+        self._slept = asleep()
 
     def left(self, now: float) -> float:
         """Seconds that it is good for; not above 0 when it is lost."""
-        if self.lost or asleep_seconds() - self._slept > ASLEEP:
+        if self.lost or asleep() - self._slept > ASLEEP:
             return 0.0
         return self.lease.until - now
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -281,16 +280,12 @@ class Pool:
     def _spawn(self, theirs: socket.socket, number: int) -> subprocess.Popen[bytes]:
         import subprocess
 
-        quota = self._quota.fileno() if self._quota is not None else -1
-        words = [str(each) for each in (theirs.fileno(), self._bucket.fileno(), number, os.getpid(), quota)]
-        fds = tuple(fd for fd in (theirs.fileno(), self._bucket.fileno(), quota, *self._keep_open) if fd >= 0)
-        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        body = f"import sys; sys.path.insert(0, {root!r}); from dunlin.workers.mover import main; main(sys.argv[1:])"
-        # As isolated as we are, and never with the working directory on the path: a file there may be named `queue.py`.
-        how = ["-I" if sys.flags.isolated else "-P"]
-        if sys.pycache_prefix:
-            how += ["-X", f"pycache_prefix={sys.pycache_prefix}"]
-        return subprocess.Popen([sys.executable, *how, "-c", body, *words], pass_fds=fds, stdin=subprocess.DEVNULL)
+        from dunlin.workers.anew import command
+
+        bucket, quota = self._bucket.fileno(), self._quota.fileno() if self._quota is not None else -1
+        words = command("dunlin.workers.mover", theirs.fileno(), bucket, number, os.getpid(), quota)
+        fds = tuple(fd for fd in (theirs.fileno(), bucket, quota, *self._keep_open) if fd >= 0)
+        return subprocess.Popen(words, pass_fds=fds, stdin=subprocess.DEVNULL)
 
     def submit(self, unit: int, packed: tuple[Any, ...], announce: bool = False) -> None:
         """Give a unit to the mover with the fewest; it goes out with the next `flush` or `poll`.

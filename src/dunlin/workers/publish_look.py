@@ -19,8 +19,8 @@ from collections.abc import Sequence
 
 from dunlin import hashing
 from dunlin.errors import DunlinError, ErrorKind
-from dunlin.model import Entry, Facts, is_directory, is_file, join, sort_key
-from dunlin.pace.bucket import Bucket
+from dunlin.model import IDENT, Entry, Facts, is_directory, is_file, join, sort_key
+from dunlin.pace.bucket import Paces
 from dunlin.stores.base import HasCaps, MakesDirs, Order, StatesDigests, Store, find_file, power
 from dunlin.stores.buffers import Buffers
 from dunlin.stores.objects.keys import path_of
@@ -121,7 +121,18 @@ def _make(makes: MakesDirs, path: str) -> None:
         raise DunlinError("make the directory", path, ErrorKind.CLASH, reason) from error
 
 
-def same_content(source: Store, entry: Entry, target: Store, have: Entry, bucket: Bucket) -> bool:
+def still_there(store: Store, kept: Entry) -> bool:
+    """Whether a path holds what was put or found there before: by size, and by etag or inode where the store has such.
+
+    Raises what the store raises.
+    """
+    have = find_file(store, kept.path)
+    if have is None or have.size != kept.size:
+        return False
+    return not (have.facts[IDENT] and kept.facts[IDENT]) or have.facts[IDENT] == kept.facts[IDENT]
+
+
+def same_content(source: Store, entry: Entry, target: Store, have: Entry, bucket: Paces) -> bool:
     """Whether both files hold the same bytes: by the checksum that the destination states, else by reading both.
 
     Raises VANISHED, CHANGED, and what the stores raise.

@@ -6,14 +6,18 @@ answer to "what became of this file" must still be exact, above all where files 
 * *Each file for itself.* Look at the file, look at the key, decide, upload, note. What goes wrong with one is that
   one's outcome. Only when the destination itself does not answer, or refuses everybody, are the rest of the unit's
   files not tried one after the other: they get that outcome, and are tried again with the next delivery.
-* *Never more than one request per file beside the upload.* Where the files of a unit go to one directory of keys,
-  that is listed instead, as long as a listing needs fewer requests than looking at each key (`publish_look`).
-* *Told before it is deleted.* A file may go only when its upload stands where the unit's owner finds it, whatever
-  happens to this process: a part of the result is told to the queue first. The queue takes it only from the holder
-  of the lease, so a worker that slept through its lease deletes nothing.
+* *Never more than one request per file beside the upload*, and one where it is deleted. Where the files of a unit go
+  to one directory of keys, that is listed instead, as long as a listing needs fewer requests than looking at each key
+  (`publish_look`).
+* *On record before it is deleted.* A file may go only when its upload stands in the ledger, whatever happens to this
+  process and to the queue: a part of the result is told first, and the publisher says when the ledger has it
+  (`publish_record`); other files are done meanwhile. The queue takes it only from the holder of the lease, so a worker
+  that slept through its lease deletes nothing. What was not put on record in `RECORDED` seconds is kept. A unit that
+  the queue has lost is put again, and says that there may have been a delivery before (`PublishUnit.again`).
 * *The version that was uploaded is deleted, no other.* Right before it is unlinked the file is looked at again: size,
   times and inode must be those of the version that was read. What was changed meanwhile is kept, and that is said. A
-  skipped file goes only after its content was compared with the object's.
+  skipped file goes only after its content was compared with the object's. And the key must still hold what was put or
+  compared there: another file may have been put to the same key since, and then this is the only copy.
 * *A delivery that comes after another one* finds keys that the first one wrote, and may find sources gone that the
   first one deleted. An object that is younger than the request and has the source's size and time is ours, and counts
   as uploaded; a source that is gone while the key has the size that was walked was uploaded as well.
@@ -26,17 +30,16 @@ read; to delete it is to remove the link.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-import msgspec
-
 from dunlin.errors import FATAL, DunlinError, ErrorKind, printable
-from dunlin.model import CTIME, DEV, IDENT, MTIME, SIZE, Entry, Facts, Kind, join
-from dunlin.pace.bucket import Bucket
+from dunlin.model import CTIME, DEV, IDENT, MTIME, SIZE, Entry, Facts, Kind, is_within, join
+from dunlin.pace.bucket import Bucket, Paces
 from dunlin.pace.retry import FILE, retry
 from dunlin.queue.ledger.words import FileStatus
 from dunlin.report import Event, Level, NullReport, Report
@@ -46,9 +49,11 @@ from dunlin.stores.local import LocalStore
 from dunlin.transfer.hands import Hands
 from dunlin.transfer.options import Options
 from dunlin.transfer.stream import stream_file
-from dunlin.workers.publish_look import Keys, make_parents, same_content, store_path
+from dunlin.workers.publish_hung import Looks, Watched
+from dunlin.workers.publish_look import Keys, make_parents, same_content, still_there, store_path
+from dunlin.workers.publish_record import Record
+from dunlin.workers.publish_words import VERSION, FileOutcome, PublishFile, PublishUnit, UnitOutcome, pack, unpack_unit
 
-VERSION = 1
 WHOLE = 1 << 20
 """Bytes up to which a file is held in memory whole."""
 SHARE = 16 << 20
@@ -57,7 +62,9 @@ LARGE_AT_A_TIME = 4
 TELL_SECONDS = 2.0
 """How often parts of the result are told."""
 TELL_FILES = 64
-"""Files that wait to be deleted at most."""
+"""Files that wait to be told of before they are deleted, at most."""
+RECORDED = 600.0
+"""Seconds that a unit waits in the end for what it told to be on record; less where a file may not take that long."""
 GIVE_UP = 3
 """Files in a row that the destination did not answer for, after which the rest of a unit is not tried."""
 SECOND = 1_000_000_000
@@ -72,84 +79,6 @@ FOR_GOOD = frozenset(
     }
 )
 """Kinds that another delivery would meet again."""
-
-class Root(NamedTuple):
-    """Where some files of a unit come from.
-
-    Attributes:
-        path: the directory that their paths are relative to, absolute, without links.
-        delete: remove each file once it is uploaded. overwrite: upload also what has the same size.
-    """
-
-    path: str
-    delete: bool
-    overwrite: bool
-
-
-class PublishFile(NamedTuple):
-    """A file: its place in the unit, which of the unit's roots its path is below, its key, its size when walked."""
-
-    place: int
-    root: int
-    path: str
-    key: str
-    size: int
-
-
-class PublishUnit(NamedTuple):
-    """The payload of a task of the queue `publish`, as msgpack.
-
-    Attributes:
-        version: of this form.
-        job, unit: whose files they are.
-        generation: how often the unit was put into the queue before.
-        place: the destination: a location by name, or a URL without credentials.
-        bucket: how the existence cache calls the destination.
-        seconds: that each file may take.
-        since: when the job was submitted, seconds since 1970.
-        within: directories below which a link may lead, absolute, without links.
-    """
-
-    version: int
-    job: str
-    unit: int
-    generation: int
-    place: str
-    bucket: str
-    seconds: float
-    since: float
-    within: list[str]
-    roots: list[Root]
-    files: list[PublishFile]
-
-
-class FileOutcome(NamedTuple):
-    """What became of a file.
-
-    Attributes:
-        status: a `FileStatus`. note: one line, or "".
-        again: another try may do better.
-        key: of one that is there now, for the existence cache; else "".
-    """
-
-    place: int
-    status: int
-    size: int
-    note: str = ""
-    again: bool = False
-    key: str = ""
-
-
-class UnitOutcome(NamedTuple):
-    """The result of a unit, or a part of it, as msgpack."""
-
-    version: int
-    job: str
-    unit: int
-    generation: int
-    bucket: str
-    files: list[FileOutcome]
-
 
 class Notes(Protocol):
     """The existence cache, as far as uploads are concerned."""
@@ -167,8 +96,11 @@ class Tools(NamedTuple):
         may: whether the lease still has a margin.
         attempt: which hand-out of the task this is, from 1.
         notes: told of each key at once, where the service is in this process; it is told again by the results.
-        bucket: bandwidth and stop of this process.
+        bucket: bandwidth and stop of this process; None: `limits` has it.
+        limits: from a unit's accounts to the limit that they have in common (`accounts.Limits`); None: there is none.
         parallel: files in flight where the destination is far away.
+        recorded: reads the queue's board, where what is on record stands (`publish_record`): nothing else is deleted.
+        looks: notes what is looked at of sources.
     """
 
     open: Callable[[str], Store]
@@ -176,11 +108,14 @@ class Tools(NamedTuple):
     may: Callable[[], bool] = lambda: True
     attempt: int = 1
     notes: Notes | None = None
-    bucket: Bucket | None = None
+    bucket: Paces | None = None
     report: Report = NullReport()
     parallel: int = 8
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
+    limits: Callable[[Sequence[str]], Paces] | None = None
+    recorded: Callable[[str], bytes | None] = lambda name: None
+    looks: Looks = Looks()
 
 
 def publish_unit(payload: bytes, tools: Tools) -> bytes:
@@ -190,37 +125,11 @@ def publish_unit(payload: bytes, tools: Tools) -> bytes:
     lease is lost or the worker stops: nothing may be acknowledged then.
     """
     unit = unpack_unit(payload)
-    source = LocalStore("/")
+    source = Watched(LocalStore("/"), tools.looks)
     try:
         return pack(do_publish(unit, source, tools.open(unit.place), tools))
     finally:
         source.close()
-
-
-def pack(outcome: UnitOutcome | PublishUnit) -> bytes:
-    """As it travels."""
-    return msgspec.msgpack.encode(outcome)
-
-
-def unpack_unit(payload: bytes) -> PublishUnit:
-    """The unit of a payload. Raises CONFIG for what this version cannot read."""
-    try:
-        unit = msgspec.msgpack.decode(payload, type=PublishUnit)
-    except msgspec.MsgspecError as error:
-        reason = f"this version cannot read it ({error})"
-        raise DunlinError("do the task", "", ErrorKind.CONFIG, reason, "service and workers must be alike") from error
-    if unit.version != VERSION:
-        reason = f"it is of version {unit.version}, this one knows {VERSION}"
-        raise DunlinError("do the task", unit.job, ErrorKind.CONFIG, reason, "service and workers must be alike")
-    return unit
-
-
-def unpack_outcome(body: bytes) -> UnitOutcome:
-    """A result or a part of one. Raises CONFIG for what this version cannot read."""
-    try:
-        return msgspec.msgpack.decode(body, type=UnitOutcome)
-    except msgspec.MsgspecError as error:
-        raise DunlinError("read the result", "", ErrorKind.CONFIG, str(error)) from error
 
 
 def do_publish(unit: PublishUnit, source: Store, target: Store, tools: Tools) -> UnitOutcome:
@@ -232,7 +141,9 @@ def do_publish(unit: PublishUnit, source: Store, target: Store, tools: Tools) ->
 
     Raises INTERRUPTED only; everything else is the outcome of a file.
     """
-    bucket = tools.bucket or Bucket.create()
+    own, bucket = None, _limit(unit, tools)
+    if bucket is None:
+        bucket = own = Bucket.create()
     try:
         work = _Work(unit, source, target, tools, bucket)
         parallel = tools.parallel if target.caps.far else min(2, tools.parallel)
@@ -248,19 +159,29 @@ def do_publish(unit: PublishUnit, source: Store, target: Store, tools: Tools) ->
         work.tidy()
         return work.outcome()
     finally:
-        if tools.bucket is None:
-            bucket.close()
+        if own is not None:
+            own.close()
+
+
+def _limit(unit: PublishUnit, tools: Tools) -> Paces | None:
+    if tools.bucket is not None or tools.limits is None:
+        return tools.bucket
+    return tools.limits(unit.accounts)
+
+
+_Doomed = tuple[PublishFile, Entry, Entry]
+"""A file that is to be deleted, its name as it was read, and what stands at its key."""
 
 
 class _Work:
     """A unit under way: outcomes, files to be deleted, and whether the destination answers. Many threads share it."""
 
-    def __init__(self, unit: PublishUnit, source: Store, target: Store, tools: Tools, bucket: Bucket) -> None:
+    def __init__(self, unit: PublishUnit, source: Store, target: Store, tools: Tools, bucket: Paces) -> None:
         self.unit = unit
         self._source = source
         self._target = target
         self._tools = tools
-        self._again = tools.attempt > 1 or unit.generation > 0
+        self._again = tools.attempt > 1 or unit.generation > 0 or unit.again
         self._bucket = bucket
         wanted = [store_path(target, file.key) for file in unit.files if not unit.roots[file.root].overwrite]
         self._keys = Keys(target, wanted)
@@ -269,7 +190,9 @@ class _Work:
         self._telling = threading.Lock()
         self._large = threading.Semaphore(LARGE_AT_A_TIME)
         self._outcomes: dict[int, FileOutcome] = {}
-        self._doomed: list[tuple[PublishFile, Entry]] = []
+        self._record = Record(unit.job, unit.unit, tools.recorded)
+        self._doomed: list[_Doomed] = []
+        self._asked: list[tuple[int, list[_Doomed]]] = []
         self._emptied: set[tuple[str, str]] = set()
         self._told = tools.clock()
         self._silent = 0
@@ -294,29 +217,53 @@ class _Work:
                 self.flush(wait=False)
 
     def flush(self, wait: bool = True) -> None:
-        """Tell what is known, and delete what may go then. Without `wait` only if nobody else is at it."""
+        """Tell what is known, and delete what is on record; `wait` for all of it. Else only if nobody is at it."""
         if not self._telling.acquire(blocking=wait):
             return
         try:
-            with self._lock:
-                doomed, self._doomed = self._doomed, []
-                self._told = self._tools.clock()
-                ready = [one for one in doomed if one[0].place in self._outcomes]
-                # One whose outcome is about to be noted goes with the next lot.
-                self._doomed = [one for one in doomed if one[0].place not in self._outcomes]
-            if not ready and (wait or not self._outcomes):
-                return
-            try:
-                if not self._tools.tell(pack(self.outcome())):
-                    raise _lost()
-            except DunlinError as error:
-                if ready or error.kind is ErrorKind.INTERRUPTED:
-                    raise
-                return  # it was only to show how far we are
-            for file, entry in ready:
-                self._delete(file, entry)
+            self._say(wait)
+            while self._asked and self._on_record(self._asked[0][0], wait):
+                for file, entry, kept in self._asked.pop(0)[1]:
+                    self._delete(file, entry, kept)
+            for _, lot in self._asked if wait else ():
+                for file, *_ in lot:
+                    self._keep(file, "not deleted: its upload was not put on record in time")
         finally:
             self._telling.release()
+
+    def _say(self, last: bool) -> None:
+        """Tell what is known. `last`: only where something is to be deleted then, since the result follows."""
+        with self._lock:
+            doomed, self._told = self._doomed, self._tools.clock()
+            ready = [one for one in doomed if one[0].place in self._outcomes]
+            # One whose outcome is about to be noted goes with the next lot.
+            self._doomed = [one for one in doomed if one[0].place not in self._outcomes]
+        if not ready and (last or not self._outcomes):
+            return
+        mark = self._record.mark() if ready else b""
+        try:
+            if not self._tools.tell(pack(self.outcome()._replace(mark=mark))):
+                raise _lost()
+        except DunlinError as error:
+            if ready or error.kind is ErrorKind.INTERRUPTED:
+                raise
+            return  # it was only to show how far we are
+        if ready:
+            self._asked.append((self._record.told, ready))
+
+    def _on_record(self, told: int, wait: bool) -> bool:
+        """Whether what was told is in the ledger; `wait` for it, for as long as is good."""
+        until = self._tools.clock() + min(RECORDED, self.unit.seconds)
+        pause = 0.02
+        while True:
+            with contextlib.suppress(DunlinError):  # a queue that is away; without it the lease does not last
+                if self._record.has(told):
+                    return True
+            if not wait or self._tools.clock() >= until:
+                return False
+            self._check()
+            self._tools.sleep(pause)
+            pause = min(1.0, 1.5 * pause)
 
     def tidy(self) -> None:
         """Remove the directories below the root that the deletions have emptied; one that is not empty is kept."""
@@ -390,7 +337,8 @@ class _Work:
         name = self._stat(full)
         if name.kind is not Kind.LINK:
             return name, _regular(name)
-        real = os.path.realpath("/" + full)
+        with self._tools.looks.at(full):
+            real = os.path.realpath("/" + full)
         if not is_within(real, self.unit.within):
             reason = "the symbolic link leads outside the allowed roots"
             raise DunlinError("read", "/" + full, ErrorKind.DENIED, reason)
@@ -423,7 +371,7 @@ class _Work:
         note = ""
         if self.unit.roots[file.root].delete:
             if same_content(self._source, entry, self._target, have, self._bucket):
-                self._doom(file, name)
+                self._doom(file, name, have)
             else:
                 note = "not deleted: the object has the same size and other content"
         return FileOutcome(file.place, status, entry.size, note, key=file.key)
@@ -440,18 +388,17 @@ class _Work:
         deadline = self._tools.clock() + self.unit.seconds
         versions = [(name, entry)]
 
-        def bring() -> tuple[Entry, Entry]:
+        def bring() -> tuple[Entry, Entry, Entry]:
             now = versions.pop() if versions else self._look(name.path)
-            self._write(now[1], there, deadline)
-            return now
+            return *now, self._write(now[1], there, deadline)
 
-        name, brought = retry(bring, FILE, sleep=self._tools.sleep, clock=self._tools.clock)
+        name, brought, kept = retry(bring, FILE, sleep=self._tools.sleep, clock=self._tools.clock)
         self._note(file.key, brought.size)
         if self.unit.roots[file.root].delete:
-            self._doom(file, name)
+            self._doom(file, name, kept)
         return FileOutcome(file.place, FileStatus.UPLOADED, brought.size, key=file.key)
 
-    def _write(self, entry: Entry, there: str, deadline: float) -> None:
+    def _write(self, entry: Entry, there: str, deadline: float) -> Entry:
         make_parents(self._target, there, self._made)
         source = _Timed(self._source, deadline, self._tools.clock, self._check)
         meta = Meta(mtime=entry.facts[MTIME])
@@ -459,11 +406,13 @@ class _Work:
             self._bucket.take(entry.size)
             data = b"".join(bytes(chunk) for chunk in source.read(entry))
             self._check()
-            self._target.write(there, Body(len(data), lambda start: iter((data[start:],))), meta=meta)
-            return
+            return self._target.write(there, Body(len(data), lambda start: iter((data[start:],))), meta=meta)
         large = self._target.caps.block
         with self._large:
-            stream_file(source, self._target, entry, there, meta, _HOW, SHARE, self._bucket, self._tools.report, large)
+            report = self._tools.report
+            return stream_file(
+                source, self._target, entry, there, meta, _HOW, SHARE, self._bucket, report, large
+            ).entry  # fmt: skip
 
     def _note(self, key: str, size: int) -> None:
         if self._tools.notes is not None:
@@ -471,17 +420,19 @@ class _Work:
 
     # ---- deleting ----
 
-    def _doom(self, file: PublishFile, name: Entry) -> None:
+    def _doom(self, file: PublishFile, name: Entry, kept: Entry) -> None:
         with self._lock:
-            self._doomed.append((file, name))
+            self._doomed.append((file, name, kept))
 
-    def _delete(self, file: PublishFile, name: Entry) -> None:
-        """Unlink the name if it still is what was uploaded."""
+    def _delete(self, file: PublishFile, name: Entry, kept: Entry) -> None:
+        """Unlink the name if it still is what was uploaded, and the key still holds that (`kept`)."""
         self._check()
         note = ""
         try:
             if _version(self._stat(name.path).facts) != _version(name.facts):
                 note = "not deleted: it was changed meanwhile"
+            elif not still_there(self._target, kept):
+                note = "not deleted: the key holds something else by now"
             else:
                 self._source.delete([name.path])
                 self._gone(file)
@@ -489,9 +440,12 @@ class _Work:
             if error.kind is not ErrorKind.VANISHED:
                 note = f"not deleted: {error.reason or error.kind.value}"
         if note:
-            self._tell(Level.WARN, "publish.kept", file, note)
-            with self._lock:
-                self._outcomes[file.place] = self._outcomes[file.place]._replace(note=note)
+            self._keep(file, note)
+
+    def _keep(self, file: PublishFile, note: str) -> None:
+        self._tell(Level.WARN, "publish.kept", file, note)
+        with self._lock:
+            self._outcomes[file.place] = self._outcomes[file.place]._replace(note=note)
 
     def _gone(self, file: PublishFile) -> None:
         with self._lock:
@@ -524,11 +478,6 @@ class _Timed:
 
 
 _HOW = Options(checksum="none")
-
-
-def is_within(path: str, roots: Sequence[str]) -> bool:
-    """Whether an absolute path without links is one of the directories or lies below one."""
-    return any(path == root or path.startswith(root.rstrip("/") + "/") for root in roots)
 
 
 def _regular(entry: Entry) -> Entry:

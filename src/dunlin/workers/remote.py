@@ -8,8 +8,14 @@ queue may be, too.
   the coordinator has the directory done again as a unit of its own, with another number: it looks at the destination
   and for what the dead worker left there. So whatever a zombie still says is of a unit that nobody waits for.
 * *Nothing is confirmed before it is on record.* `settled` confirms news once the coordinator's transaction is through.
-* *A queue may forget.* Redis may have lost its last second, somebody may have emptied it. So the units in flight are
-  asked for every few seconds; those that the queue does not know are lost, like those of a dead worker.
+* *A queue may forget*, or go back in time: Redis may have lost its last second, an older copy may have been restored,
+  somebody may have emptied it. So every few seconds the units in flight are asked for; those that the queue does not
+  know are lost, like those of a dead worker. Then all news that is not confirmed is read once more, should its numbers
+  have gone back, too, and the run is made known again where the board has lost it. What a worker tells of a unit is
+  counted by it: what comes a second time is dropped, and a unit of which something is missing, or of which two doings
+  tell, is taken back and done again. So an outcome is taken in whole or the directory is looked at anew. A *doing* is
+  known by bytes of chance and not by attempt and worker: after the queue went back the same worker may be given the
+  same unit as the same attempt, and finds there what its first doing has copied meanwhile.
 * *How many go ahead.* Enough for all slots of the workers that are alive, and as many more as they do in
   `AHEAD_SECONDS`, for a batch takes a round trip to fetch; not all there are, for a unit that was handed out can be
   neither split nor taken back.
@@ -32,7 +38,7 @@ from dunlin.report import Event, Level, Report
 from dunlin.state.files import KnownFile
 from dunlin.workers import packing
 from dunlin.workers.doers import Arrival
-from dunlin.workers.packing import Joiner, Orders, RunSetup
+from dunlin.workers.packing import Joiner, Orders
 
 PREFIX = "run-"
 """The queue of a run is this and the run's token."""
@@ -61,7 +67,7 @@ ORDERS_LAST = 30.0
 """Seconds after which workers hold on that have not heard of their coordinator."""
 
 RECONCILE = 5.0
-"""Seconds between two questions whether the queue knows the units in flight; younger ones are not asked for."""
+"""Seconds between two looks at what the queue has lost; younger units are not asked for."""
 
 CONFIRM = 0.2
 PATIENCE = 3.0
@@ -112,6 +118,19 @@ class Crew(Protocol):
     def close(self) -> None: ...
 
 
+class Speech(NamedTuple):
+    """How what a run and its workers tell each other is packed; those of a sync, where nobody says otherwise.
+
+    Attributes:
+        setup: of the run. unit: as `Doers.submit` takes it, announced or not, with rows to go along.
+        outcome: from the body of what became of a unit to that of an `Arrival`. Raises INTERNAL.
+    """
+
+    setup: Callable[[Any], bytes] = packing.pack_setup
+    unit: Callable[[tuple[Any, ...], bool, list[KnownFile]], bytes] = packing.pack_unit
+    outcome: Callable[[bytes], Any] = lambda body: packing.unpack_outcome(body).pack()
+
+
 class Sending(NamedTuple):
     """How units of a run go out.
 
@@ -120,20 +139,32 @@ class Sending(NamedTuple):
         how_to: a line that tells how a worker is started.
         rows: what the state remembers of a directory, to go with its unit; None: nothing goes.
         owner: holds the run's office. office: its name.
+        priority, groups: of its units (`NewTask`).
+        renew: looks at the roots anew, for workers to know them by. leave: takes back what was left there for that.
+        speech: see there.
     """
 
     host: str = ""
     how_to: str = ""
     rows: Callable[[str], list[KnownFile]] | None = None
     office: str = ""
+    priority: int = 0
+    groups: tuple[str, ...] = ()
+    renew: Callable[[], Any] | None = None
+    leave: Callable[[], None] | None = None
+    speech: Speech = Speech()
 
 
 class _Sent:
-    __slots__ = ("at", "begun")
+    """A unit that went out. `teller`: the doing of it that is listened to; `heard`: how much of that has come."""
+
+    __slots__ = ("at", "begun", "heard", "teller")
 
     def __init__(self, at: float) -> None:
         self.at = at
         self.begun = False
+        self.heard = 0
+        self.teller: bytes | None = None
 
 
 class RemotePool:
@@ -142,7 +173,7 @@ class RemotePool:
     Args:
         queue: where the units go; closed with this.
         token: of the run.
-        setup: put on the board for the workers.
+        setup: put on the board for the workers, as `sending.speech` packs it: a `RunSetup` where that is of a sync.
         bucket: limit, pause and stop as the coordinator wants them; the workers have their own.
         sending: see there. crew: workers that are started with the run; None: none are.
         report: gets warnings.
@@ -152,7 +183,7 @@ class RemotePool:
         self,
         queue: Queue,
         token: str,
-        setup: RunSetup,
+        setup: Any,
         bucket: Bucket,
         sending: Sending,
         crew: Crew | None,
@@ -167,7 +198,7 @@ class RemotePool:
         self._queue = queue
         self._token = token
         self._name = queue_of(token)
-        self._setup = packing.pack_setup(setup)
+        self._setup = sending.speech.setup(setup)
         self._bucket = bucket
         self._sending = sending
         self._crew = crew
@@ -178,14 +209,14 @@ class RemotePool:
         self._sent: dict[int, _Sent] = {}
         self._joiner = Joiner()
         self._read = self._confirmed = 0
-        self._confirm_at = self._look_at = self._reconcile_at = self._orders_at = 0.0
+        self._confirm_at = self._look_at = self._reconcile_at = self._orders_at = self._renew_at = 0.0
         self._orders = Orders()
         self._cancelled: float | None = None
         self._slots = 0
         self._unit_seconds = AHEAD_SECONDS
         self._alone_since = clock()
         self._told: set[str] = set()
-        self._began = self._failed = False
+        self._began = self._failed = self._again = False
 
     # ---- what the coordinator asks ----
 
@@ -247,9 +278,12 @@ class RemotePool:
         rows = self._sending.rows
         # The state's rows tell times and versions of what is listed or looked at in the directory.
         known = rows(str(packed[1])) if rows is not None and packed[0] == "Scan" else []
-        payload = packing.pack_unit(packed, announce, known)
+        payload = self._sending.speech.unit(packed, announce, known)
         label = f"{packed[0].lower()} {packed[1] or '.'}".encode("utf-8", "replace").decode()[:200]
-        task = NewTask(self._name, str(unit), payload, retries=0, host=self._sending.host, label=label)
+        how = self._sending
+        task = NewTask(
+            self._name, str(unit), payload, how.priority, retries=0, groups=how.groups, host=how.host, label=label
+        )  # fmt: skip
         self._outbox.append((unit, task))
         self._sent[unit] = _Sent(self._clock())
 
@@ -279,7 +313,9 @@ class RemotePool:
             self.start()
             self._flush()
             arrivals = self._look()
-            news = self._queue.collect(self._name, BATCH, 0.0 if arrivals else timeout, self._read)
+            after = 0 if self._again else self._read
+            news = self._queue.collect(self._name, BATCH, 0.0 if arrivals or self._again else timeout, after)
+            self._again = False
         except DunlinError as error:
             if self._failed:
                 return self._lost(list(self._sent))  # the run is over, and asks only for what is left of it
@@ -292,9 +328,11 @@ class RemotePool:
             self._sleep(timeout)
             return []
         self._told.discard("queue.away")
+        read = self._read
         for each in news:
             self._read = max(self._read, each.number)
-            arrivals += self._arrived(each)
+            if each.number > read or each.body[:1] != packing.PROGRESS:
+                arrivals += self._arrived(each)
         return arrivals
 
     def settled(self) -> None:
@@ -310,6 +348,9 @@ class RemotePool:
         """End the workers that came along, and forget the run."""
         if self._began and self._crew is not None:
             self._crew.close()
+        if self._sending.leave is not None:
+            with suppress(OSError):
+                self._sending.leave()
         with suppress(DunlinError):
             if self._began:
                 forget(self._queue, self._token)
@@ -330,27 +371,40 @@ class RemotePool:
             del self._sent[unit]
             self._joiner.forget(unit)
             return [Arrival("fault", unit, (news.error, ""))]
-        body = self._joiner.put(unit, news.body)
+        if news.body[:1] == packing.PROGRESS:
+            return _progress(mark_of(news.worker), news.body)
+        teller, place, told = packing.unplaced(news.body)
+        if place > sent.heard or (sent.teller or teller) != teller:
+            return self._missed(unit)
+        if place < sent.heard:
+            return []  # read before, or told twice because its answer got lost
+        sent.teller, sent.heard = teller, place + 1
+        body = self._joiner.put(unit, told)
         if body is None:
             return []
         if body[:1] == packing.BEGUN:
             sent.begun = True
             return []
-        if body[:1] == packing.PROGRESS:
-            return _progress(mark_of(news.worker), body)
         over = news.kind is Kind.DONE
         try:
             if body[:1] == packing.FAULT:
                 arrival = Arrival("fault", unit, tuple(packing.unpack_texts(body)))
             else:
-                outcome = packing.unpack_outcome(body)
-                arrival = Arrival("done" if over else "part", unit, (outcome.pack(),))
+                arrival = Arrival("done" if over else "part", unit, (self._sending.speech.outcome(body),))
         except DunlinError as error:  # the failure of one unit; what is still said of it is dropped
             arrival, over = Arrival("fault", unit, (f"{news.worker} told: {error.reason}", "")), True
         if over:
             del self._sent[unit]
             self._joiner.forget(unit)
         return [arrival]
+
+    def _missed(self, unit: int) -> list[Arrival]:
+        """Something that was told of a unit is gone: whoever has it is to stop, and it is done again."""
+        with suppress(DunlinError):  # else what it says is of a unit that nobody waits for
+            self._queue.cancel(self._name, [str(unit)])
+        message = "the queue has lost what a worker told: its unit is done again"
+        self._report.event(Event(Level.WARN, "queue.lost", message, {"units": 1}))
+        return self._lost([unit])
 
     def _lost(self, units: list[int], worker: str = "") -> list[Arrival]:
         """Units that no worker will end, with the token of the one that had them."""
@@ -402,6 +456,7 @@ class RemotePool:
         if now < self._reconcile_at or not self._sent:
             return []
         self._reconcile_at = now + RECONCILE
+        self._again = True
         return self._reconcile(now)
 
     def _write_orders(self) -> None:
@@ -421,13 +476,12 @@ class RemotePool:
         waiting = {unit for unit, _ in self._outbox}
         old = {str(n): n for n, sent in self._sent.items() if n not in waiting and now - sent.at > RECONCILE}
         missing = [old[key] for key in old.keys() - self._queue.known(self._name, old)] if old else []
-        if not missing:
-            return []
-        # Whatever lost them may count its news from the beginning again, and know nothing of the run.
-        if self._queue.read(setup_name(self._token)) is None:
+        if self._queue.read(setup_name(self._token)) is None:  # units that are put then are known, and done by nobody
             self._read = self._confirmed = 0
             self._queue.write(setup_name(self._token), self._setup)
             self._write_orders()
+        if not missing:
+            return []
         message = f"the queue has lost {len(missing)} units: they are done again"
         self._report.event(Event(Level.WARN, "queue.lost", message, {"units": len(missing)}))
         return self._lost(sorted(missing))
@@ -451,11 +505,24 @@ class RemotePool:
         able = [each for each in alive if not self._refuses(each)]
         self._slots = self.threads = sum(each.slots for each in able)
         self._report.gauge("workers", len(able))
+        if len(able) < len(alive):
+            self._renew(now)
         if able:
             self._alone_since = now
             self._told.discard("workers.none")
         elif now - self._alone_since > PATIENCE and self._cancelled is None:
             self._say("workers.none", f"no worker takes part; {self._sending.how_to}")
+
+    def _renew(self, now: float) -> None:
+        """Some take no part, and ask again later: what they know the roots by may have changed meanwhile."""
+        if self._sending.renew is None or now < self._renew_at:
+            return
+        self._renew_at = now + RECONCILE
+        with suppress(OSError):  # a root that is away; units tell
+            setup = self._sending.speech.setup(self._sending.renew())
+            if setup != self._setup:
+                self._setup = setup
+                self._queue.write(setup_name(self._token), setup)
 
     def _refuses(self, worker: WorkerInfo) -> bool:
         said = self._queue.read(refusal_name(self._token, worker.worker))

@@ -6,12 +6,25 @@ from dunlin.model import CHANGED, CTIME, GID, MODE, MTIME, SIZE, UID, Facts
 from dunlin.state.codec import FileStatus
 from dunlin.state.store import State
 from dunlin.transfer.outcome import Copied, Outcome
+from dunlin.workers.context import Rules
+from dunlin.workers.tasks import Scan, Task
 
 
 def as_row(name: str, facts: Facts) -> Copied:
     """The row of a file that is in sync with these facts of the source; its hash is not known here."""
     mtime = facts[MTIME] if facts[MTIME] != CHANGED else facts[CTIME]
     return (name, facts[SIZE], mtime, facts[CTIME], None, facts[MODE], facts[UID], facts[GID], None)
+
+
+def wanted(rules: Rules, task: Task, deaths: int, outcome: Outcome) -> Outcome:
+    """What of an outcome is to be put on record.
+
+    Of a run whose state is thrown away at its end nobody asks again for files that are in sync; but where one was
+    waiting on record, or may have been before a mover died, it has to be known that it does no more.
+    """
+    if rules.rows or not isinstance(task, Scan) or deaths or task.bookmark is not None:
+        return outcome
+    return Outcome(failed=outcome.failed, vanished=outcome.vanished, waiting=outcome.waiting)
 
 
 def put_rows(

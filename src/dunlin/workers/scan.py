@@ -274,6 +274,8 @@ class _Scan:
             self.huge = True
             outcome.recorded = self.task.digest == HUGE
             return
+        if not self.rules.rows:
+            return  # nobody will compare it with another
         self.hash.update(fingerprint(source.first, self.context.version))
         outcome.digest = self.hash.digest()
         outcome.recorded = outcome.digest == self.task.digest
@@ -473,7 +475,7 @@ class _Scan:
         outcome.unfinished = self.waiting
         self._dress_above()
         if not self.waiting:
-            finish(self.context, self.directory, source, outcome)
+            finish(self.context, self.directory, source, outcome, made=self.task.presence == Presence.SOURCE)
 
     # ---- after a kill ----
 
@@ -499,12 +501,14 @@ class _Scan:
                 setter.set_meta(above, Meta(mtime=source[MTIME], atime=source[ATIME]))
 
 
-def finish(context: Context, directory: str, source: Facts, outcome: Outcome) -> None:
-    """Give the directory its own metadata, now that nothing in it changes any more."""
+def finish(context: Context, directory: str, source: Facts, outcome: Outcome, *, made: bool = False) -> None:
+    """Give the directory its own metadata, now that nothing in it changes any more. `made`: by this run."""
     if source[MTIME] is None or not context.site.target.caps.directories:
         return  # nothing to be done, so nothing to look at
     try:
-        target = context.site.target.stat(directory).facts
+        # What this run has made has times of its own, and to look far away would take two requests to learn that.
+        blind = made and context.site.target.caps.far
+        target = None if blind else context.site.target.stat(directory).facts
         dress_directory(context.site, directory, source, target, outcome)
     except DunlinError as error:
         outcome.fail("", error, count="failed_directories")

@@ -4,26 +4,64 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dunlin.pace.bucket import Paces
 from dunlin.pace.window import Window, WindowLimits, run_length
 from dunlin.report import Report
-from dunlin.stores.base import Caps
+from dunlin.stores.base import Caps, Store
 from dunlin.stores.local.writing import WriteOptions
 from dunlin.stores.open import Far, open_store
-from dunlin.stores.wrap import Guarded
+from dunlin.stores.wrap import Guarded, UnlessThere, refuses
 from dunlin.transfer import Options
 from dunlin.transfer.site import Site
 from dunlin.workers.context import Context, Remembers, Rules
 
 if TYPE_CHECKING:  # loaded only where a store is far away
     from dunlin.pace.gate import Gate
+    from dunlin.stores.login import Login
     from dunlin.transfer.hands import Hands
+    from dunlin.workers.packing import SnapshotSide
+    from dunlin.workers.part import Vaults
     from dunlin.workers.profiles import Profiles
 
 MOVER_DIGITS = 2
 """Hexadecimal digits by which a mover's number follows the run in the names of its temporary files."""
+
+
+class Opens(Protocol):
+    """Opens the source of a run in any of its processes; plain, so that a spawned one can receive it.
+
+    Attributes:
+        url: what is shown and put on record, without secrets.
+        forks: nothing that it loads forbids to fork the process.
+        beside: canonical URLs of what the run must leave alone, wherever it lies: the repository, its cache.
+        lies: the URL of the repository that it is in, and what lets us in there.
+        vault: opens that repository in a worker that the run brings along (`part.Vaults`).
+    """
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def forks(self) -> bool: ...
+
+    @property
+    def beside(self) -> tuple[str, ...]: ...
+
+    @property
+    def lies(self) -> tuple[str, Login]: ...
+
+    @property
+    def vault(self) -> Vaults: ...
+
+    def __call__(self) -> Store:
+        """The source, opened for this process."""
+        ...
+
+    def elsewhere(self, named: str) -> SnapshotSide:
+        """What workers are told to open it by. `named`: the repository's place where that is ``loc://NAME/PATH``."""
+        ...
 
 
 class Setup(NamedTuple):
@@ -42,6 +80,7 @@ class Setup(NamedTuple):
         profile: directory where each process leaves its part of a profile; "" for none.
         window: what listing may take: in the whole run, and in what a mover is told its share.
         known, pair: the state file, for what it remembers of the pair's objects; "" for nothing.
+        opens: opens the source where it is no place that `open_store` knows (a snapshot); None: `source` says all.
     """
 
     source: str
@@ -60,6 +99,7 @@ class Setup(NamedTuple):
     pair: int = 0
     profile: str = ""
     window: WindowLimits = WindowLimits()
+    opens: Callable[[], Store] | None = None
 
 
 def share(whole: int, parts: int, place: int) -> int:
@@ -115,10 +155,15 @@ def build(
         from dunlin.workers.profiles import Profiles
 
         profiles = Profiles(setup.profile)
-    gate, hands = _far_reaching(setup, bucket, profiles)
+    gate, hands = _far_reaching(setup, bucket, profiles, guard)
     # A batch is in memory as a whole before it is cut into runs.
     batch = run_length(setup.window.files, setup.window.directories)
-    source = open_store(setup.source, batch=batch, far=_told(setup.source_far, gate, setup.window.directories))
+    listings = setup.window.directories
+    source = (
+        setup.opens()
+        if setup.opens is not None
+        else open_store(setup.source, batch=batch, far=_told(setup.source_far, gate, listings))
+    )
     refused: dict[str, str] = {}
     target = open_store(
         setup.target,
@@ -131,6 +176,8 @@ def build(
     backup = open_store(setup.backup, options=write) if setup.backup else None
     if guard is not None:
         target = Guarded(target, guard)
+    # Objects only: elsewhere content gets its name by a rename, right after the guard was asked.
+    vacant = UnlessThere(target) if guard is not None and setup.target_far and not target.caps.directories else None
     if setup.backup_prefix:
         backup = target
     site = Site(
@@ -146,6 +193,7 @@ def build(
         hands=hands,
         gate=gate,
         commit=guard,
+        vacant=vacant,
     )
     if known is None and gate is not None and setup.known:
         from dunlin.state.known import KnownFiles
@@ -154,14 +202,20 @@ def build(
     return Context(site, setup.rules, time.time_ns, refused, known, profiles, Window(setup.window))
 
 
-def _far_reaching(setup: Setup, bucket: Paces, profiles: Profiles | None) -> tuple[Gate | None, Hands | None]:
-    """What carries many files at a time, where a side is an object store."""
+def _far_reaching(
+    setup: Setup, bucket: Paces, profiles: Profiles | None, guard: Callable[[], None] | None
+) -> tuple[Gate | None, Hands | None]:
+    """What carries many files at a time, where a side is an object store.
+
+    Before a request is made again the guard is asked, too: else one that broke while the process was stopped would put
+    old content over what somebody else wrote meanwhile.
+    """
     if setup.source_far is None and setup.target_far is None:
         return None, None
     from dunlin.pace.gate import Gate
     from dunlin.transfer.hands import Hands
 
-    gate = Gate(setup.hands, lambda: bucket.stopped)
+    gate = Gate(setup.hands, lambda: bucket.stopped or (guard is not None and refuses(guard)))
     if setup.begin:
         gate.cap(setup.begin)
     return gate, Hands(setup.hands, profiles.run if profiles else None, lambda: gate.limit)

@@ -1,13 +1,16 @@
 """What a worker is asked to do: units, as plain values that `marshal` can carry.
 
-Named tuples rather than dataclasses: ten times cheaper to define, and packing them is one step.
+Named tuples rather than dataclasses: ten times cheaper to define, and packing them is one step. (Those of huge files in
+ranges hold others, which `marshal` does not take: they go through queues only.)
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from dunlin.transfer.outcome import Presence
+from dunlin.model import Facts
+from dunlin.stores.base import Begun
+from dunlin.transfer.outcome import Presence, Range
 
 
 class Scan(NamedTuple):
@@ -95,7 +98,45 @@ class Again(NamedTuple):
     names: tuple[str, ...]
 
 
-Task = Scan | Move | Finish | Delete | Join | Unblock | Again
+class Begin(NamedTuple):
+    """Make ready for a huge file that is copied in ranges (`transfer.ranges`, `ranged`).
+
+    `exists`: the destination has it. `token`: names its temporary file; `gone`: those of others that died over it.
+    `sweep`, `dead`: as in `Move`.
+    """
+
+    directory: str
+    name: str
+    exists: bool
+    token: str
+    gone: tuple[str, ...] = ()
+    sweep: bool = False
+    dead: tuple[str, ...] = ()
+
+
+class Bring(NamedTuple):
+    """Copy one range, `length` bytes from `start`, of the version with these facts."""
+
+    directory: str
+    name: str
+    facts: Facts
+    begun: Begun
+    start: int
+    length: int
+
+
+class Complete(NamedTuple):
+    """Make the file of its ranges."""
+
+    directory: str
+    name: str
+    exists: bool
+    facts: Facts
+    begun: Begun
+    ranges: tuple[Range, ...]
+
+
+Task = Scan | Move | Finish | Delete | Join | Unblock | Again | Begin | Bring | Complete
 
 
 def again(task: Task, token: str) -> Task:
@@ -108,7 +149,10 @@ def again(task: Task, token: str) -> Task:
     return task
 
 
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Scan, Move, Finish, Delete, Join, Unblock, Again)}
+KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (Scan, Move, Finish, Delete, Join, Unblock, Again, Begin, Bring, Complete)
+}
 
 
 def pack(task: Task) -> tuple[Any, ...]:

@@ -36,7 +36,7 @@ from dunlin.workers.effort import effort
 from dunlin.workers.leftover import sweep
 from dunlin.workers.scan import Emit, finish, scan
 from dunlin.workers.tally import compare_links
-from dunlin.workers.tasks import Again, Delete, Finish, Join, Move, Scan, Task, Unblock
+from dunlin.workers.tasks import Again, Begin, Bring, Complete, Delete, Finish, Join, Move, Scan, Task, Unblock
 
 
 def run_unit(context: Context, task: Task, emit: Emit) -> Outcome:
@@ -89,12 +89,14 @@ _KINDS_OF_METADATA = {"mode": "permissions", "xattrs": "extended attributes"}
 def _move(context: Context, task: Move, outcome: Outcome, emit: Emit) -> None:
     if task.sweep:
         _sweep(context, task, outcome)
-    keeps_modes = context.site.options.perms
+    site = context.site
+    # What stands there matters where it is kept, gives its mode, or must not be taken for a vacant name.
+    asks = site.backup is not None or not site.options.perms or site.vacant is not site.target
     by_action: dict[Action, list[Row]] = {}
     for name, size, action, exists in task.turns:
         row: Row = (name, facts(Kind.FILE, size), None)
         try:
-            if exists and (context.site.backup is not None or action != Action.COPY or not keeps_modes):
+            if exists and (asks or action != Action.COPY):
                 row = _with_target(context, task.directory, row)
             if action != Action.COPY:
                 row = (name, still_there(context.site, join(task.directory, name)).facts, row[2])
@@ -137,7 +139,7 @@ def _with_target(context: Context, directory: str, row: Row) -> Row:
     return row[0], row[1], None if context.apart and is_directory(there) else there
 
 
-def _sweep(context: Context, task: Move, outcome: Outcome) -> None:
+def _sweep(context: Context, task: Move | Begin, outcome: Outcome) -> None:
     """Remove temporary files that a dead run or mover left in a directory that will not be listed."""
     dead = context.rules.dead
     for error in sweep(context.site.target, task.directory, lambda run, n: run in dead or run + n in task.dead):
@@ -405,6 +407,15 @@ def _copy_of_its_own(context: Context, path: str, outcome: Outcome) -> bool:
     return action is not Action.SKIP and not (part.failed or part.vanished or part.waiting or part.blocked)
 
 
+def _range(context: Context, task: Begin | Bring | Complete, outcome: Outcome, emit: Emit) -> None:
+    """A step of a file that is copied in ranges; what it takes is loaded with the first of them."""
+    from dunlin.workers.ranges import do
+
+    if isinstance(task, Begin) and task.sweep:
+        _sweep(context, task, outcome)
+    do(context, task, outcome)
+
+
 _DO: dict[type[Task], Callable[..., None]] = {
     Move: _move,
     Finish: _finish,
@@ -412,4 +423,7 @@ _DO: dict[type[Task], Callable[..., None]] = {
     Join: _join,
     Unblock: _unblock,
     Again: _again,
+    Begin: _range,
+    Bring: _range,
+    Complete: _range,
 }

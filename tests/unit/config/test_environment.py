@@ -75,3 +75,13 @@ def test_no_color(monkeypatch: pytest.MonkeyPatch, value: str | None, wanted: bo
 def test_dumb_terminals_are_not_drawn_on(monkeypatch: pytest.MonkeyPatch, term: str, able: bool) -> None:
     monkeypatch.setenv("TERM", term)
     assert config.moves_cursor() is able
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [(None, "/c/dunlin/repositories"), ("here", "here"), ("none", None), ("", None)]
+)
+def test_what_repositories_hold_stays_where_it_is_said_or_with_the_user(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, kept: str | None
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/c")
+    assert config.repository_cache(given) == kept

@@ -11,18 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dunlin.cli import parameters
+from dunlin.cli.backup import command as backup_command
 from dunlin.cli.base import Option
 from dunlin.cli.dashboard import command as dashboard_command
 from dunlin.cli.sync import command as sync_command
 from dunlin.config import schema
-from dunlin.config.credentials import CREDENTIALS, SIDES, side_flag
+from dunlin.config.credentials import CREDENTIALS, REPOSITORY, SIDES, side_flag
 from dunlin.report.notify import EVENTS
 from dunlin.stores.login import SECRET
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "configuration.md"
 OPTIONS = {
     each.flag: each
-    for command in (dashboard_command, sync_command)
+    for command in (dashboard_command, backup_command, sync_command)
     for each in command.params
     if isinstance(each, Option)
 }
@@ -31,6 +32,8 @@ OPTIONS = {
 def test_every_option_has_a_key_and_every_key_an_option() -> None:
     without = {"--config", "--mover-start", "-D", "-c", "-h"}
     without |= {"--queue"}  # queue.url: a key of the service, too
+    without |= {"--force", "--no-cache", "--tag"}  # of a backup: for once, too
+    without |= {side_flag(each.flag, REPOSITORY) for each in CREDENTIALS if each.flag}  # of its location
     without |= {"--url", "--key"}  # of the dashboard: a place to look at for once, by hand or by a variable
     assert set(OPTIONS) - without == {key.flag for key in (*schema.OPTIONS.values(), *schema.KEYS)}
 
@@ -42,7 +45,7 @@ def test_secrets_are_those_of_the_stores() -> None:
 
 def test_what_is_for_the_whole_command_is_no_key_of_a_job() -> None:
     own = {key.flag for key in schema.KEYS if key.section in schema.COMMANDS_OWN}
-    assert {"--metrics-addr", "--notify-url"} <= own
+    assert {"--metrics-addr", "--notify-url", "--repo"} <= own
     assert not own & {key.flag for key in schema.OPTIONS.values()}
     assert {key.name for key in schema.KEYS if key.secret and key.flag in own} == {"webhook_url", "smtp_password"}
     assert schema.NOTIFY_EVENTS == EVENTS

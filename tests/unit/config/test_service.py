@@ -8,9 +8,10 @@ import pytest
 
 from dunlin.config import schema
 from dunlin.config.file import load
-from dunlin.config.service import RESTART, Service, changed, is_loopback, kept, service, shown
+from dunlin.config.service import RESTART, Service, changed, kept, listening, service, shown
 from dunlin.config.settings import Settings
 from dunlin.errors import DunlinError
+from dunlin.report.address import is_loopback, parse_address
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "configuration.md"
 
@@ -90,6 +91,7 @@ def test_variables_win_and_those_of_sync4loong_are_told(tmp_path: Path) -> None:
     ("line", "reason"),
     [
         ("publish: {max_retry: 11}", "publish.max_retry: 11 is no whole number from 0 to 10"),
+        ("publish: {slots: 65}", "publish.slots: 65 is no whole number from 0 to 64"),
         ("publish: {timeout_minutes: 0}", "publish.timeout_minutes: 0 is no whole number from 1 to 1,440"),
         ("redis: {db: 16}", "redis.db: 16 is no whole number from 0 to 15"),
         ("redis: {addr: '6379'}", "redis.addr: '6379' names no host"),
@@ -106,7 +108,12 @@ def test_variables_win_and_those_of_sync4loong_are_told(tmp_path: Path) -> None:
         ("tenants: {a: {allowed_root: [/a]}}", "tenants.a.allowed_root: there is no such key; did you mean allowed_ro"),
         ("tenants: {a: {}}", "tenants.a: allowed_roots is missing"),
         ("http: {addr: '0.0.0.0:8080'}", "http.allowed_roots is missing"),
+        ("http: {keys: required}", "http.allowed_roots is missing"),
+        ("http: {keys: always}", "'always' is none of auto, required"),
+        ("http: {trusted_proxies: [proxy]}", "'proxy' is no address or network like 10.0.0.0/8"),
+        ("http: {trusted_proxies: [127.0.0.1]}", "whoever a proxy brings would need no key"),
         ("http: {allowed_roots: [relative]}", "'relative' is not absolute"),
+        ("http: {allowed_roots: ['s3://b']}", "b is no name of a bucket or container"),
         ("redis: {password: x}", "redis.addr: it is missing"),
         ("s3: {bucket: a}\npublish: {destination: 's3://b'}", "name different places"),
     ],
@@ -121,13 +128,28 @@ def test_what_does_not_fit_is_one_clear_line(tmp_path: Path, line: str, reason: 
 def test_tenants_need_keys_and_have_their_own(tmp_path: Path) -> None:
     inner = tmp_path / "link"
     inner.symlink_to(tmp_path)
-    words = f"tenants: {{a: {{allowed_roots: ['{inner}', 's3://b/x/'], allowed_prefixes: [a/]}}}}"
+    words = f"tenants: {{a: {{allowed_roots: ['{inner}', 's3://bucket/x/'], allowed_prefixes: [a/]}}}}"
     found = read(tmp_path, words, "x.yaml")
     tenant = found.tenant("a")
     assert tenant is not None
-    assert (tenant.roots, tenant.prefixes) == ((str(tmp_path.resolve()), "s3://b/x"), ("a/",))
+    assert (tenant.roots, tenant.prefixes) == ((str(tmp_path.resolve()), "s3://bucket/x"), ("a/",))
     assert found.guarded
     assert found.tenant("default") is found.tenant("") is None
+
+
+def test_roots_are_spelled_as_places_are(tmp_path: Path) -> None:
+    found = read(
+        tmp_path,
+        "s3: {endpoint: 'http://127.0.0.1:9000'}\n"
+        "sync: {dest_s3_endpoint: 'http://127.0.0.1:9001'}\n"
+        "locations: {off: {url: 's3://other/x/', endpoint: 'http://127.0.0.1:9002'}, near: {url: /srv/near}}\n"
+        "http: {allowed_roots: ['s3://bucket', 'loc://off/y', 'loc://near/x', 'file:///srv/a', /srv/a]}",
+        "dunlin.yaml",
+    )
+    assert found.roots == (
+        "http://127.0.0.1:9000/bucket", "http://127.0.0.1:9001/bucket", "http://127.0.0.1:9002/other/x/y",
+        "http://127.0.0.1:9001/other/x/y", "/srv/near/x", "/srv/a",
+    )  # fmt: skip
 
 
 def test_elsewhere_than_on_loopback_there_is_a_rate(tmp_path: Path) -> None:
@@ -144,6 +166,36 @@ def test_what_needs_a_restart_is_named_and_kept() -> None:
     now = kept(before, after)
     assert (now.address, now.jobs, now.ttl) == (before.address, before.jobs, 300)
     assert set(RESTART) <= set(Service._fields)
+
+
+def test_keys_may_be_required_on_loopback_as_well(tmp_path: Path) -> None:
+    found = read(tmp_path, "http: {keys: required, allowed_roots: [/srv], trusted_proxies: [127.0.0.1, '10.0.0.0/8']}",
+                 "dunlin.yaml")  # fmt: skip
+    assert (found.guarded, found.rate) == (True, 100)
+    assert [str(each) for each in found.proxies] == ["127.0.0.1/32", "10.0.0.0/8"]
+    variables = {"DUNLIN_HTTP_KEYS": "required", "DUNLIN_HTTP_ALLOWED_ROOTS": "/srv",
+                 "DUNLIN_HTTP_TRUSTED_PROXIES": "127.0.0.1, ::1"}  # fmt: skip
+    assert len(service(Settings(environ=variables)).proxies) == 2
+
+
+def test_tenants_come_and_go_with_a_restart_alone(tmp_path: Path) -> None:
+    none = read(tmp_path, "http: {allowed_roots: [/srv]}", "dunlin.yaml")
+    some = read(tmp_path, "tenants: {a: {allowed_roots: [/a]}}", "dunlin.yaml")
+    more = read(tmp_path, "tenants: {a: {allowed_roots: [/b]}, b: {allowed_roots: [/b]}}", "dunlin.yaml")
+    assert changed(none, some) == changed(some, none) == ("tenants",)
+    assert not kept(none, some).guarded
+    assert kept(none, some).roots == ("/srv",)
+    assert kept(some, none).guarded
+    assert kept(some, none).tenants == some.tenants
+    assert changed(some, more) == ()
+    assert kept(some, more).tenants.keys() == {"a", "b"}
+
+
+def test_an_address_of_the_command_line_has_its_usual_rate() -> None:
+    found = service(Settings(environ={"DUNLIN_HTTP_ALLOWED_ROOTS": "/srv"}))
+    assert listening(found, parse_address("0.0.0.0:8080")).rate == 100
+    assert listening(found._replace(rate=7), parse_address("0.0.0.0:8080")).rate == 7
+    assert listening(found, parse_address("9000")) == found._replace(address=parse_address("9000"))
 
 
 def test_passwords_are_not_shown() -> None:

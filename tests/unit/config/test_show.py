@@ -107,3 +107,12 @@ def test_without_a_file_all_is_default() -> None:
     found = list(rows(Settings(environ={}), {}))
     assert {row.origin for row in found} == {DEFAULT}
     assert {row.key for row in found} == {key.path for key in KEYS if key.default}
+
+
+def test_repositories_are_shown_without_what_lets_one_in(tmp_path: Path) -> None:
+    path = tmp_path / "dunlin.yaml"
+    path.write_text("repositories: {v: {place: 'az://c/p?sig=MadeUp', password_file: word, tenants: ['*']}}")
+    found = {row.key: row.value for row in listed(load(str(path)))}
+    assert found == {
+        "repositories.v.place": "az://c/p?***", "repositories.v.password_file": "word", "repositories.v.tenants": ["*"]
+    }  # fmt: skip

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from dunlin.config import spread as spread_module
 from dunlin.config.file import load
 from dunlin.config.settings import Settings
-from dunlin.config.spread import Places, host_label, queue_url, spread
+from dunlin.config.spread import Places, home, host_label, queue_url, spread
 from dunlin.errors import DunlinError
 from dunlin.jobs.options import Spread
 
@@ -54,6 +55,12 @@ def test_only_what_all_reach_needs_no_label(settings: Settings, source: str, tar
     assert asked(settings, source, target).host == host
 
 
+def test_how_large_files_are_that_are_cut(settings: Settings) -> None:
+    assert asked(settings, "/a", "/b").split_above == 256 << 20
+    assert asked(settings, "/a", "/b", split_above=0).split_above == 0
+    assert asked(settings, "/a", "/b", split_above=1 << 30).split_above == 1 << 30
+
+
 def test_below_a_shared_root_everybody_is_at_home(settings: Settings, tmp_path: Path) -> None:
     root = tmp_path / "mnt"
     (root / "in").mkdir(parents=True)
@@ -85,6 +92,33 @@ def test_the_queue_may_stand_in_a_file(settings: Settings, tmp_path: Path) -> No
     assert queue_url(f"@{tmp_path}/url", None, settings) == "redis://me:sekret@host/0"
     with pytest.raises(DunlinError):
         queue_url(f"@{tmp_path}/absent", None, settings)
+
+
+@pytest.mark.parametrize(
+    ("target", "label"),
+    [
+        ("/b", "here"),
+        ("loc://own/x", "here"),
+        ("s3://b", ""),
+        ("loc://shared/x", ""),
+        ("loc://far", ""),
+        ("loc://none", ""),
+    ],
+)
+def test_a_destination_that_others_do_not_have_is_at_home_here(settings: Settings, target: str, label: str) -> None:
+    assert home({"host_label": "here"}, target, settings) == label
+
+
+def test_what_others_may_have_is_nobodys_own(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = {"host_label": "here", "shared_root": (str(tmp_path),)}
+    assert home(shared, f"{tmp_path}/x", settings) == ""
+    assert home(shared, "loc://own/x", settings) == "", "a location is a path, too"
+    seen: list[str] = []
+    monkeypatch.setattr(spread_module, "network_mount", lambda path: seen.append(path) or "nfs4")
+    assert home({"host_label": "here"}, "loc://own/x", settings) == "", "nobody said so, but others may have mounted it"
+    assert seen == [f"{tmp_path}/own/x"]
 
 
 def test_the_section_redis_names_a_queue_for_workers(tmp_path: Path) -> None:

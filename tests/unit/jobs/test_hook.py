@@ -15,9 +15,10 @@ import msgspec
 import psutil
 import pytest
 
+from dunlin.errors import DunlinError, ErrorKind
 from dunlin.jobs import hook as module
-from dunlin.jobs.hook import OUTPUT, CommandHook, Hook, Ran, run_command
-from dunlin.queue.ledger import Job, JobStatus, Ledger, open_ledger
+from dunlin.jobs.hook import GRACE, HELD, OUTPUT, SURE, TICK, CommandHook, Hook, Ran, run_command
+from dunlin.queue.ledger import Job, JobStatus, Ledger, NewJob, Wish, open_ledger
 from dunlin.report import RecordingReport
 
 PYTHON = sys.executable
@@ -43,6 +44,7 @@ class Scene:
         self.ran: list[float] = []
         self.outcome = Ran(0, "done\n", 1.5, False, "")
         self.during: Callable[[], object] = lambda: None
+        self.going: Callable[[], bool] = lambda: True
         self.command = self.service("service")
 
     def service(self, owner: str) -> CommandHook:
@@ -60,6 +62,7 @@ class Scene:
     def _run(self, hook: Hook, began: Callable[[int], object], going: Callable[[], bool]) -> Ran:
         began(os.getpid())
         assert going()
+        self.going = going
         self.ran.append(self.now)
         self.during()
         return self.outcome
@@ -189,6 +192,169 @@ def test_a_failure_is_on_record(scene: Scene) -> None:
     assert [event.message for event in scene.report.named("hook.ran")] == ["command after uploads: exit status 3"]
 
 
+def test_a_command_that_runs_is_ended_when_its_job_is_cancelled(scene: Scene) -> None:
+    scene.command.uploaded(1)
+    asked: list[bool] = []
+
+    def during() -> None:
+        [job] = scene.jobs(JobStatus.RUNNING)
+        assert scene.ledger.jobs.ask(job.id, Wish.CANCEL)
+        asked.append(scene.going())
+        scene.now += 1
+        asked.append(scene.going())
+        scene.outcome = Ran(-15, "half", 1.0, False, "ended before its time")
+
+    scene.during = during
+    scene.pass_time(61)
+    assert asked == [True, False]
+    [job] = scene.jobs()
+    assert (job.status, job.error) == (JobStatus.CANCELLED, "cancelled")
+    assert b"half" in job.result
+
+
+def test_a_command_whose_job_is_another_services_is_ended(scene: Scene) -> None:
+    scene.command.uploaded(1)
+    asked: list[bool] = []
+
+    def during() -> None:
+        [job] = scene.jobs(JobStatus.RUNNING)
+        scene.ledger.jobs.move(job.id, JobStatus.INTERRUPTED)
+        scene.ledger.jobs.move(job.id, JobStatus.QUEUED)
+        assert scene.ledger.jobs.claim("other", 60.0, ("hook",))
+        scene.now += 10
+        asked.append(scene.going())
+
+    scene.during = during
+    scene.pass_time(61)
+    assert asked == [False]
+    [job] = scene.jobs()
+    assert (job.status, job.owner) == (JobStatus.RUNNING, "other"), "its end is not ours to tell"
+    assert scene.ledger.audit.page() == []
+
+
+def test_a_command_ends_when_the_ledger_is_away_for_longer_than_its_lease(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.command.uploaded(1)
+    asked: list[bool] = []
+
+    def away(*_: object) -> None:
+        raise DunlinError("use the ledger", "", ErrorKind.NETWORK, "away")
+
+    def during() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(scene.ledger.jobs, "wishes", away)
+            for _ in range(2):
+                scene.now += 20
+                asked.append(scene.going())
+
+    scene.during = during
+    scene.pass_time(61)
+    assert asked == [True, False]
+    assert [job.status for job in scene.jobs()] == [JobStatus.QUEUED], "nobody took it, so it is done again"
+
+
+def test_a_command_has_ended_before_another_service_may_begin_it(scene: Scene) -> None:
+    """To end it may take all of the time between being asked to end and being made to."""
+    scene.command.uploaded(1)
+    asked: list[bool] = []
+
+    def during() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(scene.ledger.jobs, "wishes", _away)
+            for seconds in (HELD - GRACE - 2 * TICK, 0.1):
+                scene.now += seconds
+                asked.append(scene.going())
+
+    scene.during = during
+    scene.pass_time(61)
+    assert asked == [True, False]
+
+
+def _away(*_: object) -> None:
+    raise DunlinError("use the ledger", "", ErrorKind.NETWORK, "away")
+
+
+def test_a_command_ends_in_time_though_the_ledger_does_not_answer(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TICK", 0.01)
+    answer, asked, seen = threading.Event(), threading.Event(), list[int]()
+
+    def silent(owner: str) -> dict[str, Wish]:
+        scene.now += SURE + 1  # as long as it takes
+        asked.set()
+        assert answer.wait(20)
+        return {}
+
+    def run(hook: Hook, began: Callable[[int], object], going: Callable[[], bool]) -> Ran:
+        def also(pid: int) -> None:
+            seen.append(pid)
+            began(pid)
+            scene.now += 1
+
+        return run_command(hook, also, going)
+
+    scene.hook = command("import time; time.sleep(60)")
+    scene.command._run = run
+    scene.command.uploaded(1)
+    scene.now += 61
+    monkeypatch.setattr(scene.ledger.jobs, "wishes", silent)
+    thread = threading.Thread(target=scene.command.step)
+    thread.start()
+    try:
+        assert asked.wait(20)
+        until = time.monotonic() + 20
+        while not gone(seen[0]):
+            assert time.monotonic() < until
+    finally:
+        answer.set()
+        thread.join(20)
+    assert [job.status for job in scene.jobs()] == [JobStatus.QUEUED]
+
+
+def test_two_services_that_claim_two_bursts_at_once_do_not_both_run_one(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.command.uploaded(1)
+    scene.now += 61
+    claim = scene.ledger.jobs.claim
+
+    def faster(owner: str, seconds: float, kinds: tuple[str, ...]) -> Job | None:
+        assert claim("other", seconds, kinds)
+        scene.ledger.jobs.submit(NewJob("hook", label="the next burst"))
+        return claim(owner, seconds, kinds)
+
+    monkeypatch.setattr(scene.ledger.jobs, "claim", faster)
+    assert not scene.command.step()
+    assert scene.ran == []
+    assert sorted(job.status for job in scene.jobs()) == [JobStatus.QUEUED, JobStatus.RUNNING]
+
+
+@pytest.mark.parametrize("to", [JobStatus.CANCELLED, JobStatus.QUEUED])
+def test_what_is_left_of_a_dead_service_counts_whatever_became_of_its_job(scene: Scene, to: JobStatus) -> None:
+    child = subprocess.Popen([PYTHON, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    try:
+        scene.now = time.time()
+        scene.command.uploaded(1)
+        scene.now += 61
+        job = scene.ledger.jobs.claim("dead", 30.0, ("hook",))
+        assert job is not None
+        started = int(psutil.Process(child.pid).create_time() * 1000)
+        scene.ledger.jobs.progress(job.id, {**job.counts, "pid": child.pid, "pid_started": started})
+        scene.ledger.jobs.move(job.id, JobStatus.INTERRUPTED)
+        scene.ledger.jobs.move(job.id, to)
+        scene.command.uploaded(1)
+        scene.now += 61
+        assert not scene.command.step()
+        child.kill()
+        child.wait()
+        assert scene.command.step()
+    finally:
+        child.kill()
+        child.wait()
+
+
 # ---- a restart ----
 
 
@@ -308,7 +474,7 @@ def test_a_command_that_takes_too_long_is_ended_with_all_it_started(monkeypatch:
     assert (ran.status, ran.timed_out) == (-signal.SIGKILL, True)
     assert ran.error == "ended after 1 seconds: it took too long"
     child = int(ran.output)
-    until = time.monotonic() + 10
+    until = time.monotonic() + 20
     while not gone(child):
         assert time.monotonic() < until
 
@@ -317,7 +483,7 @@ def test_what_it_leaves_in_the_background_is_ended() -> None:
     code = 'import subprocess, sys; print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid)'
     ran = run_command(command(code), nothing, lambda: True)
     assert ran.status == 0
-    until = time.monotonic() + 10
+    until = time.monotonic() + 20
     while not gone(int(ran.output)):
         assert time.monotonic() < until
 

@@ -9,6 +9,7 @@ import pytest
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.jobs.publish import Origin, PublishItem, Rules, validate
+from dunlin.jobs.publish_place import look_here, nested
 
 STORE = Rules((), ("store/", "nix/"))
 
@@ -141,9 +142,10 @@ def test_nothing_outside_the_roots(folder: Path, tmp_path: Path, way: str) -> No
     assert error.reason == f"'from' is outside the allowed roots for item 0: {paths[way]}"
 
 
-def test_roots_are_resolved_too(folder: Path, tmp_path: Path) -> None:
+def test_roots_are_real_paths(folder: Path, tmp_path: Path) -> None:
+    """The configuration has resolved them; one that has become a link since leads nowhere."""
     (tmp_path / "root").symlink_to(folder)
-    assert origin(folder / "sub", "store/", Rules((f"{tmp_path}/root",), ("store/",))).root == str(folder / "sub")
+    assert "outside" in reason(folder / "sub", rules=Rules((f"{tmp_path}/root",), ("store/",)))
     assert origin(folder, "store/", Rules((f"{folder}/",), ("store/",))).root == str(folder)
     assert "outside" in reason(f"{folder}-other", rules=Rules((str(folder),)))
 
@@ -155,3 +157,53 @@ def test_roots_that_are_urls_allow_nothing_here(folder: Path) -> None:
 def test_without_roots_anything_readable(folder: Path) -> None:
     assert Rules().within == ["/"]
     assert origin(folder, "store/", Rules()).root == str(folder)
+
+
+# ---- a destination on this machine ----
+
+
+@pytest.mark.parametrize("way", ["the same", "in it", "in it, not there yet", "a link to it", "around it"])
+def test_the_destination_and_what_is_published_do_not_lie_in_each_other(
+    folder: Path, tmp_path: Path, way: str
+) -> None:
+    (folder / "pub").mkdir()
+    (tmp_path / "link").symlink_to(folder / "pub")
+    targets = {
+        "the same": folder,
+        "in it": folder / "pub",
+        "in it, not there yet": folder / "new/pub",
+        "a link to it": tmp_path / "link",
+        "around it": tmp_path,
+    }
+    error = refusal(PublishItem(str(folder), "store/"), rules=Rules(target=str(targets[way])))
+    fault = "it lies in the destination" if way == "around it" else "the destination lies in it"
+    assert error.kind is ErrorKind.DENIED
+    assert error.reason == f"'from' cannot be published for item 0: {folder}: {fault}"
+
+
+def test_a_file_of_the_destination_is_not_published(folder: Path) -> None:
+    error = refusal(PublishItem(str(folder / "sub/file.txt"), "store/"), rules=Rules(target=str(folder)))
+    assert error.reason.endswith("it lies in the destination")
+    # What lies beside the destination may go into it.
+    (folder / "beside").write_bytes(b"")
+    assert origin(folder / "beside", "store/", Rules(target=str(folder / "sub"))).name == "beside"
+
+
+def test_a_destination_that_is_mounted_in_two_places_is_known(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bind mount has another path, and device and inode of the directory that it shows."""
+    real = os.stat
+
+    def mounted(path: object, *arguments: object, **how: object) -> os.stat_result:
+        shown = str(path).replace("/mounted", str(folder), 1) if str(path).startswith("/mounted") else path
+        return real(shown, *arguments, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", mounted)
+    assert nested(str(folder), look_here("/mounted/sub")) == "the destination lies in it"
+    assert nested(str(folder / "sub"), look_here("/mounted")) == "it lies in the destination"
+    assert nested(str(folder / "sub"), look_here("/mounted/other")) == ""
+
+
+@pytest.mark.parametrize("name", [".dunlin-0123abcd-w1x1.tmp", ".dunlin-0123456789abcdef-0.part"])
+def test_an_unfinished_file_of_a_run_is_not_published(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"half")
+    assert reason(folder / name).startswith("'from' is the unfinished file of a run for item 0")

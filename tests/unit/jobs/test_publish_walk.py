@@ -11,6 +11,7 @@ import pytest
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.jobs import publish_walk
+from dunlin.jobs.publish_place import Here, look_here
 from dunlin.jobs.publish_walk import BYTES, FILES, FIRST, Batcher, Source, walk
 from dunlin.queue.ledger.words import NewFile, OpenUnit
 from dunlin.report import RecordingReport
@@ -265,3 +266,33 @@ def test_what_is_held_is_a_batch_for_each_level(walked: Walk) -> None:
 
     walked.go(store=Slow())
     assert asked == [":a", "/a:f", ":b", "/b:f"]
+
+
+# ---- a destination on this machine ----
+
+
+def test_the_destination_is_never_entered(walked: Walk) -> None:
+    """However it came to lie there: mounted a second time, or moved while the folder was being walked."""
+    walked.file("a"), walked.file("d/pub/store/a"), walked.file("other/store/a")
+    status = (walked.root / "d/pub").stat()
+    assert walked.go(here=Here("/elsewhere", (status.st_dev, status.st_ino))) == ""
+    assert walked.keys == ["store/a", "store/other/store/a"]
+
+
+def test_a_destination_that_lies_around_or_in_the_folder_by_now_ends_the_walk(walked: Walk) -> None:
+    walked.file("a")
+    error = walked.go(here=look_here(str(walked.root / "pub")))
+    assert error == "'from' cannot be published: the destination lies in it"
+    assert walked.go(here=look_here(str(walked.root.parent))).endswith("it lies in the destination")
+    assert walked.go("store/a", "a", here=look_here(str(walked.root))).endswith("it lies in the destination")
+    assert walked.keys == []
+
+
+def test_unfinished_files_of_runs_are_left_out(walked: Walk) -> None:
+    begun = "d/.dunlin-0123abcd-w1x1.tmp", ".dunlin-0-wffx2.tmp", "d/.dunlin-0123456789abcdef-0.part"
+    for name in ("a", *begun, ".dunlin-mine", "x.tmp"):
+        walked.file(name)
+    assert walked.go() == ""
+    assert walked.keys == ["store/.dunlin-mine", "store/a", "store/x.tmp"]
+    [event] = walked.report.named("publish.left_out")
+    assert event.message.endswith("not published: 3 unfinished files of runs")

@@ -11,6 +11,7 @@ import pytest
 from dunlin import transfer
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.hashing import blake2b
+from dunlin.jobs.office import name_of
 from dunlin.jobs.options import Result, Spread, SyncOptions
 from dunlin.jobs.spread import Given
 from dunlin.jobs.sync import run
@@ -90,6 +91,19 @@ def test_another_run_on_the_same_destination_is_refused(site: Site) -> None:
         site.run()
     assert raised.value.kind is ErrorKind.LOCKED
     assert not list((site.root / "target").iterdir())
+
+
+@pytest.mark.parametrize(("held", "refused"), [("another", False), ("here", True)])
+def test_a_directory_of_that_name_on_another_machine_is_another_destination(
+    site: Site, held: str, refused: bool
+) -> None:
+    assert site.queue.hold(name_of(f"file://{site.root / 'target'}", held), "somebody", 100.0)
+    if refused:
+        with pytest.raises(DunlinError) as raised:
+            site.run(home="here")
+        assert raised.value.kind is ErrorKind.LOCKED
+    else:
+        assert site.run(home="here").status == "completed"
 
 
 def test_a_tree_in_the_memory_of_this_process_is_refused(site: Site) -> None:

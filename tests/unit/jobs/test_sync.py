@@ -359,6 +359,8 @@ def test_a_run_is_cut_short_again_and_again(filled: Places) -> None:
         if interrupt(filled, 5).exit_code == 0:
             break
         assert list(filled.target.rglob(".dunlin-*")) == []
+    else:
+        pytest.fail("it never came to its end")
     assert in_sync(filled)
 
 

@@ -16,13 +16,15 @@ from dunlin.queue.embedded import Embedded
 from dunlin.report import RecordingReport
 from dunlin.stores.login import Login
 from dunlin.transfer.outcome import Outcome
-from dunlin.workers import agent, packing, tasks
-from dunlin.workers.agent import AgentOptions, Handler, Pace, run_agent
+from dunlin.workers import agent, packing, part, tasks
+from dunlin.workers.agent import AgentOptions, Pace, check_pace, run_agent
+from dunlin.workers.context import Context
+from dunlin.workers.handling import Handler
 from dunlin.workers.packing import Orders
 from dunlin.workers.part import Resolve
 from dunlin.workers.remote import orders_name, refusal_name, setup_name
 from dunlin.workers.tasks import Scan
-from tests.unit.workers.remote import QUEUE, RUN, WORKER, setup
+from tests.unit.workers.remote import QUEUE, RUN, WORKER, setup, told
 
 FAST = Pace(lease=2.0, beat=0.1, sweep=0.1, orders=0.05, margin=0.5)
 
@@ -104,13 +106,26 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made.queue.close()
 
 
+@pytest.mark.parametrize("pace", [Pace(), Pace(lease=5.0), Pace(lease=2.0, beat=0.5), Pace(lease=60.0, beat=29.5)])
+def test_a_lease_that_bears_one_late_heartbeat_is_taken(pace: Pace) -> None:
+    check_pace(pace)
+
+
+@pytest.mark.parametrize("pace", [Pace(lease=4.9), Pace(beat=2.6), Pace(lease=6.0, beat=10.0), Pace(2.0, 0.8)])
+def test_a_lease_that_would_run_out_is_refused(pace: Pace) -> None:
+    with pytest.raises(DunlinError) as raised:
+        check_pace(pace)
+    assert raised.value.kind is ErrorKind.USAGE
+    assert f"--lease {2 * pace.beat + pace.margin:g}s" in raised.value.hint
+
+
 def test_a_unit_is_done_and_its_outcome_told(site: Site) -> None:
     (site.source / "f").write_text("content")
     (site.source / "d").mkdir()
     site.work()
     site.put(Scan(""))
     (news,) = site.news()
-    outcome = packing.unpack_outcome(news.body)
+    outcome = packing.unpack_outcome(told(news))
     assert (news.kind, news.key, news.worker) == (Kind.DONE, "1", WORKER)
     assert outcome.counts["copied_files"] == 1
     assert [name for name, _ in outcome.subdirectories] == ["d"]
@@ -123,8 +138,10 @@ def test_it_is_told_when_an_announced_unit_is_begun(site: Site) -> None:
     site.work()
     site.put(Scan(""), announce=True)
     begun, done = site.news(2)
-    assert (begun.kind, begun.body[:1]) == (Kind.PART, packing.BEGUN)
+    assert (begun.kind, told(begun)[:1]) == (Kind.PART, packing.BEGUN)
     assert done.kind is Kind.DONE
+    assert [packing.unplaced(news.body)[1] for news in (begun, done)] == [0, 1]
+    assert packing.unplaced(begun.body)[0] == packing.unplaced(done.body)[0]
 
 
 def test_a_fault_ends_the_unit_and_not_the_worker(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,24 +149,24 @@ def test_a_fault_ends_the_unit_and_not_the_worker(site: Site, monkeypatch: pytes
         raise KeyError("surprise")
 
     with monkeypatch.context() as patch:
-        patch.setattr(agent, "run_unit", broken)
+        patch.setattr(part, "run_unit", broken)
         site.work()
         site.put(Scan(""))
         (news,) = site.news()
-    text, trace = packing.unpack_texts(news.body)
+    text, trace = packing.unpack_texts(told(news))
     assert text == "KeyError: 'surprise'"
     assert "Traceback" in trace
     site.put(Scan(""))
-    assert packing.unpack_outcome(site.news(2)[1].body).listed
+    assert packing.unpack_outcome(told(site.news(2)[1])).listed
 
 
 def test_a_unit_that_nobody_can_read_fails_alone(site: Site) -> None:
     site.work()
     site.queue.put([NewTask(QUEUE, "77", b"rubbish", retries=0)])
     (news,) = site.news()
-    assert "not ours" in packing.unpack_texts(news.body)[0]
+    assert "not ours" in packing.unpack_texts(told(news))[0]
     site.put(Scan(""))
-    assert packing.unpack_outcome(site.news(2)[1].body).listed
+    assert packing.unpack_outcome(told(site.news(2)[1])).listed
 
 
 def test_who_cannot_take_part_says_why_and_leaves_the_unit_to_others(site: Site) -> None:
@@ -161,7 +178,9 @@ def test_who_cannot_take_part_says_why_and_leaves_the_unit_to_others(site: Site)
     site.until(lambda: site.queue.read(refusal_name(RUN, WORKER)) is not None)
     site.until(lambda: site.leases() == [])
     assert site.queue.read(refusal_name(RUN, WORKER)) == b"cannot start: there is no location nas"
-    lease = site.queue.lease("another", 1, 5.0, queues=(QUEUE,))
+    lease: list[Lease] = []
+    # The one that refused may ask for it again now and then; in between others have it.
+    site.until(lambda: lease.extend(site.queue.lease("another", 1, 5.0, queues=(QUEUE,))) or bool(lease))
     assert [each.key for each in lease] == ["1"]
     assert site.names().count("worker.refused") == 1
 
@@ -169,7 +188,7 @@ def test_who_cannot_take_part_says_why_and_leaves_the_unit_to_others(site: Site)
 def test_a_lease_that_is_lost_on_the_way_leaves_nothing_behind(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The coordinator takes the unit back while a file is on its way: it must not get its name."""
     (site.source / "f").write_text("content")
-    real = agent.run_unit
+    real = part.run_unit
 
     def slow(context: object, task: object, emit: object) -> Outcome:
         site.queue.cancel(QUEUE)
@@ -181,7 +200,7 @@ def test_a_lease_that_is_lost_on_the_way_leaves_nothing_behind(site: Site, monke
         site.queue, AgentOptions(WORKER, "host", 7, 1, (), lambda text, _: (text, Login()), pace=FAST), site.stop,
         site.report,
     )  # fmt: skip
-    monkeypatch.setattr(agent, "run_unit", slow)
+    monkeypatch.setattr(part, "run_unit", slow)
     site.put(Scan(""))
     site.thread = threading.Thread(target=running.run)
     site.thread.start()
@@ -192,14 +211,14 @@ def test_a_lease_that_is_lost_on_the_way_leaves_nothing_behind(site: Site, monke
 
 def test_a_worker_that_is_to_stop_gives_back_what_it_had_not_begun(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     release, begun = threading.Event(), threading.Event()
-    real = agent.run_unit
+    real = part.run_unit
 
     def slow(context: object, task: object, emit: object) -> Outcome:
         begun.set()
-        release.wait(20)
+        assert release.wait(20)
         return real(context, task, emit)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(agent, "run_unit", slow)
+    monkeypatch.setattr(part, "run_unit", slow)
     monkeypatch.setattr(agent, "PREFETCH_SECONDS", 10.0)
     for _ in range(4):
         site.put(Scan(""))
@@ -221,10 +240,10 @@ def test_what_does_not_end_in_time_is_others_at_once(site: Site, monkeypatch: py
 
     def stuck(*_: object) -> Outcome:
         begun.set()
-        release.wait(20)
+        assert release.wait(20)
         return Outcome()
 
-    monkeypatch.setattr(agent, "run_unit", stuck)
+    monkeypatch.setattr(part, "run_unit", stuck)
     site.put(Scan(""))
     site.work(slots=1, grace=0.1)
     assert begun.wait(20)
@@ -245,7 +264,7 @@ def test_a_run_that_is_to_stop_gets_the_outcome_of_what_was_begun(site: Site) ->
     site.work()
     site.put(Scan(""))
     (news,) = site.news()
-    outcome = packing.unpack_outcome(news.body)
+    outcome = packing.unpack_outcome(told(news))
     assert outcome.fatal is not None
     assert outcome.fatal[0] == ErrorKind.INTERRUPTED.value
     assert outcome.counts["copied_files"] == 0
@@ -262,15 +281,82 @@ def test_the_stores_of_a_run_with_nothing_to_do_are_closed(site: Site, monkeypat
     assert site.names().count("worker.joined") == 2
 
 
-def test_tasks_of_other_queues_are_done_by_their_handlers(site: Site) -> None:
-    def handle(lease: Lease, tell: Callable[[bytes], bool], may: Callable[[], bool]) -> bytes:
-        if lease.payload == b"bad":
-            raise DunlinError("publish", "f", ErrorKind.IO, "broken")
-        assert tell(b"a part")
-        assert may()
-        return b"done " + lease.payload
+def test_a_run_that_is_about_to_be_worked_for_is_not_left(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has nothing to do for longer than it is kept, and is looked at right when a unit of it has come."""
+    real = agent._Agent._enter
+    lookers: list[threading.Thread] = []
+    left: list[bool] = []
+    do = part.run_unit
 
-    site.work(others={"publish": handle})
+    def unit(context: Context, task: tasks.Task, emit: Callable[[Outcome], None]) -> Outcome:
+        left.append("worker.left" in site.names())
+        return do(context, task, emit)
+
+    def enter(self: agent._Agent, token: str, n: int) -> None:
+        if n > 0:
+            lookers.append(threading.Thread(target=self._orders))
+            lookers[-1].start()
+            lookers[-1].join(0.2)
+        real(self, token, n)
+
+    monkeypatch.setattr(agent._Agent, "_enter", enter)
+    monkeypatch.setattr(part, "run_unit", unit)
+    monkeypatch.setattr(agent, "KEPT", 0.0)
+    (site.source / "f").write_text("content")
+    site.work()
+    site.put(Scan(""))
+    (news,) = site.news()
+    for looker in lookers:
+        looker.join()
+    found = packing.unpack_outcome(told(news))
+    assert (found.listed, found.counts["copied_files"], found.failed) == (True, 1, [])
+    assert left == [False]
+
+
+def test_a_unit_that_the_queue_hands_out_a_second_time_is_done_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue went back to before this worker had it, and gives the same worker the very same."""
+    real = site.queue.lease
+    given: list[Lease] = []
+    looks = threading.Event()
+    units: list[tasks.Task] = []
+    do = part.run_unit
+
+    def lease(*arguments: object, **how: object) -> list[Lease]:
+        found = real(*arguments, **how)  # type: ignore[arg-type]
+        if given:
+            looks.set()
+        given.extend(found)
+        return found or given[:1]
+
+    def unit(context: Context, task: tasks.Task, emit: Callable[[Outcome], None]) -> Outcome:
+        assert looks.wait(20)
+        units.append(task)
+        return do(context, task, emit)
+
+    monkeypatch.setattr(site.queue, "lease", lease)
+    monkeypatch.setattr(part, "run_unit", unit)
+    site.put(Scan(""))
+    site.work()
+    site.news()
+    site.end()
+    assert units == [Scan("")]
+
+
+def test_tasks_of_other_queues_are_done_by_their_handlers(site: Site) -> None:
+    class Tasks:
+        def do(self, lease: Lease, tell: Callable[[bytes], bool], may: Callable[[], bool]) -> bytes:
+            if lease.payload == b"bad":
+                raise DunlinError("publish", "f", ErrorKind.IO, "broken")
+            assert tell(b"a part")
+            assert may()
+            return b"done " + lease.payload
+
+        def limit(self, lease: Lease) -> float:
+            return 60.0
+
+    site.work(others={"publish": Tasks()})
     site.queue.put([NewTask("publish", "1", b"x"), NewTask("publish", "2", b"bad", retries=0)])
     site.until(lambda: len(site.queue.collect("publish", 10)) == 3)
     found = {(news.key, news.kind): (news.body, news.error) for news in site.queue.collect("publish", 10)}

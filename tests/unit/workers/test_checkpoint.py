@@ -80,7 +80,7 @@ def let_go(fifo: Path) -> None:
 
 def until(done: Callable[[], bool], poll: Callable[[], None]) -> None:
     """Poll until the other process has answered; the deadline is only for a test that fails."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 20
     while not done():
         assert time.monotonic() < deadline
         poll()

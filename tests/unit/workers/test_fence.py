@@ -55,7 +55,7 @@ def test_a_lease_that_was_extended_is_good_again() -> None:
 
 def test_a_machine_that_slept_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     slept = 100.0
-    monkeypatch.setattr(fence, "asleep_seconds", lambda: slept)
+    monkeypatch.setattr(fence, "asleep", lambda: slept)
     held = Held(lease(10.0))
     slept += 0.4
     assert held.left(0.0) == 10.0
@@ -82,8 +82,3 @@ def test_threads_that_carry_files_of_a_unit_carry_its_lease() -> None:
         seen = hands.share(range(4), lambda things: [current() for _ in things], 2)
     hands.close()
     assert [one for part in seen for one in part] == [held] * 4
-
-
-def test_the_sleep_of_this_machine_can_be_asked_for() -> None:
-    assert fence.asleep_seconds() > -0.01
-    assert abs(fence.asleep_seconds() - fence.asleep_seconds()) < fence.ASLEEP / 2

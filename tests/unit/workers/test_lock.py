@@ -12,21 +12,9 @@ import pytest
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.workers.lock import RunLock
+from tests.unit.workers.remote import Clock
 
 PLACE = "file:///destination"
-
-
-class Clock:
-    """Time that passes only in `sleep`."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 def holder(directory: Path) -> int:
@@ -53,7 +41,7 @@ def end(pid: int) -> None:
 
 def test_a_second_run_waits_and_then_names_the_process_that_has_it(tmp_path: Path) -> None:
     pid = holder(tmp_path)
-    clock = Clock()
+    clock = Clock(0.0)
     lock = RunLock(PLACE, str(tmp_path))
     try:
         with pytest.raises(DunlinError) as caught:
@@ -73,7 +61,7 @@ def test_a_second_run_waits_and_then_names_the_process_that_has_it(tmp_path: Pat
 
 def test_it_is_taken_as_soon_as_it_is_free(tmp_path: Path) -> None:
     pid = holder(tmp_path)
-    clock = Clock()
+    clock = Clock(0.0)
 
     def sleep(seconds: float) -> None:
         clock.sleep(seconds)

@@ -15,15 +15,17 @@ from dunlin.model import Kind, facts
 from dunlin.report import Level
 from dunlin.state.codec import FileStatus
 from dunlin.state.files import KnownFile
-from dunlin.stores.base import Caps
-from dunlin.transfer.outcome import Outcome
+from dunlin.stores.base import Begun, Caps
+from dunlin.transfer.outcome import Outcome, Range
 from dunlin.workers import packing, tasks
 from dunlin.workers.context import Rules
 from dunlin.workers.packing import FAULT, FORMAT, PIECE, Joiner, Orders, RunSetup, Side
-from dunlin.workers.tasks import Again, Delete, Finish, Join, Move, Scan, Unblock
+from dunlin.workers.tasks import Again, Begin, Bring, Complete, Delete, Finish, Join, Move, Scan, Unblock
 
 ODD = "not UTF-8 \udce9\udcff, and ü"
 KNOWN = KnownFile(ODD, 1, 2, None, 4, 5, 6, "etag", "blake3", b"\xff", FileStatus.SYNCED, 9)
+
+BEGUN = Begun(ODD, 1 << 50, 5 << 20, ("tag",), "mark", 0o640, True)
 
 UNITS = [
     Scan(ODD, 2, digest=b"\0\xff", sweep=("x",), listing=b"l", bookmark=(ODD, b"k")),
@@ -33,6 +35,9 @@ UNITS = [
     Join("a", (ODD,), True),
     Unblock("d", ("a",)),
     Again("d", ("a", ODD)),
+    Begin("d", ODD, True, "0badc0de-r1", ("0badc0de-r0",), True, ("dead",)),
+    Bring("d", ODD, facts(Kind.FILE, 1 << 50, ident="etag"), BEGUN, 1 << 40, 1 << 26),
+    Complete("d", ODD, True, facts(Kind.FILE, 7), BEGUN, (Range(0, 7, b"\xff", ("a", "b")), Range(7, 0, None, ()))),
 ]
 
 
@@ -49,6 +54,8 @@ def outcome() -> Outcome:
     made.bookmark = (ODD, b"\0")
     made.tell(Level.WARN, "n", "m", path=ODD, size=3)
     made.seconds = 0.25
+    made.begun = facts(Kind.FILE, 9), (*BEGUN,)
+    made.brought = (0, 1 << 26, b"\xfe", ("a", "b"))
     return made
 
 

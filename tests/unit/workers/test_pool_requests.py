@@ -96,7 +96,9 @@ def test_a_mover_without_units_leaves_its_share_to_the_others(pools: Callable[[i
     pool.submit(1, tasks.pack(Scan("")))
     pool.reach(16)
     assert [m.hands for m in pool._movers.values()] == [16, 8]
+    deadline = time.monotonic() + 20
     while pool.busy:
+        assert time.monotonic() < deadline
         pool.poll(0.05)
     pool.reach(16)
     assert limits(pool) == [8, 8]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,38 @@ from dunlin.report import RecordingReport
 from dunlin.stores.base import Store
 from dunlin.stores.local import LocalStore
 from dunlin.stores.objects.store import ObjectStore
-from dunlin.workers.publishing import (
+from dunlin.workers.publish_record import record_name
+from dunlin.workers.publish_words import (
     VERSION,
     FileOutcome,
     PublishFile,
     PublishUnit,
     Root,
-    Tools,
     UnitOutcome,
-    do_publish,
     pack,
-    publish_unit,
     unpack_outcome,
     unpack_unit,
 )
+from dunlin.workers.publishing import RECORDED, TELL_FILES, Tools, do_publish, publish_unit
 from tests.unit.stores.objects.fake_service import FakeService
+from tests.unit.workers.remote import Clock
 
 UPLOADED, SKIPPED, FAILED = FileStatus.UPLOADED, FileStatus.SKIPPED, FileStatus.FAILED
+
+
+class Taken:
+    """A limit that only counts."""
+
+    rate, stopped = 0, False
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def take(self, n: int) -> None:
+        self.bytes += n
+
+    def block_for(self, block_size: int) -> int:
+        return block_size
 
 
 class Bench:
@@ -47,12 +62,15 @@ class Bench:
         self.told: list[UnitOutcome] = []
         self.there_when_told: list[int] = []
         self.leased = True
+        self.mark: bytes | None = None
         self.tools = Tools(
-            lambda place: self.target, self._tell, lambda: self.leased, report=self.report, sleep=lambda seconds: None
-        )
+            lambda place: self.target, self._tell, lambda: self.leased, report=self.report, sleep=lambda seconds: None,
+            recorded=lambda name: self.mark,
+        )  # fmt: skip
 
     def _tell(self, body: bytes) -> bool:
         self.told.append(unpack_outcome(body))
+        self.mark = self.told[-1].mark
         self.there_when_told.append(sum(len(files) for _, _, files in os.walk(self.root)))
         return self.leased
 
@@ -76,9 +94,16 @@ class Bench:
         return os.path.lexists(self.root / path)
 
     def do(self, unit: PublishUnit, **tools: Any) -> list[FileOutcome]:
+        """Do a unit; what is told is on record at once, unless the test says otherwise."""
+        made = self.tools._replace(**tools)
+
+        def tell(body: bytes) -> bool:
+            self.mark = unpack_outcome(body).mark or self.mark
+            return made.tell(body)
+
         source = LocalStore("/")
         try:
-            return do_publish(unit, source, self.target, self.tools._replace(**tools)).files
+            return do_publish(unit, source, self.target, made._replace(tell=tell)).files
         finally:
             source.close()
 
@@ -486,3 +511,121 @@ def test_meta_is_kept_by_a_local_destination(bench: Bench, tmp_path: Path) -> No
     bench.target = LocalStore(str(tmp_path / "new"))
     bench.do(bench.unit("f"))
     assert os.stat(tmp_path / "new/store/f").st_mtime_ns == 1_600_000_000_000_000_000
+
+
+def test_every_byte_counts_in_the_limit_of_the_units_accounts(bench: Bench) -> None:
+    limits: dict[tuple[str, ...], Taken] = {}
+
+    def limit(accounts: Sequence[str]) -> Taken:
+        return limits.setdefault(tuple(accounts), Taken())
+
+    bench.file("small", b"x" * 1_000)
+    bench.file("large", b"y" * (3 << 20))
+    bench.do(bench.unit("small", "large", accounts=("publishing", "tenant:one")), limits=limit)
+    bench.do(bench.unit("small", overwrite=True), limits=limit)
+    assert {key: taken.bytes for key, taken in limits.items()} == {
+        ("publishing", "tenant:one"): 1_000 + (3 << 20), (): 1_000
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("second", [b"other", b"longer than that"])
+def test_of_two_files_with_one_key_the_one_that_is_not_there_any_more_is_kept(bench: Bench, second: bytes) -> None:
+    bench.file("a/x", b"first")
+    bench.file("b/x", second)
+    unit = bench.unit("a/x", "b/x", delete=True, overwrite=True)
+    unit = unit._replace(files=[file._replace(key="store/x") for file in unit.files])
+    outcomes = bench.do(unit, parallel=1)
+    assert (bench.there("a/x"), bench.there("b/x")) == (True, False)
+    assert [each.note for each in outcomes] == ["not deleted: the key holds something else by now", ""]
+
+
+def test_a_file_is_kept_whose_object_somebody_has_removed(bench: Bench) -> None:
+    bench.file("f")
+
+    def tell(body: bytes) -> bool:
+        bench.target.delete(["store/f"])
+        return True
+
+    [outcome] = bench.do(bench.unit("f", delete=True), tell=tell)
+    assert bench.there("f")
+    assert outcome.note == "not deleted: the key holds something else by now"
+
+
+# ---- on record before it is deleted ----
+
+
+def test_a_file_is_deleted_when_the_ledger_has_its_upload_and_not_before(bench: Bench) -> None:
+    bench.file("f")
+    clock, asked = Clock(0.0), list[tuple[str, bool]]()
+
+    def recorded(name: str) -> bytes | None:
+        asked.append((name, bench.there("f")))
+        return bench.mark if len(asked) == 4 else None
+
+    [outcome] = bench.do(bench.unit("f", delete=True), recorded=recorded, clock=clock, sleep=clock.sleep)
+    assert asked == [(record_name("job", 1), True)] * 4
+    assert not bench.there("f")
+    assert outcome.note == ""
+
+
+def test_what_is_not_put_on_record_is_kept(bench: Bench) -> None:
+    bench.file("f"), bench.file("g")
+    for seconds, longest in ((60.0, 60.0), (1e9, RECORDED)):
+        clock = Clock(0.0)
+        unit = bench.unit("f", "g", delete=True, overwrite=True, seconds=seconds)
+        outcomes = bench.do(unit, recorded=lambda name: None, clock=clock, sleep=clock.sleep)
+        assert [(each.status, each.note) for each in outcomes] == [
+            (UPLOADED, "not deleted: its upload was not put on record in time")
+        ] * 2
+        assert longest <= clock.now < longest + 5
+        assert bench.there("f")
+        assert bench.there("g")
+    assert len(bench.events("publish.kept")) == 4
+
+
+@pytest.mark.parametrize("mark", [b"", b"12345678\x00\x00\x00\x09", None])
+def test_a_mark_of_another_doing_says_nothing(bench: Bench, mark: bytes | None) -> None:
+    bench.file("f")
+    clock = Clock(0.0)
+    bench.do(bench.unit("f", delete=True), recorded=lambda name: mark, clock=clock, sleep=clock.sleep)
+    assert bench.there("f")
+
+
+def test_a_worker_that_loses_its_lease_while_it_waits_deletes_nothing(bench: Bench) -> None:
+    bench.file("f")
+
+    def recorded(name: str) -> bytes | None:
+        bench.leased = False
+        return None
+
+    with pytest.raises(DunlinError) as caught:
+        bench.do(bench.unit("f", delete=True), recorded=recorded)
+    assert caught.value.kind is ErrorKind.INTERRUPTED
+    assert bench.there("f")
+
+
+def test_a_queue_that_is_away_is_asked_again(bench: Bench) -> None:
+    bench.file("f")
+    clock, times = Clock(0.0), iter(range(9))
+
+    def recorded(name: str) -> bytes | None:
+        if next(times) < 3:
+            raise error(ErrorKind.NETWORK)
+        return bench.mark
+
+    bench.do(bench.unit("f", delete=True), recorded=recorded, clock=clock, sleep=clock.sleep)
+    assert not bench.there("f")
+
+
+def test_uploads_go_on_while_others_are_put_on_record(bench: Bench) -> None:
+    count = 3 * TELL_FILES
+    unit = bench.unit(*(bench.file(f"{n:03}").name for n in range(count)), delete=True)
+    stored: list[int] = []
+
+    def recorded(name: str) -> bytes | None:
+        stored.append(len(bench.service.objects))
+        return bench.mark if len(bench.service.objects) == count else None
+
+    bench.do(unit, recorded=recorded, parallel=1)
+    assert stored[0] < count, "it was asked before all were there, and nobody waited"
+    assert os.listdir(bench.root) == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from dunlin.state.files import KnownFile
 from dunlin.transfer.outcome import Outcome
 from dunlin.workers import packing, tasks
 from dunlin.workers.doers import Arrival
+from dunlin.workers.packing import RunSetup
 from dunlin.workers.remote import (
     GRACE,
     IDLE_UNITS,
@@ -31,7 +34,20 @@ from dunlin.workers.remote import (
     setup_name,
 )
 from dunlin.workers.tasks import Finish, Scan
-from tests.unit.workers.remote import QUEUE, RUN, WORKER, Clock, done, hello, open_queue, setup, take
+from tests.unit.workers.remote import (
+    DOING,
+    QUEUE,
+    RUN,
+    WORKER,
+    Clock,
+    done,
+    hello,
+    open_queue,
+    outcome,
+    setup,
+    take,
+    tell,
+)
 
 SENDING = Sending(how_to="start one")
 
@@ -83,16 +99,28 @@ def test_a_unit_goes_out_and_its_outcome_comes_back(run: Run) -> None:
     (lease,) = take(run.queue)
     assert packing.unpack_unit(lease.payload) == (Scan("d5"), False, [])
     assert lease.label == "scan d5"
-    part = Outcome()
-    part.counts["scanned_files"] = 3
-    run.queue.tell(lease, packing.pack_outcome(part))
+    tell(run.queue, lease, outcome(scanned_files=3))
     assert kinds(run.poll()) == [("part", 5)]
     assert run.pool.busy
-    done(run.queue, lease, copied_files=2)
+    done(run.queue, lease, 1, copied_files=2)
     (arrival,) = run.poll()
     assert (arrival.kind, arrival.unit) == ("done", 5)
     assert Outcome.unpack(arrival.body[0]).counts == {"copied_files": 2}
     assert not run.pool.busy
+
+
+def test_units_carry_the_priority_and_the_groups_of_their_run(tmp_path: Path) -> None:
+    run = Run(tmp_path, SENDING._replace(priority=7, groups=("tenant:one", "store:s3://b")))
+    submit(run, 1, 2, 3)
+    run.poll()
+    assert {info.priority for info in run.queue.tasks()} == {7}
+    run.queue.cap("store:s3://b", 2)
+    held = take(run.queue)
+    assert [lease.key for lease in held] == ["1", "2"]
+    done(run.queue, held[0])
+    assert kinds(run.poll()) == [("done", 1)]
+    assert [lease.key for lease in take(run.queue)] == ["3"]
+    run.close()
 
 
 def test_the_run_stands_on_the_board_without_a_login_and_is_gone_in_the_end(tmp_path: Path) -> None:
@@ -140,7 +168,7 @@ def test_a_unit_that_was_announced_as_begun_is_told_so_when_it_is_lost(run: Run)
     submit(run, 1, announce=True)
     run.poll()
     (lease,) = take(run.queue)
-    run.queue.tell(lease, packing.pack_texts(packing.BEGUN))
+    tell(run.queue, lease, packing.pack_texts(packing.BEGUN))
     assert run.poll() == []
     run.clock.now += 7
     arrivals = run.poll() + run.poll()
@@ -153,8 +181,8 @@ def test_what_a_zombie_says_reaches_nobody(run: Run) -> None:
     (lease,) = take(run.queue)
     run.clock.now += 7
     assert kinds(run.poll() + run.poll())[-1] == ("lost", 1)
-    assert not run.queue.tell(lease, packing.pack_outcome(Outcome()))
-    assert run.queue.ack([(lease, packing.pack_outcome(Outcome()))]) == [False]
+    assert not run.queue.tell(lease, packing.placed(DOING, 0, outcome()))
+    assert run.queue.ack([(lease, packing.placed(DOING, 0, outcome()))]) == [False]
     assert run.poll() == []
 
 
@@ -169,7 +197,7 @@ def test_a_fault_and_a_dead_task_are_failures_of_their_unit(run: Run) -> None:
     submit(run, 1, 2)
     run.poll()
     first, second = take(run.queue)
-    run.queue.ack([(first, packing.pack_texts(packing.FAULT, "KeyError: 1", "the trace"))])
+    run.queue.ack([(first, packing.placed(DOING, 0, packing.pack_texts(packing.FAULT, "KeyError: 1", "the trace")))])
     run.queue.nack(second, "no such thing", final=True)
     assert run.poll() == [
         Arrival("fault", 1, ("KeyError: 1", "the trace")),
@@ -181,11 +209,11 @@ def test_what_nobody_can_read_fails_its_unit_and_no_other(run: Run) -> None:
     submit(run, 1, 2)
     run.poll()
     first, second = take(run.queue)
-    run.queue.tell(first, b"O rubbish")
+    tell(run.queue, first, b"O rubbish")
     (arrival,) = run.poll()
     assert (arrival.kind, arrival.unit) == ("fault", 1)
     assert "not ours" in arrival.body[0]
-    done(run.queue, first)
+    done(run.queue, first, 1)
     done(run.queue, second)
     assert kinds(run.poll()) == [("done", 2)]
 
@@ -194,16 +222,15 @@ def test_an_outcome_in_pieces_arrives_whole(run: Run) -> None:
     submit(run, 1)
     run.poll()
     (lease,) = take(run.queue)
-    outcome = Outcome()
-    outcome.vanished = [f"name {n}" for n in range(500)]
-    *before, last = packing.pieces(packing.pack_outcome(outcome), 1_000)
+    made = Outcome()
+    made.vanished = [f"name {n}" for n in range(500)]
+    *before, last = packing.pieces(packing.pack_outcome(made), 1_000)
     assert len(before) > 3
-    for piece in before:
-        run.queue.tell(lease, piece)
+    tell(run.queue, lease, *before)
     assert run.poll() == []
-    run.queue.ack([(lease, last)])
+    run.queue.ack([(lease, packing.placed(DOING, len(before), last))])
     (arrival,) = run.poll()
-    assert Outcome.unpack(arrival.body[0]) == outcome
+    assert Outcome.unpack(arrival.body[0]) == made
 
 
 def test_word_of_a_large_file_becomes_a_task_of_its_worker(run: Run) -> None:
@@ -232,6 +259,108 @@ def test_what_the_queue_forgot_is_done_again_and_the_run_is_made_known_again(run
     run.poll()
     done(run.queue, take(run.queue)[0])
     assert kinds(run.poll()) == [("done", 3)]
+
+
+def test_what_went_out_after_the_queue_was_emptied_finds_the_run_on_the_board_again(run: Run) -> None:
+    run.poll()
+    run.queue.drop(QUEUE)
+    run.queue.write(setup_name(RUN), None)
+    submit(run, 1)
+    run.clock.now += RECONCILE + LOOK
+    assert run.poll() == []  # it went out just now, so the queue knows it; workers must know the run
+    assert run.queue.read(setup_name(RUN)) is not None
+
+
+def test_news_whose_numbers_went_back_is_found_in_the_end(run: Run) -> None:
+    """The clock of the queue was set back, too, so not even that keeps the numbers growing."""
+    submit(run, 1, 2)
+    run.poll()
+    first, second = take(run.queue, seconds=1_000.0)
+    tell(run.queue, second, outcome(copied_files=3))
+    done(run.queue, first)
+    assert kinds(run.poll()) == [("part", 2), ("done", 1)]
+    run.pool._read += 10**12
+    done(run.queue, second, 1, copied_files=4)
+    assert run.poll() == []
+    run.clock.now += RECONCILE + LOOK
+    (arrival,) = run.poll()  # and the part, which is read once more, is not counted again
+    assert (arrival.kind, arrival.unit, Outcome.unpack(arrival.body[0]).counts) == ("done", 2, {"copied_files": 4})
+
+
+def test_what_is_told_a_second_time_is_counted_once(run: Run) -> None:
+    submit(run, 1)
+    run.poll()
+    (lease,) = take(run.queue)
+    tell(run.queue, lease, outcome(copied_files=1))
+    tell(run.queue, lease, outcome(copied_files=1))  # its answer got lost, so it was sent again
+    done(run.queue, lease, 1, copied_files=2)
+    assert [Outcome.unpack(arrival.body[0]).counts["copied_files"] for arrival in run.poll()] == [1, 2]
+
+
+def test_a_unit_of_which_a_part_is_missing_is_done_again(run: Run) -> None:
+    submit(run, 1, 2)
+    run.poll()
+    first, second = take(run.queue)
+    done(run.queue, first, 1)  # what it told before is gone
+    tell(run.queue, second, outcome(), place=1)
+    assert kinds(run.poll()) == [("lost", 1), ("lost", 2)]
+    assert not run.pool.busy
+    assert run.queue.heartbeat([second], 6.0) == [None]  # whoever does it finds out
+    assert len(run.events("queue.lost")) == 2
+
+
+def test_a_unit_of_which_two_workers_tell_is_done_again(run: Run) -> None:
+    """The queue went back to before one had it, and gave it to another: what the one told stands here all the same."""
+    submit(run, 1)
+    run.poll()
+    (lease,) = take(run.queue)
+    tell(run.queue, lease, outcome(copied_files=1))
+    assert kinds(run.poll()) == [("part", 1)]
+    run.queue.release([lease])
+    (lease,) = take(run.queue, worker="host-8-2222")
+    tell(run.queue, lease, outcome(copied_files=1), outcome(copied_files=1), doing=b"two time")
+    assert kinds(run.poll()) == [("lost", 1)]
+    assert run.poll() == []
+    assert run.queue.known(QUEUE, ["1"]) == set()
+
+
+def test_a_unit_that_one_worker_tells_of_twice_is_done_again(run: Run, tmp_path: Path) -> None:
+    """The queue went back to before it was handed out, and the same worker got it as the same attempt once more."""
+    submit(run, 1)
+    run.poll()
+    (first,) = take(run.queue)
+    tell(run.queue, first, outcome(copied_files=1), outcome(copied_files=1))
+    assert kinds(run.poll()) == [("part", 1), ("part", 1)]
+    with closing(sqlite3.connect(tmp_path / "queue.db")) as database, database:
+        database.execute("UPDATE task SET status = 0, attempt = 0, used = 0, worker = ''")
+        database.execute("DELETE FROM news")
+    (second,) = take(run.queue)
+    assert second[:5] == first[:5]
+    tell(run.queue, second, outcome(equal_files=100), outcome(equal_files=100), doing=b"two time")
+    done(run.queue, second, 2, doing=b"two time", equal_files=7)
+    run.clock.now += RECONCILE + LOOK
+    assert kinds(run.poll()) == [("lost", 1)]
+    assert len(run.events("queue.lost")) == 1
+
+
+@pytest.mark.parametrize("kind", [packing.PROGRESS, packing.PIECE, packing.OUTCOME, b"\xff"])
+def test_chance_may_be_like_any_word(run: Run, kind: bytes) -> None:
+    submit(run, 1)
+    run.poll()
+    (lease,) = take(run.queue)
+    tell(run.queue, lease, outcome(copied_files=1), doing=kind * 8)
+    done(run.queue, lease, 1, doing=kind * 8)
+    assert kinds(run.poll()) == [("part", 1), ("done", 1)]
+
+
+def test_word_of_a_large_file_is_not_told_again(run: Run) -> None:
+    submit(run, 1)
+    run.poll()
+    (lease,) = take(run.queue, seconds=1_000.0)
+    run.queue.tell(lease, packing.pack_progress([(9, "huge", 100, 40)]))
+    assert len(run.poll()) == 1
+    run.clock.now += RECONCILE + LOOK
+    assert run.poll() == []
 
 
 def test_what_has_just_gone_out_is_not_taken_for_lost(run: Run) -> None:
@@ -326,6 +455,33 @@ def test_a_worker_that_takes_no_part_is_told_of_once_and_does_not_count(run: Run
         run.clock.now += LOOK
     assert run.events("worker.refused") == [f"worker {WORKER} takes no part: there is no location nas"]
     assert run.pool.in_flight == 0
+
+
+def test_roots_are_looked_at_anew_while_somebody_takes_no_part(tmp_path: Path) -> None:
+    looks: list[float] = []
+    left: list[bool] = []
+
+    def renew() -> RunSetup:
+        looks.append(run.clock.now)
+        return setup(tmp_path, dunlin=str(len(looks)))
+
+    run = Run(tmp_path, Sending(renew=renew, leave=lambda: left.append(True)))
+    hello(run.queue)
+    for _ in range(3):
+        run.poll()
+        run.clock.now += LOOK
+    assert looks == []
+    run.queue.write(refusal_name(RUN, WORKER), b"it is another directory here")
+    for _ in range(int(2 * RECONCILE / LOOK)):
+        run.poll()
+        run.clock.now += LOOK
+    assert len(looks) == 2
+    body = run.queue.read(setup_name(RUN))
+    assert body is not None
+    assert packing.unpack_setup(body).dunlin == "2"
+    assert not left
+    run.close()
+    assert left == [True]
 
 
 def test_rows_that_the_state_remembers_go_with_a_listing_and_with_nothing_else(tmp_path: Path) -> None:
