@@ -86,7 +86,7 @@ def test_constraints_fit_the_project() -> None:
     assert list(script("lock").problems()) == []
 
 
-@pytest.mark.parametrize("name", ["core", "cloud", "queue", "tui", "watch", "web", "dev"])
+@pytest.mark.parametrize("name", ["core", "backup", "cloud", "queue", "tui", "watch", "web", "dev"])
 def test_every_pinned_package_has_hashes(name: str) -> None:
     content = (ROOT / "constraints" / f"{name}.txt").read_text().replace(" \\\n", " ")
     lines = [line for line in content.splitlines() if not line.startswith("#")]

@@ -20,6 +20,7 @@ import yaml
 from dunlin.config import service
 from dunlin.config.file import load
 from dunlin.config.settings import Settings
+from dunlin.report.address import parse_address
 from dunlin.web.exposition import SERVICE_METRICS
 from dunlin.workers.agents import CUT, AgentSetup
 from tests.unit.stores.objects.azure_stub import Reply, stub
@@ -154,13 +155,23 @@ def test_the_port_is_the_same_everywhere() -> None:
     assert f"'127.0.0.1', {port}" in last("HEALTHCHECK")
     assert compose()["services"]["serve"]["ports"] == [f"127.0.0.1:{port}:{port}"]
     [serve] = [c for spec in pods() for c in spec["containers"] if c["name"] == "serve"]
-    assert serve["ports"] == [{"name": "http", "containerPort": port}]
+    [metrics] = [each["value"] for each in serve["env"] if each["name"] == "DUNLIN_MONITOR_PROMETHEUS_ADDR"]
+    assert parse_address(metrics).host == "0.0.0.0"
+    scraped = parse_address(metrics).port
+    assert serve["ports"] == [
+        {"name": "http", "containerPort": port}, {"name": "metrics", "containerPort": scraped}
+    ]  # fmt: skip
     [offered] = of_kind("Service")
     assert offered["spec"]["ports"] == [{"name": "http", "port": port, "targetPort": "http"}]
     [policy] = [each for each in of_kind("NetworkPolicy") if each["spec"]["policyTypes"] == ["Ingress"]]
-    assert policy["spec"]["ingress"][0]["ports"] == [{"protocol": "TCP", "port": port}]
+    asks, scrapes = policy["spec"]["ingress"]
+    assert asks["ports"] == [{"protocol": "TCP", "port": port}]
+    # Where no key is needed nobody comes in but Prometheus.
+    assert scrapes["ports"] == [{"protocol": "TCP", "port": scraped}]
+    monitoring = {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
+    assert scrapes["from"] == [{"namespaceSelector": monitoring}]
     annotations = [each["spec"]["template"]["metadata"].get("annotations", {}) for each in of_kind("Deployment")]
-    assert {each.get("prometheus.io/port") for each in annotations} == {str(port), None}
+    assert {each.get("prometheus.io/port") for each in annotations} == {str(scraped), None}
 
 
 def test_the_directories_are_the_same_everywhere() -> None:

@@ -1,4 +1,7 @@
-"""What the troubleshooting page tells people to type: commands, options and values that the program takes."""
+"""What the pages tell people to type: commands, options and values that the program takes.
+
+Of the troubleshooting page that is every command and option in its text, of all pages the commands in blocks of code.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,30 @@ import pytest
 
 from dunlin.cli.main import main
 
-PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "troubleshooting.md"
 SPANS = re.findall(r"`([^`]+)`", re.sub(r"\s+", " ", PAGE.read_text(encoding="utf-8")))
 COMMANDS = [span for span in SPANS if re.match(r"(?:\./)?dunlin [a-z]", span)]
 OPTIONS = [span for span in SPANS if re.match(r"--?[a-z]", span)]
 PLACEHOLDER = re.compile(r"[A-Z]+|@FILE|…|\.\.\.")
+
+TYPED = re.compile(r"(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\./)?dunlin ((?!slot )[a-z-].*)")
+"""A line of code that is typed; `dunlin slot` is a text of the formats."""
+
+
+def shown() -> list[tuple[str, str]]:
+    """The commands in blocks of code, each with its page."""
+    found = []
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        fenced = False
+        for line in page.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+            fenced ^= line.startswith("```")
+            if (fenced or line.startswith("    ")) and (typed := TYPED.fullmatch(line.strip())):
+                found.append((page.name, typed[1]))
+    return found
+
+
+SHOWN = shown()
 
 
 def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
@@ -41,6 +63,9 @@ def check(command: click.Command, words: list[str]) -> int:
             break
         if not word.startswith("-") or word == "-":
             continue
+        if re.fullmatch(r"-[A-Za-z]{2,}", word):  # switches in one word
+            rest[:0] = [f"-{letter}" for letter in word[1:]]
+            continue
         name, equals, value = word.partition("=")
         assert name in options, f"{command.name} has no {name}"
         option, count = options[name], count + 1
@@ -59,6 +84,14 @@ def test_each_command_is_one(span: str) -> None:
     check(command, words)
 
 
+@pytest.mark.parametrize(("page", "line"), SHOWN)
+def test_each_command_in_a_block_of_code_is_one(page: str, line: str) -> None:
+    words = shlex.split(line, comments=True)
+    command, rest = command_of(words)
+    assert command is not main or words[0].startswith("-")
+    check(command, rest)
+
+
 @pytest.mark.parametrize("span", OPTIONS)
 def test_each_option_is_one_of_sync(span: str) -> None:
     command, _ = command_of(["sync"])
@@ -67,6 +100,8 @@ def test_each_option_is_one_of_sync(span: str) -> None:
 
 def test_there_is_something_to_check() -> None:
     assert len(COMMANDS) >= 5
+    assert len(SHOWN) >= 100
+    assert {"README.md", "backup.md", "service.md", "workers.md"} <= {page for page, _ in SHOWN}
     assert len(OPTIONS) >= 15
 
 

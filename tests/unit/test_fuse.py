@@ -356,7 +356,7 @@ def test_written_pages_may_stay_dirty_in_the_kernel(mount_at: Any) -> None:
 
 @needs_fuse
 def test_the_mount_ends_after_a_failure_and_with_a_file_left_open(mount_at: Any) -> None:
-    with pytest.raises(ZeroDivisionError), mount_at() as mount:  # noqa: PT012 - the failure is inside the mount
+    with pytest.raises(ZeroDivisionError), mount_at(patience=0.2) as mount:  # noqa: PT012 - the failure is inside the mount
         left = os.open(mount.path / "f", os.O_CREAT | os.O_WRONLY)
         raise ZeroDivisionError
     assert not os.path.ismount(mount.path)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dunlin.cli.base import Command, Option, closest, config_option, echo, log_level_option, settings_of
+from dunlin.cli.exposed import note_of, places_with_passwords, typed
 from dunlin.errors import printable, usage
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ def ledger_of(ctx: click.Context) -> Iterator[tuple[Ledger, Service]]:
 
     found = service(settings_of(ctx))
     values = ctx.params
-    found = found._replace(queue=values.get("queue") or found.queue, ledger=values.get("ledger") or found.ledger)
+    over = typed(ctx, "queue", "ledger")
+    found = found._replace(queue=over.get("queue", found.queue), ledger=over.get("ledger", found.ledger))
+    for note in note_of(places_with_passwords(ctx)):
+        click.echo(f"Warning: {note}", err=True)
     ledger = open_ledger(ledger_place(found, place_of(ctx, "ledger")))
     try:
         wanted = values.get("tenant")

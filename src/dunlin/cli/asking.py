@@ -25,10 +25,10 @@ from click.core import ParameterSource
 
 from dunlin import config
 from dunlin.cli.base import settings_of
+from dunlin.cli.exposed import note_of, places_with_passwords
 from dunlin.cli.options import Where, differ, pair, rules_of, sync_options
 from dunlin.cli.outlet import Telling
-from dunlin.config.credentials import CREDENTIALS, SIDES, side_flag
-from dunlin.config.environment import variable_name
+from dunlin.config.credentials import CREDENTIALS, REPOSITORY, SIDES, side_flag
 from dunlin.config.settings import FILE, Settings
 from dunlin.errors import DunlinError, printable, usage
 from dunlin.jobs.options import Spread, SyncOptions
@@ -99,13 +99,13 @@ def asked(context: click.Context, filters: tuple[str, ...]) -> Asked:
                     now=time.time_ns(),
                     user_state=config.user_state_dir(),
                     runtime=config.runtime_dir(),
-                )._replace(make_parents=not reading.values().get("places"), spread=_spread(reading, *names))
+                )._replace(make_parents=not reading.values().get("places"), **spread_to(*reading, *names))
             )
             shown += ["the URL"] if exposed and "the URL" not in shown else []
         notes += [note for note in reading.settings.notes if note not in notes]
-    notes += _note_of_secrets(shown)
+    notes += note_of(shown)
     _apart(runs)
-    return Asked(tuple(runs), _telling(context), tuple(notes), outward)
+    return Asked(tuple(runs), telling_of(context), tuple(notes), outward)
 
 
 def asked_again(context: click.Context, found: Retry, state_db: str) -> Asked:
@@ -113,7 +113,7 @@ def asked_again(context: click.Context, found: Retry, state_db: str) -> Asked:
     from dunlin.config.logins import place
     from dunlin.jobs.public import as_before
 
-    flags, settings = _flags(context), settings_of(context)
+    flags, settings = flags_of(context), settings_of(context)
     source = place(found.source, "source", flags, settings)
     target = place(found.destination, "dest", flags, settings)
     where = Where(source.url, target.url, "", source.login, target.login)
@@ -131,8 +131,8 @@ def asked_again(context: click.Context, found: Retry, state_db: str) -> Asked:
             "`dunlin sync` with the same pair tries its files again",
         )
     outward = _outward(context)
-    notes = (*settings.notes, *_note_of_secrets(_shown_secrets(context)))
-    return Asked((options,), _telling(context), notes, outward)
+    notes = (*settings.notes, *note_of(_shown_secrets(context)))
+    return Asked((options,), telling_of(context), notes, outward)
 
 
 def _outward(context: click.Context) -> Options | None:
@@ -150,7 +150,8 @@ def _outward(context: click.Context) -> Options | None:
     return outward(values, written, origins, settings_of(context))
 
 
-def _telling(context: click.Context) -> Telling:
+def telling_of(context: click.Context) -> Telling:
+    """How much is told, and how."""
     names = ("as_json", "quiet", "verbose", "progress", "log_level", "log_format")
     return Telling(**{name: _plain(context.params.get(name), name) for name in names})
 
@@ -182,19 +183,29 @@ def _readings(context: click.Context) -> Iterator[Reading]:
         yield Reading(again, below)
 
 
-def _spread(reading: Reading, source: str, destination: str) -> Spread | None:
-    """How a run goes to workers; None: it does not."""
-    if not reading.values().get("queue"):
+def spread_of(context: click.Context, settings: Settings, source: str, destination: str) -> Spread | None:
+    """How a run goes to workers; None: it does not. Raises CONFIG. Places as they were written."""
+    if not context.params.get("queue"):
         return None
     from dunlin.config.spread import spread
 
-    found = reading.context.meta.get("dunlin.origins", {}).get("--queue")
-    return spread(reading.values(), source, destination, found, reading.settings)
+    found = context.meta.get("dunlin.origins", {}).get("--queue")
+    return spread(context.params, source, destination, found, settings)
+
+
+def spread_to(context: click.Context, settings: Settings, source: str, destination: str) -> dict[str, Any]:
+    """The same as fields of `SyncOptions`, with the machine that alone has the destination."""
+    how = spread_of(context, settings, source, destination)
+    if how is None:
+        return {}
+    from dunlin.config.spread import home
+
+    return {"spread": how, "home": home(context.params, destination, settings)}
 
 
 def _wheres(reading: Reading, command: str) -> Iterator[tuple[Where, bool, tuple[str, str]]]:
     """The pairs of a reading, whether their URLs hold secrets, and how the places were written."""
-    flags = _flags(reading.context)
+    flags = flags_of(reading.context)
     for source, destination, begin in _places(reading, command):
         if "://" not in source + destination:
             differ(source, destination)
@@ -250,7 +261,7 @@ def _no_strays(context: click.Context) -> None:
 def _nothing(reading: Reading, command: str) -> Exception:
     """The error for a command line that does not say what is synced."""
     file = reading.settings.file
-    given = _flags(reading.context) or any(reading.values().get(name) for name in _CONTAINER_OPTIONS)
+    given = flags_of(reading.context) or any(reading.values().get(name) for name in _CONTAINER_OPTIONS)
     if file is not None:
         return usage(
             f"neither the command line nor {printable(file.path)} says what is synced",
@@ -263,11 +274,11 @@ def _nothing(reading: Reading, command: str) -> Exception:
     return NoConfiguration(reading.context)
 
 
-def _flags(context: click.Context) -> dict[str, str]:
+def flags_of(context: click.Context) -> dict[str, str]:
     """The credential options that the command line gives; switches are "true" or ""."""
     found = {}
     for each in CREDENTIALS:
-        for flag in (each.flag, *(side_flag(each.flag, side) for side in SIDES)) if each.flag else ():
+        for flag in (each.flag, *(side_flag(each.flag, side) for side in (*SIDES, REPOSITORY))) if each.flag else ():
             name = flag.lstrip("-").replace("-", "_")
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
                 value = context.params[name]
@@ -278,29 +289,24 @@ def _flags(context: click.Context) -> dict[str, str]:
 def _shown_secrets(context: click.Context) -> list[str]:
     """The options of the command line whose values are secrets themselves."""
     secret = {flag for each in CREDENTIALS if each.secret
-              for flag in (each.flag, *(side_flag(each.flag, side) for side in SIDES))}  # fmt: skip
+              for flag in (each.flag, *(side_flag(each.flag, side) for side in (*SIDES, REPOSITORY)))}  # fmt: skip
     found = [
         f"--{name.replace('_', '-')}"
         for name in OUTWARD_SECRETS
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         and not context.params[name].startswith("@")
     ]
-    for flag, value in _flags(context).items():
+    for flag, value in flags_of(context).items():
         plain = value.lstrip().startswith("{") if "service-account" in flag else not value.startswith("@")
         if flag in secret and value and plain:
             found.append(flag)
-    return found
+    return [*found, *places_with_passwords(context)]
 
 
-def _note_of_secrets(shown: Sequence[str]) -> tuple[str, ...]:
-    """The warning that goes with what `_shown_secrets` finds."""
-    if not shown:
-        return ()
-    better = variable_name(shown[0]) if shown[0].startswith("--") else "DUNLIN_SAS_TOKEN"
-    return (
-        f"the secret in {' and '.join(shown)} can be read by everybody in the list of processes; use {better}, "
-        "@FILE or the configuration file",
-    )
+def notes_of(context: click.Context) -> tuple[str, ...]:
+    """What is to be said before a command works: of its configuration, and of secrets that everybody can read."""
+    shown = [*_shown_secrets(context), *context.meta.get("dunlin.shown", ())]
+    return (*settings_of(context).notes, *note_of(shown))
 
 
 def _apart(runs: Sequence[SyncOptions]) -> None:

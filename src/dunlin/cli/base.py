@@ -21,7 +21,7 @@ EXIT_CODES = (
     (0, "done"),
     (1, "wrong usage or configuration, login refused, source missing, pair in use"),
     (2, "fatal during the run, or the destination is unwritable or full"),
-    (3, "`check` found differences"),
+    (3, "`check` or `diff` found differences, or `verify`, `snapshots` or `repo rebuild-index` damage"),
     (23, "some files failed"),
     (24, "some files vanished before they were read; nothing else went wrong"),
     (25, "more deletions than --max-delete: nothing was deleted"),
@@ -31,6 +31,12 @@ EXIT_CODES = (
 
 SYNCING = ("sync", "check")
 """The commands that the section `sync` of a file is for."""
+
+KEEPING = (
+    *("repo", "backup", "scan", "snapshots", "ls", "find", "du", "diff"),
+    *("restore", "verify", "forget", "prune"),
+)
+"""The commands that the section `backup` of a file is for."""
 
 SETTINGS = {"max_content_width": 100, "help_option_names": ["--help"]}
 
@@ -91,8 +97,7 @@ class Option(click.Option):
     def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
         if self.name not in opts:
             found = settings_of(ctx).find(self.flag, self.aliases)
-            # `sync.json` in a file is not for `status`.
-            if found is not None and (ctx.command.name in SYNCING or not found.key.startswith("sync.")):
+            if found is not None and _meant_for(ctx.command.name, found.key):
                 ctx.meta.setdefault("dunlin.origins", {})[self.flag] = found
                 layer = ParameterSource.ENVIRONMENT if found.layer == "environment" else ParameterSource.DEFAULT_MAP
                 return self._said(found.value), layer
@@ -166,6 +171,12 @@ class Command(click.Command):
                 "the command line does not."
             )
         write_ending(formatter, self.example)
+
+
+def _meant_for(command: str | None, key: str) -> bool:
+    """Whether a command has to do with a key: `sync.json` in a file is not for `status`."""
+    section = key.partition(".")[0]
+    return command in {"sync": SYNCING, "backup": KEEPING}.get(section, (command,))
 
 
 def write_ending(formatter: click.HelpFormatter, example: str) -> None:

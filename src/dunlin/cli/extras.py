@@ -30,14 +30,19 @@ EXTRAS = {
     "boto3": "cloud",
     "botocore": "cloud",
     "cronsim": "web",
+    "cryptography": "backup",
+    "flatbuffers": "backup",
     "google": "cloud",
     "litestar": "web",
+    "numpy": "backup",
     "psycopg": "queue",
+    "pyfastcdc": "backup",
     "redis": "queue",
     "requests": "cloud",
     "textual": "tui",
     "uvicorn": "web",
     "watchfiles": "watch",
+    "zstandard": "backup",
 }
 """The extra that brings a package."""
 

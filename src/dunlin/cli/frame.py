@@ -31,7 +31,8 @@ def frame(picture: Picture, width: int, height: int) -> list[str]:
     """The lines of the view, each at most `width` cells wide; at most `height` lines."""
     room = max(1, width - 1)  # a line that fills the last cell makes some terminals wrap
     most = max(1, height - 1)
-    totals = [_scan(picture), _copied(picture), _pending(picture, room), _machine(picture), alerts(picture)]
+    told = (_scan, _copied, _pending) if "stage" not in picture.facts else (stage, _no_line, _stage_bar)
+    totals = [*(each(picture, room) for each in told), _machine(picture), alerts(picture)]
     # Where there is not room for all: what is wrong, how far it is, what was done, what goes on besides.
     chosen = sorted(sorted((at for at, parts in enumerate(totals) if parts), key=_IMPORTANCE.index)[:most])
     lines = [fit(totals[at], room) for at in chosen]
@@ -60,6 +61,8 @@ def alerts(picture: Picture) -> list[str]:
     failed = counts["failed_files"] + counts["failed_directories"]
     if failed:
         parts.append(f"{failed:,} failed")
+    if counts["damaged_objects"]:
+        parts.append(f"{counts['damaged_objects']:,} damaged")
     if "throttle" in facts:
         parts.append(f"throttled: {facts['throttle']}")
     if "memory" in facts:
@@ -76,8 +79,9 @@ def styled(line: str) -> str:
 
 
 _STYLES = re.compile(
-    r"(?P<wrong>\bPAUSED[^,]*|\bSTOPPING\b|\b[\d,]+ failed\b)|(?P<waits>\bthrottled: [^,]*|\bnothing got on for \S+|"
-    r"\blisting waits: .*|\bmemory is .*)|(?P<left>\bETA +\d[^\s,]*|\bat least \d[^\s,]*)"
+    r"(?P<wrong>\bPAUSED[^,]*|\bSTOPPING\b|\b[\d,]+ (?:failed|damaged)\b)|"
+    r"(?P<waits>\bthrottled: [^,]*|\bnothing got on for \S+|\blisting waits: .*|\bmemory is .*)|"
+    r"(?P<left>\bETA +\d[^\s,]*|\bat least \d[^\s,]*)"
 )
 _COLORS = {"wrong": "1;31", "waits": "33", "left": "36"}
 
@@ -115,22 +119,52 @@ def _file(moving: Moving, width: int, paused: bool) -> str:
     return f"{name}{' ' * (space - cells(name))}  {right}"
 
 
-def _scan(picture: Picture) -> list[str]:
+def stage(picture: Picture, width: int = 0) -> list[str]:
+    """In which stage a long look at a repository is, and how much of it is done."""
+    facts, done, left = picture.facts, picture.counts["copied_files"], int(picture.gauges.get("pending_files", 0))
+    parts = [f"{facts['stage']}: {done:,} of {format_number(done + left, facts['unit'])}"]
+    whole = picture.moved_bytes + picture.pending_bytes
+    if whole:
+        parts.append(f"{format_size(picture.moved_bytes)} of {format_size(whole)}")
+    if picture.byte_rate:
+        parts.append(format_rate(picture.byte_rate))
+    return parts
+
+
+def _stage_bar(picture: Picture, width: int) -> list[str]:
+    share = _share(picture, width)
+    return [share, *filter(None, [eta(picture)])] if picture.gauges.get("pending_files") else []
+
+
+def _no_line(picture: Picture, width: int) -> list[str]:
+    return []
+
+
+def _share(picture: Picture, width: int) -> str:
+    """How much is done, with a bar where there is room."""
+    share = min(99, int(picture.share * 100))
+    full = share * BAR // 100
+    return f"[{'#' * full}{'-' * (BAR - full)}] {share}%" if width >= 70 else f"{share}%"
+
+
+def _scan(picture: Picture, width: int) -> list[str]:
     counts = picture.counts
     word = "scanned" if picture.scanned else "scanning:"
     parts = [f"{word} {format_number(counts['scanned_files'], 'file')}"]
     if counts["scanned_bytes"]:
         parts.append(format_size(counts["scanned_bytes"]))
-    parts.append(f"{counts['equal_files']:,} in sync")
+    if picture.facts.get("mode") not in ("backup", "scan"):
+        parts.append(f"{counts['equal_files']:,} in sync")
     parts.append(format_number(counts["scanned_directories"], "directory", "directories"))
     return parts
 
 
-def _copied(picture: Picture) -> list[str]:
-    counts = picture.counts
-    if picture.facts.get("mode", "sync") != "sync":
+def _copied(picture: Picture, width: int) -> list[str]:
+    counts, mode = picture.counts, picture.facts.get("mode", "sync")
+    if mode not in ("sync", "backup"):
         return []
-    parts = [f"copied {format_number(counts['copied_files'], 'file')}", format_size(picture.moved_bytes)]
+    verb = "read" if mode == "backup" else "copied"
+    parts = [f"{verb} {format_number(counts['copied_files'], 'file')}", format_size(picture.moved_bytes)]
     if picture.byte_rate or (picture.moved_bytes and not picture.paused):
         parts.append(format_rate(picture.byte_rate))
     if picture.file_rate >= 1:
@@ -152,11 +186,7 @@ def _pending(picture: Picture, width: int) -> list[str]:
     parts = [*filter(None, [eta(picture)]), f"pending {format_number(files, 'file')}", format_size(size)]
     if not known:
         return [parts[-2], *parts[:-2], parts[-1], "more may come"]
-    share = min(99, int(picture.share * 100))
-    if width >= 70:
-        full = share * BAR // 100
-        return [f"[{'#' * full}{'-' * (BAR - full)}] {share}%", *parts]
-    return [f"{share}%", *parts]
+    return [_share(picture, width), *parts]
 
 
 def eta(picture: Picture) -> str:

@@ -21,13 +21,25 @@ from dunlin.errors import DunlinError, translate
 COMMANDS = {
     "sync": "make DESTINATION equal to SOURCE",
     "check": "compare SOURCE and DESTINATION without moving anything",
+    "repo": "make a repository for backups, and look after it",
+    "backup": "make a snapshot of SOURCE in a repository",
+    "scan": "make a snapshot of names, sizes and times, without content",
+    "snapshots": "list the snapshots of a repository",
+    "ls": "list a directory of a snapshot",
+    "find": "find names in a snapshot",
+    "du": "show how much lies where in a snapshot",
+    "diff": "show what differs between two snapshots",
+    "restore": "bring back what a snapshot holds",
+    "forget": "remove snapshots by a policy",
+    "prune": "free what no snapshot needs",
+    "verify": "see whether a repository is whole",
     "status": "show runs, totals, pending and failed files",
     "retry": "transfer the files now that failed in a run",
     "dashboard": "show a running sync live in the terminal",
     "history": "list the runs, or tell of one, as text or as a page",
     "control": "pause, resume, stop or slow down a run",
     "serve": "serve the HTTP API and do its jobs",
-    "worker": "take part in syncs over a queue",
+    "worker": "take part in syncs and backups over a queue",
     "user": "add, list and remove users of the service",
     "key": "make, list and revoke keys of programs for the service",
     "init": "write a commented configuration file",
@@ -37,11 +49,15 @@ COMMANDS = {
 """Commands with their one-line help; `dunlin.cli.NAME.command` is loaded when it is used."""
 
 _WORDS = {
-    "copy": "sync", "mirror": "sync", "move": "sync", "cp": "sync", "rsync": "sync", "run": "sync", "diff": "check",
-    "compare": "check", "verify": "check", "cryptcheck": "check", "progress": "status", "list": "status",
-    "ls": "status", "pause": "control pause", "resume": "control resume", "stop": "control stop",
+    "copy": "sync", "mirror": "sync", "move": "sync", "cp": "sync", "rsync": "sync", "run": "sync",
+    "compare": "check", "cryptcheck": "check", "progress": "status", "list": "status",
+    "pause": "control pause", "resume": "control resume", "stop": "control stop",
     "bwlimit": "control bwlimit", "help": "--help", "daemon": "serve", "server": "serve", "api": "serve",
     "token": "key", "top": "dashboard", "monitor": "dashboard", "tui": "dashboard",
+    "save": "backup", "create": "backup", "snap": "backup", "archive": "backup", "repository": "repo",
+    "passwd": "repo password", "stats": "repo stats", "snapshot": "snapshots", "tree": "ls -R",
+    "gc": "prune", "fsck": "verify", "scrub": "verify",
+    "extract": "restore", "recover": "restore", "rebuild-index": "repo rebuild-index", "reindex": "repo rebuild-index",
 }  # fmt: skip
 
 _EXAMPLE = """

@@ -166,12 +166,22 @@ class Meter:
                 self.failures.append(event.message)
         elif name == "run.begins":
             self._void = 0
+        elif name == "stage.begins":
+            self._stage(event)
         elif name.startswith("throttle."):
             self._throttle(event)
         elif name.startswith("memory."):
             self.facts.pop("memory", None)
             if words := _MEMORY.get(name):
                 self.facts["memory"] = words
+
+    def _stage(self, event: Event) -> None:
+        """A stage of its own begins: what was done before it belongs to others."""
+        self.facts |= {"stage": event.message, "unit": str(event.fields.get("unit", ""))}
+        self.gauges["scan_complete"] = 1
+        self.counts["copied_files"] = self.counts["copied_bytes"] = 0
+        self._most = 0
+        self._samples = deque([(self.clock() - self._rested, 0, 0)])
 
     def _throttle(self, event: Event) -> None:
         fields = event.fields

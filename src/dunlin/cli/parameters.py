@@ -6,7 +6,7 @@ with `hashing` and `plan`), and the parsers of `pace` are imported by the first 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -18,6 +18,7 @@ COMPARE = ("size+mtime", "size", "mtime", "checksum")
 ALGORITHMS = ("blake3", "sha256", "blake2b", "sha1", "md5", "xxh3", "crc64", "none")
 
 WHAT = "What is copied"
+WHAT_IS_SAVED = "What is saved"
 SAME = "What counts as in sync"
 NAMES = "Which names take part (of --include, --exclude and the like the first match wins)"
 MIRROR = "Mirror"
@@ -29,12 +30,7 @@ QUEUE = "Many machines"
 OUTPUT = "Output"
 OUTWARD = "Metrics and messages (secrets may be @FILE; nothing of it in a dry run)"
 CONTAINERS = "Azure containers, in place of SOURCE and DESTINATION"
-_FORMS = "each also as --source-... and --dest-...; a secret may be @FILE"
-LOGINS = {
-    "azure": f"Login to Azure ({_FORMS})",
-    "s3": f"Login to S3 ({_FORMS})",
-    "gcs": f"Login to Google Cloud Storage ({_FORMS})",
-}
+SERVICES = {"azure": "Azure", "s3": "S3", "gcs": "Google Cloud Storage"}
 CONFIGURATION = "Configuration"
 
 FILTERS = ("include", "exclude", "include_from", "exclude_from", "filter_from")
@@ -421,15 +417,31 @@ def label_option() -> Option:
     )  # fmt: skip
 
 
-def queue_options() -> list[Option]:
-    """A run that spreads over workers."""
-    return [
+def _priority(text: str) -> int:
+    from dunlin.config.schema import priority
+    from dunlin.errors import usage
+
+    try:
+        return priority(text)
+    except ValueError as error:
+        raise usage(str(error)) from None
+
+
+def queue_options(*, ranges: bool = True) -> list[Option]:
+    """A run that spreads over workers; `ranges`: one that has huge files to cut."""
+    shared = [
         queue_option(),
-        _switch("--work", "With --queue: copy here, too, beside the workers elsewhere. Default: yes.", QUEUE),
+        _switch("--work", "With --queue: work here, too, beside the workers elsewhere. Default: yes.", QUEUE),
         label_option(),
+        Option("--priority", "With --queue: low (-10), normal, high (10), or a number from -100 to 100. A step is "
+               "worth a minute of waiting. Default: normal.", section=QUEUE, type=parsed(_priority),
+               metavar="PRIORITY"),
         Option("--shared-root", "A directory that workers on other machines have mounted at the same place. May be "
                "repeated.", section=QUEUE, multiple=True, metavar="DIR"),
     ]  # fmt: skip
+    split = Option("--split-above", "With --queue: larger files are copied in ranges, by several workers. Default: "
+                   "256M.", section=QUEUE, off="0", type=SIZE, metavar="SIZE")  # fmt: skip
+    return [*shared, split] if ranges else shared
 
 
 def watch_options() -> list[Option]:
@@ -514,17 +526,25 @@ _CREDENTIAL_HELP = {
 }
 
 
-def credential_options() -> list[Option]:
-    """Everything that lets us into a store: for both sides, and hidden from the help for each of them."""
+def credential_options(sides: Sequence[str] = SIDES) -> list[Option]:
+    """Everything that lets us into a store: for all sides, and hidden from the help for each of them."""
     made = []
+    forms = f"each also as {' and '.join(f'--{side}-...' for side in sides)}; a secret may be @FILE"
     for each in CREDENTIALS:
         if not each.flag:
             continue
         help, metavar = _CREDENTIAL_HELP[each.flag]
-        for flag in (each.flag, *(side_flag(each.flag, side) for side in SIDES)):
+        for flag in (each.flag, *(side_flag(each.flag, side) for side in sides)):
             kind: dict[str, Any] = {"is_flag": True} if each.switch else {"metavar": metavar}
-            made.append(Option(flag, help, section=LOGINS[each.store], hidden=flag != each.flag, **kind))
+            section = f"Login to {SERVICES[each.store]} ({forms})"
+            made.append(Option(flag, help, section=section, hidden=flag != each.flag, **kind))
     return made
+
+
+def telling_options() -> list[Option]:
+    """What is told by a command that works for long."""
+    wanted = ("quiet", "progress", "as_json", "log_level", "log_format")
+    return [each for each in output_options() if each.name in wanted]
 
 
 def output_options() -> list[Option]:

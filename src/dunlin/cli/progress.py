@@ -12,11 +12,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO
 
-from dunlin.cli.frame import alerts, frame, styled
+from dunlin.cli.frame import alerts, eta, frame, stage, styled
 from dunlin.cli.meter import Meter, Picture
 from dunlin.cli.region import Region
 from dunlin.jobs.told import progress
-from dunlin.pace.sizes import format_number, format_rate
+from dunlin.pace.sizes import format_number, format_rate, format_size
 from dunlin.report import Event, Level, Report, Task
 from dunlin.report.cells import cells
 
@@ -106,8 +106,14 @@ def log_line(report: Report) -> Callable[[Picture], None]:
         more = not picture.scanned
         files, size = moved + int(pending[0]), picture.moved_bytes + picture.pending_bytes
         line = progress(moved, files, picture.moved_bytes, size, picture.seconds, picture.left, more)
+        saving = picture.facts.get("mode") in ("backup", "scan")
+        if saving:
+            seen = f"{format_number(counts['scanned_files'], 'file')} ({format_size(counts['scanned_bytes'])})"
+            line = f"Progress: {seen} seen, {moved:,} new or changed ({format_size(picture.moved_bytes)} read)"
         parts = [line, format_rate(picture.byte_rate)]
-        if more:
+        if "stage" in picture.facts:
+            parts = [f"Progress: {', '.join(stage(picture))}", *filter(None, [eta(picture)])]
+        if more and not saving:
             parts.append(f"listing: {format_number(counts['scanned_files'], 'file')}")
         parts += alerts(picture)
         fields = {

@@ -6,6 +6,8 @@ import os
 import select
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -15,18 +17,20 @@ import click
 
 from dunlin import config
 from dunlin.cli.base import Command, Option, config_option, drop_output, settings_of
+from dunlin.cli.exposed import note_of, places_with_passwords, typed
 from dunlin.errors import usage
 
 if TYPE_CHECKING:
     from dunlin.config.logins import Located
-    from dunlin.config.service import Service
+    from dunlin.config.service import Service, Tenant
     from dunlin.config.settings import Settings
     from dunlin.jobs.options import SyncOptions
+    from dunlin.web.backups import Asked
 
 HELP = """
-Serve the HTTP API, and do the jobs that it is asked for, until stopped: publish files, look keys up, sync and check
-places, on demand or by a timetable. Without any configuration it listens on this machine alone and needs no other
-server. `dunlin worker` takes part of the work elsewhere.
+Serve the HTTP API, and do the jobs that it is asked for, until stopped: publish files, look keys up, sync, check and
+back up places, on demand or by a timetable. Without any configuration it listens on this machine alone and needs no
+other server. `dunlin worker` takes part of the work elsewhere.
 """
 
 EXAMPLE = """
@@ -38,20 +42,25 @@ dunlin serve --http-addr 127.0.0.1:9000 --queue postgresql://dunlin@db/dunlin
 LOOK = 1.0
 """Seconds between two looks at whether the server is alive."""
 
+LEAVING = 3.0
+"""Seconds that threads have to end in when everything else has."""
+
 
 @click.pass_context
 def serve(ctx: click.Context, /, **values: Any) -> int:
     """Parse, call, print, exit code."""
+    from dunlin.config.outward import messages
     from dunlin.config.service import service
     from dunlin.report.logs import Log
     from dunlin.web.serve import LEVELS, Given
     from dunlin.web.serve import serve as run
 
     settings = settings_of(ctx)
-    found = _over(service(settings), values)
+    over = typed(ctx, "http_addr", "queue", "ledger")
+    found = _over(service(settings), over)
     level = values.get("log_level") or found.log_level
     log = Log(_say, values.get("log_format") or "logfmt", LEVELS[level])
-    for note in settings.notes:
+    for note in (*settings.notes, *note_of(places_with_passwords(ctx))):
         from dunlin.report import Event, Level
 
         log.event(Event(Level.WARN, "configuration", note))
@@ -59,18 +68,33 @@ def serve(ctx: click.Context, /, **values: Any) -> int:
     holder = [settings]
     states = _states(values.get("state_db") or _stated(settings))
     given = Given(
-        service=found,
-        reload=partial(_again, file, values, holder),
+        service=found._replace(log_level=level),
+        reload=partial(_again, file, over, values.get("log_level"), holder),
         file=file,
         queue=place_of(ctx, "queue"),
         ledger=ledger_place(found, place_of(ctx, "ledger")),
         states=states,
         ask=partial(_ask, holder, found.queue, states),
+        keep=partial(_keep, holder, found.queue),
         resolve=partial(_resolve, holder),
         log=log,
+        messages=messages(settings),
     )
+    others = set(threading.enumerate())
     with Waiting() as waiting:
-        return run(given, waiting)
+        code = run(given, waiting)
+        _leave(code, others)
+        return code
+
+
+def _leave(code: int, others: set[threading.Thread]) -> None:
+    """End here where a thread hangs for good, at a share whose server is gone: the interpreter would wait for it."""
+    until = time.monotonic() + LEAVING
+    left = [thread for thread in threading.enumerate() if thread not in others]
+    for thread in left:
+        thread.join(max(0.0, until - time.monotonic()))
+    if any(thread.is_alive() for thread in left):
+        os._exit(code)  # everything is saved and closed
 
 
 def _over(found: Service, values: Mapping[str, Any]) -> Service:
@@ -78,26 +102,24 @@ def _over(found: Service, values: Mapping[str, Any]) -> Service:
     from dunlin.config import service
 
     if values.get("http_addr"):
-        found = found._replace(address=values["http_addr"])
+        found = service.listening(found, values["http_addr"])
     if values.get("queue"):
         found = found._replace(queue=values["queue"])
     if values.get("ledger"):
         found = found._replace(ledger=values["ledger"])
-    if values.get("log_level"):
-        found = found._replace(log_level=values["log_level"])
     service.check(found)
     return found
 
 
-def _again(file: str, values: Mapping[str, Any], holder: list[Settings]) -> Service:
+def _again(file: str, over: Mapping[str, Any], level: str | None, holder: list[Settings]) -> Service:
     """The settings as they are now."""
     from dunlin.config.service import service
     from dunlin.config.settings import settings
 
     now = settings(file)
-    found = _over(service(now), values)
+    found = _over(service(now), over)
     holder[0] = now
-    return found
+    return found._replace(log_level=level) if level else found
 
 
 def _ask(holder: list[Settings], queue: str, states: str, kind: str, options: Mapping[str, Any]) -> SyncOptions:
@@ -105,6 +127,12 @@ def _ask(holder: list[Settings], queue: str, states: str, kind: str, options: Ma
 
     found = ask(kind, options, holder[0], queue)
     return found._replace(state_db=states) if states and "state_db" not in options else found
+
+
+def _keep(holder: list[Settings], queue: str, kind: str, options: Mapping[str, Any], tenant: Tenant) -> Asked:
+    from dunlin.cli.service_backups import ask
+
+    return ask(kind, options, tenant, holder[0], queue)
 
 
 def _resolve(holder: list[Settings], text: str) -> Located:

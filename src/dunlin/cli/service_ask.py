@@ -1,15 +1,16 @@
 """From the options of a job of the service to those of a run: the same words, layers and checks as an entry of `jobs`.
 
 The entry stands above the file and, unlike there, above the environment, which belongs to whoever started the service.
-What a client of the service has no business with is refused: logins (a location has them), and what is about the
-terminal or the process.
+What a client of the service has no business with is refused: logins (a location has them), what is about the terminal
+or the process, which machines do the work and how much of this one a run may take, and device files, which open a way
+around every permission. The configuration of the service says all of that.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import click
@@ -20,18 +21,23 @@ from dunlin.cli.parameters import FILTERS
 from dunlin.config import schema
 from dunlin.config.credentials import CREDENTIALS, SIDES, side_flag
 from dunlin.config.file import Job, Value
-from dunlin.config.logins import place
+from dunlin.config.logins import Located, place
 from dunlin.config.settings import OLD_PREFIXES, Settings
-from dunlin.config.spread import spread
+from dunlin.config.spread import home, spread
 from dunlin.config.words import closest
 from dunlin.errors import printable, usage
 from dunlin.jobs.options import SyncOptions
+from dunlin.pace.climb import MOST
 from dunlin.stores.open import canonical_url
 
 REFUSED = frozenset(
     {
         *("watch", "watch_interval", "profile", "verbose", "quiet", "progress", "json", "log_level", "log_format"),
         *("container", "output_path", "prefix"),
+        *("shared_root", "host_label", "work", "priority", "devices"),
+        *("movers", "threads", "max_memory_mb", "max_cpu_percent", "disk_buffer_mb", "queue_capacity", "link_speed"),
+        *("auto_throttle", "throttle_threshold", "crawl_parallelism", "max_active_files", "consistency_threshold"),
+        *("throttle_engage_threshold", "throttle_release_threshold", "adjustment_cooldown"),
         *(
             flag.lstrip("-").replace("-", "_")
             for each in CREDENTIALS
@@ -55,9 +61,6 @@ def ask(kind: str, options: Mapping[str, Any], settings: Settings, queue: str = 
         queue: where workers on other machines take their work from; "": the run is done here alone.
     """
     job = _entry(options)
-    below = Settings(
-        settings.file._replace(exposed=False) if settings.file else None, job, _environment(job)
-    )  # fmt: skip
     command = _command(kind)
     known = {each.name for each in command.params} | {
         each.flag for each in command.params if hasattr(each, "flag")
@@ -65,18 +68,10 @@ def ask(kind: str, options: Mapping[str, Any], settings: Settings, queue: str = 
     for flag, value in job.values.items():
         if flag not in known:
             raise usage(f"{value.key}: {CHECK_LACKS}")
-    context = click.Context(command, info_name=kind)
-    context.meta["dunlin.settings"], context.meta["dunlin.job"] = below, job
-    with context.scope(cleanup=False):
-        try:
-            command.parse_args(context, [])
-        except click.UsageError as error:
-            raise usage(error.format_message().rstrip(".")) from error
-    source, target = place(job.source, "source", {}, below), place(job.destination, "dest", {}, below)
-    if source.exposed or target.exposed:
-        raise usage("a URL with a secret behind it", "make it a location of the configuration, and write loc://NAME")
-    for each in (source, target):
-        canonical_url(each.url, each.login)  # what is no place is told now, and not when the job's turn comes
+    no_more_workers(job, settings)
+    context = context_of(command, kind, job, settings)
+    below: Settings = context.meta["dunlin.settings"]
+    source, target = located(job.source, "source", below), located(job.destination, "dest", below)
     differ(source.url, target.url)
     found = sync_options(
         context.params,
@@ -87,11 +82,54 @@ def ask(kind: str, options: Mapping[str, Any], settings: Settings, queue: str = 
         user_state=config.user_state_dir(),
         runtime=config.runtime_dir(),
     )
-    # The service has threads: movers must not be forked from it.
-    found = found._replace(watch=None, make_parents=True, crew=found.crew._replace(start="spawn"))
-    if kind != "sync" or not queue or found.mode != "sync":
+    # The service has threads: movers must not be forked from it. `archive` means device files as well.
+    found = found._replace(
+        watch=None, make_parents=True, crew=found.crew._replace(start="spawn"),
+        policy=found.policy._replace(devices=False),
+    )  # fmt: skip
+    if kind != "sync" or found.mode != "sync":
+        return found
+    found = found._replace(home=home(context.params, job.destination, below))
+    if not queue:
         return found
     return found._replace(spread=spread({**context.params, "queue": queue}, job.source, job.destination, None, below))
+
+
+def no_more_workers(job: Job, settings: Settings) -> None:
+    """Refuse more files in flight than the service's own configuration has; automatic: than a run ever takes itself."""
+    asked, ours = job.values.get("--workers"), settings.find("--workers")
+    if asked is None:
+        return
+    most = int(ours.value) if ours is not None else 0
+    if most and (not asked.value or int(asked.value) > most):
+        raise usage(f"workers: at most {most}, as the configuration of the service says")
+    if not most and int(asked.value) > MOST:
+        raise usage(f"workers: at most {MOST}, unless the configuration of the service (sync.workers) says more")
+
+
+def context_of(
+    command: click.Command, kind: str, job: Job, settings: Settings, arguments: Sequence[str] = ()
+) -> click.Context:
+    """The command line that a job stands for, read: the job above the file and the environment. Raises USAGE."""
+    file = settings.file._replace(exposed=False) if settings.file else None
+    context = click.Context(command, info_name=kind)
+    context.meta["dunlin.settings"] = Settings(file, job, _environment(job))
+    context.meta["dunlin.job"] = job
+    with context.scope(cleanup=False):
+        try:
+            command.parse_args(context, list(arguments))
+        except click.UsageError as error:
+            raise usage(error.format_message().rstrip(".")) from error
+    return context
+
+
+def located(text: str, side: str, below: Settings) -> Located:
+    """A place that a job names; `side`: one of `config.credentials.SIDES`. Raises USAGE and CONFIG."""
+    found = place(text, side, {}, below)
+    if found.exposed:
+        raise usage("a URL with a secret behind it", "make it a location of the configuration, and write loc://NAME")
+    canonical_url(found.url, found.login)  # what is no place is told now, and not when the job's turn comes
+    return found
 
 
 def _command(kind: str) -> click.Command:
@@ -103,17 +141,31 @@ def _command(kind: str) -> click.Command:
 
 
 def _entry(options: Mapping[str, Any]) -> Job:
-    places = dict.fromkeys(schema.PLACES, "")
+    places, values = understood(options, schema.PLACES, schema.OPTIONS, REFUSED)
+    return Job(values, places["source"], places["destination"], "the job")
+
+
+def understood(
+    options: Mapping[str, Any], places: Sequence[str], keys: Mapping[str, schema.Key], refused: Collection[str] = ()
+) -> tuple[dict[str, str], dict[str, Value]]:
+    """The options of a job, checked: those that are places, all of which are needed, and the rest by long option.
+
+    Args:
+        keys: what else there may be, by name. refused: those of them that a job does not take.
+
+    Raises USAGE.
+    """
+    found = dict.fromkeys(places, "")
     values: dict[str, Value] = {}
     for name, value in options.items():
-        if name in places:
+        if name in found:
             if not isinstance(value, str) or not value.strip():
-                raise usage(f"{name}: it must be a path or a URL")
-            places[name] = value
+                raise usage(f"{name}: it must be {'a path or a URL' if name in schema.PLACES else 'a name'}")
+            found[name] = value
             continue
-        key = schema.OPTIONS.get(name)
-        if name in REFUSED or key is None:
-            hint = closest(name, [*schema.PLACES, *(schema.OPTIONS.keys() - REFUSED)]) if key is None else ""
+        key = keys.get(name)
+        if name in refused or key is None:
+            hint = closest(name, [*places, *(keys.keys() - refused)]) if key is None else ""
             reason = "there is no such option" if key is None else "a job of the service does not take it"
             raise usage(f"{printable(name)}: {reason}", hint)
         if value is None:
@@ -124,12 +176,12 @@ def _entry(options: Mapping[str, Any]) -> Job:
             values[key.flag] = Value(key.kind(value), name, name)
         except (ValueError, TypeError) as error:
             raise usage(f"{name}: {error}") from None
-    for name, where in places.items():
+    for name, where in found.items():
         if not where:
             raise usage(f"{name} is missing")
         if "\0" in where:
             raise usage(f"{name}: a path cannot hold a NUL byte")
-    return Job(values, places["source"], places["destination"], "the job")
+    return found, values
 
 
 def _environment(job: Job) -> dict[str, str]:

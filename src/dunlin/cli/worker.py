@@ -9,6 +9,7 @@ import click
 
 from dunlin.cli import parameters
 from dunlin.cli.base import Command, Option, config_option, log_level_option, settings_of
+from dunlin.cli.exposed import note_of, places_with_passwords
 
 if TYPE_CHECKING:
     from dunlin.pace.stop import Stop
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
     from dunlin.workers.agents import AgentSetup
 
 HELP = """
-Take units of work from a queue and do them, until told to stop: of every `dunlin sync --queue URL` that uses the same
-queue. Any number of workers may come and go; what one that died had begun is done by another within some seconds.
+Take units of work from a queue and do them, until told to stop: of every `dunlin sync --queue URL`, and every backup,
+scan, restore and verification, that uses the same queue. Any number of workers may come and go; what one that died had
+begun is done by another within some seconds.
 
-Places are named by the run (loc://NAME/PATH) and looked up in this machine's configuration, and so are logins. The
-first SIGTERM or SIGINT lets what is under way end; the second ends at once.
+Places are named by the run (loc://NAME/PATH) and looked up in this machine's configuration, and so are logins, and the
+password of a repository (DUNLIN_PASSWORD, or `backup.password_file`). The first SIGTERM or SIGINT lets what is under
+way end; the second ends at once.
 """
 
 EXAMPLE = """
@@ -37,8 +40,9 @@ SLOTS = 4
 def worker(ctx: click.Context, /, **values: Any) -> int:
     """Parse, call, print, exit code."""
     from dunlin.config.spread import Places, host_label, queue_url
+    from dunlin.config.vaults import Vaults
     from dunlin.errors import usage
-    from dunlin.workers.agent import Pace
+    from dunlin.workers.agent import Pace, check_pace
     from dunlin.workers.agents import AgentSetup
     from dunlin.workers.remote import PREFIX
 
@@ -52,10 +56,15 @@ def worker(ctx: click.Context, /, **values: Any) -> int:
     labels = tuple(dict.fromkeys((host, *values["labels"])))
     default = Pace()
     pace = default._replace(**{name: values[name] for name in ("lease", "beat") if values[name]})
+    check_pace(pace)
     grace = 30.0 if values["grace"] is None else values["grace"]
-    setup = AgentSetup(url, host, slots, labels, Places(settings), (PREFIX + "*",), grace, pace, publishes=True)
+    setup = AgentSetup(
+        url, host, slots, labels, Places(settings), (PREFIX + "*",), grace, pace, publishes=True,
+        vaults=Vaults(settings),
+    )  # fmt: skip
     processes = min(values["processes"] or cores, slots)
-    return run(setup, processes, values["log_level"], values["log_format"] or "logfmt", settings.notes)
+    notes = [*settings.notes, *note_of(places_with_passwords(ctx))]
+    return run(setup, processes, values["log_level"], values["log_format"] or "logfmt", notes)
 
 
 def run(setup: AgentSetup, processes: int, level: str, form: str, notes: list[str]) -> int:
@@ -132,9 +141,11 @@ def _options() -> list[click.Parameter]:
         parameters.label_option(),
         Option("--labels", "Further labels whose local paths this machine reaches. May be repeated.", section=section,
                multiple=True, metavar="NAME"),
-        Option("--lease", "How long a unit is this worker's without a sign of life. Default: 6s.", section=section,
-               type=parameters.INTERVAL, metavar="TIME"),
-        Option("--heartbeat", "Time between two signs of life. Default: 2s.", section=section, into="beat",
+        Option("--lease", "How long a unit is this worker's without a sign of life. What a killed worker had is begun "
+               "elsewhere after that and a second more: 7s. At least two heartbeats and a second. Default: 6s.",
+               section=section, type=parameters.INTERVAL, metavar="TIME"),
+        Option("--heartbeat", "Time between two signs of life. One that comes late must do no harm, so no more than "
+               "the lease less a second, halved. Default: 2s.", section=section, into="beat",
                type=parameters.INTERVAL, metavar="TIME"),
         Option("--grace", "How long units under way may take to end when the worker is to stop. Default: 30s.",
                section=section, type=parameters.SECONDS, metavar="TIME"),
@@ -148,7 +159,7 @@ def _options() -> list[click.Parameter]:
 command = Command(
     "worker",
     help=HELP,
-    short_help="take part in syncs over a queue",
+    short_help="take part in syncs and backups over a queue",
     example=EXAMPLE,
     callback=worker,
     params=_options(),

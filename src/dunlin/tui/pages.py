@@ -9,37 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from dunlin.errors import printable
 from dunlin.pace.sizes import format_moment, format_rate, format_share, format_size, format_span, sparkline
-from dunlin.report.cells import cells, cut
+from dunlin.report.cells import cut
 from dunlin.tui import panels
-from dunlin.tui.text import (
-    BAD,
-    DIM,
-    GOOD,
-    PLAIN,
-    STRONG,
-    TITLE,
-    WARN,
-    Line,
-    apart,
-    clip,
-    joined,
-    pad,
-    shorten,
-    shown,
-    title,
-)
+from dunlin.tui.frame import filled, framed, help_page, keys, last_line, marked, scrolled, too_small, wrong
+from dunlin.tui.styles import BAD, DIM, GOOD, PLAIN, STRONG, TITLE, WARN, Line
+from dunlin.tui.text import apart, folded, joined, pad, shorten, shown, title
 
 if TYPE_CHECKING:
     from dunlin.state.overview import Activity, Statistics
     from dunlin.tui.reader import Look
-
-LEAST = 60, 20
-"""Columns and lines below which nothing but that is said."""
 
 WIDE = 120
 """Columns from which panels stand beside each other; activities and errors from `VERY_WIDE` on."""
@@ -106,16 +88,14 @@ class View:
 
 def paint(look: Look, view: View, width: int, height: int, now: int) -> list[Line]:
     """The lines of the page that is open; `now` in ns. Keeps `view.cursor` and `view.scroll` within what there is."""
-    if width < LEAST[0] or height + bool(view.asking) < LEAST[1]:
-        small = f"too small: needs {LEAST[0]}x{LEAST[1]}, has {width}x{height} (q quits)"
-        return [[(line, WARN)] for line in wrap(small, max(1, width))[: max(1, height)]]
-    top = [_header(look, view, width, now)]
-    if look.problem:
-        top.append(_problem(look, width))
-    room = height - len(top) - 1
-    body = _PAGES[view.page](look, view, width, room)[:room]
-    body += [[] for _ in range(room - len(body))]
-    return [clip(line, width) for line in (*top, *body, _footer(look, view, width))]
+    return too_small(view, width, height) or framed(
+        _header(look, view, width, now),
+        wrong(look.problem, look.time, width),
+        lambda room: _PAGES[view.page](look, view, width, room),
+        last_line(view, _keys(look, view), width),
+        width,
+        height,
+    )
 
 
 def _header(look: Look, view: View, width: int, now: int) -> Line:
@@ -124,39 +104,24 @@ def _header(look: Look, view: View, width: int, now: int) -> Line:
         place = next((at for at, each in enumerate(look.pairs, 1) if each.id == look.now.run.pair), 1)
         left.append((f"  pair {place} of {len(look.pairs)}", DIM))
     clock: Line = [(panels.clock_time(now), STRONG)]
-    keys = _keys([("q", "quit"), ("r", "refresh"), ("?", "help")])
-    return apart(left, [*joined(keys, 40, "  "), ("   ", PLAIN), *clock], width)
+    return apart(left, [*keys([("q", "quit"), ("r", "refresh"), ("?", "help")], width), ("   ", PLAIN), *clock], width)
 
 
 _HEADS = {"main": "dashboard", "errors": "errors", "statistics": "statistics", "help": "keys"}
 
 
-def _problem(look: Look, width: int) -> Line:
-    old = f"; figures from {panels.clock_time(look.time)}" if look.time else ""
-    return [(cut(f"⚠ {shown(look.problem)}{old}", width), BAD)]
-
-
-def _footer(look: Look, view: View, width: int) -> Line:
-    if view.asking:
-        return [(cut(view.asking, width), DIM)]
-    if view.note[0]:
-        return [(cut(view.note[0], width), view.note[1])]
+def _keys(look: Look, view: View) -> list[tuple[str, str]]:
+    """The keys that do something on the page that is open."""
     if view.page == "main":
         status = look.now.status if look.now is not None else ""
         orders = {"running": "pause", "throttled": "pause", "paused": "resume"}
         names = [("p", orders[status])] if status in orders else []
         names += [("f", "errors"), ("s", "statistics"), ("/", "search"), ("↑↓", "scroll"), ("e", "export")]
-        names += [("Tab", "next pair")] if len(look.pairs) > 1 else []
-    elif view.page == "errors":
+        return names + ([("Tab", "next pair")] if len(look.pairs) > 1 else [])
+    if view.page == "errors":
         names = [("Esc", "back"), ("/", "search"), ("t", "type"), ("o", "resolved too")]
-        names += [("↑↓", "choose"), ("e", "export")]
-    else:
-        names = [("Esc", "back"), ("↑↓", "scroll")] + ([("e", "export")] if view.page == "statistics" else [])
-    return joined(_keys(names), width, "  ")
-
-
-def _keys(names: Sequence[tuple[str, str]]) -> list[Line]:
-    return [[(key, f"{STRONG} {TITLE}"), (f" {what}", DIM)] for key, what in names]
+        return [*names, ("↑↓", "choose"), ("e", "export")]
+    return [("Esc", "back"), ("↑↓", "scroll")] + ([("e", "export")] if view.page == "statistics" else [])
 
 
 # ---- the main page ----
@@ -181,7 +146,6 @@ def _main(look: Look, view: View, width: int, room: int) -> list[Line]:
     if width >= VERY_WIDE:
         first = width * 3 // 5
         happened, errors = activity(look, view, first, left), _errors(look, width - first - 2, left)
-        errors += [[] for _ in range(left - len(errors))]
         return lines + [[*pad(one, first), ("  ", PLAIN), *two] for one, two in zip(happened, errors, strict=False)]
     number = max(1, min(len(look.errors), 10, left // 3))
     return [*lines, *activity(look, view, width, left - number - 1), *_errors(look, width, number + 1)]
@@ -201,28 +165,24 @@ def _beside(one: Panel, two: Panel, look: Look, width: int) -> list[Line]:
     first = (width - 2) // 2
     left, right = one(look, first), two(look, width - 2 - first)
     rows = max(len(left), len(right), 4)
-    left, right = ([*lines, *([[]] * (rows - len(lines)))] for lines in (left, right))
+    left, right = filled(left, rows), filled(right, rows)
     return [[*pad(a, first), ("  ", PLAIN), *b] for a, b in zip(left, right, strict=True)]
 
 
 def _resources(look: Look, width: int) -> list[Line]:
-    return _filled([title("System resources", width, panels.throttling(look)), *panels.resources(look, width)], 4)
+    return filled([title("System resources", width, panels.throttling(look)), *panels.resources(look, width)], 4)
 
 
 def _statistics(look: Look, width: int) -> list[Line]:
-    return _filled([title("Last 24 hours", width), *panels.statistics(look, width)], 4)
+    return filled([title("Last 24 hours", width), *panels.statistics(look, width)], 4)
 
 
 def _listing(look: Look, width: int) -> list[Line]:
-    return _filled([title("Listing", width), *panels.listing(look.crawl, look.now, width)], 3)
+    return filled([title("Listing", width), *panels.listing(look.crawl, look.now, width)], 3)
 
 
 _ROWS: dict[Panel, int] = {_statistics: 4, _listing: 3}
 """Lines of the panels that are shown where there is room."""
-
-
-def _filled(lines: list[Line], rows: int) -> list[Line]:
-    return [*lines, *([[]] * (rows - len(lines)))]
 
 
 def activity(look: Look, view: View, width: int, rows: int) -> list[Line]:
@@ -243,7 +203,7 @@ def activity(look: Look, view: View, width: int, rows: int) -> list[Line]:
     if not items:
         words = f"nothing with {shown(view.search)!r}" if view.search else _nothing_yet(look)
         lines.append([(words, DIM)])
-    return _filled(lines, rows)[: max(1, rows)]
+    return filled(lines, rows)[: max(1, rows)]
 
 
 def _nothing_yet(look: Look) -> str:
@@ -268,7 +228,7 @@ def _errors(look: Look, width: int, rows: int) -> list[Line]:
     lines += [panels.error_line(each, width, look.time) for each in look.errors[: max(0, rows - 1)]]
     if not look.errors:
         lines.append([("✓ none", GOOD)])
-    return _filled(lines, rows)[: max(1, rows)]
+    return filled(lines, rows)[: max(1, rows)]
 
 
 # ---- the other pages ----
@@ -279,17 +239,14 @@ def _error_page(look: Look, view: View, width: int, room: int) -> list[Line]:
     view.cursor = max(0, min(view.cursor, len(items) - 1))
     detail = _detail(items[view.cursor], width, room // 2) if items else []
     rows = room - max(DETAIL, len(detail)) - 2
-    start = max(0, min(view.cursor - rows // 2, len(items) - rows))
     chosen = [view.kind or "all types", *(["with resolved"] if view.resolved else ["unresolved"])]
     chosen += [f"with {shown(view.error_search)!r}"] if view.error_search else []
     place = f"{view.cursor + 1} of {len(items)}" if items else "none"
     lines = [title(", ".join(chosen), width, [(place, DIM)])]
-    for at, item in enumerate(items[start : start + rows], start):
-        mark: Line = [("▸ " if at == view.cursor else "  ", f"{STRONG} {TITLE}")]
-        lines.append([*mark, *panels.error_line(item, width - 2, look.time)])
+    lines += marked(items, view.cursor, rows, lambda item: panels.error_line(item, width - 2, look.time))
     if not items:
         lines.append([("✓ no errors" if not (view.kind or view.error_search) else "no such errors", GOOD)])
-    return [*_filled(lines, rows + 1), title("The whole of it", width), *detail]
+    return [*filled(lines, rows + 1), title("The whole of it", width), *detail]
 
 
 def _detail(item: Activity, width: int, most: int) -> list[Line]:
@@ -305,37 +262,13 @@ def _detail(item: Activity, width: int, most: int) -> list[Line]:
     return [[(cut(head, width), DIM)], *([(part, STRONG)] for part in what), *([(part, PLAIN)] for part in why)]
 
 
-def folded(text: str, width: int) -> list[str]:
-    """A text in lines of `width` cells, broken between words; a word that is longer than a line is broken itself."""
-    lines, current = [], ""
-    for word in text.split(" "):
-        while cells(word) > width:
-            if current:
-                lines.append(current)
-                current = ""
-            at = len(cut(word, width)) - 1
-            lines.append(word[:at])
-            word = word[at:]
-        if current and cells(current) + 1 + cells(word) > width:
-            lines.append(current)
-            current = word
-        else:
-            current = f"{current} {word}" if current else word
-    return [*lines, current] if current else lines
-
-
 def _statistics_page(look: Look, view: View, width: int, room: int) -> list[Line]:
     lines = [title("What the runs did", width), *_table(look, width)]
     lines += [title("Curves", width), *_curves(look, width)]
     lines += [title("Unresolved errors by type", width), panels.by_type(look.counts) or [("✓ none", GOOD)]]
     lines += [title("Listing", width), *panels.listing(look.crawl, look.now, width)]
     lines += [title("Runs of this pair, the newest first", width), *_run_rows(look, width)]
-    return _scrolled(lines, view, room)
-
-
-def _scrolled(lines: list[Line], view: View, room: int) -> list[Line]:
-    view.scroll = max(0, min(view.scroll, len(lines) - room))
-    return lines[view.scroll : view.scroll + room]
+    return scrolled(lines, view, room)
 
 
 def _table(look: Look, width: int) -> list[Line]:
@@ -412,15 +345,7 @@ def _run_rows(look: Look, width: int) -> list[Line]:
 
 
 def _help_page(look: Look, view: View, width: int, room: int) -> list[Line]:
-    lines: list[Line] = [title("Keys", width)]
-    for key, what in KEYS:
-        for at, part in enumerate(folded(what, width - 18)):
-            lines.append([(f"  {'' if at else key:16}", f"{STRONG} {TITLE}"), (part, PLAIN)])
-    lines.append(title("Signs", width))
-    states = [[(state, style)] for state, style in panels.STATES.values()]
-    lines += [joined(states[:4], width, "  "), joined(states[4:], width, "  ")]
-    lines += [[(part, DIM)] for text in SIGNS for part in folded(text, width)]
-    return _scrolled(lines, view, room)
+    return help_page(KEYS, panels.STATES.values(), SIGNS, view, width, room)
 
 
 _PAGES: dict[str, Callable[[Look, View, int, int], list[Line]]] = {

@@ -22,25 +22,8 @@ from dunlin.pace.sizes import (
     sparkline,
 )
 from dunlin.report.cells import cells, cut
-from dunlin.tui.text import (
-    BAD,
-    DIM,
-    GOOD,
-    PLAIN,
-    STRONG,
-    WARN,
-    Line,
-    apart,
-    bar,
-    beside,
-    clip,
-    fitting,
-    joined,
-    length,
-    pad,
-    shorten,
-    shown,
-)
+from dunlin.tui.styles import BAD, DIM, GOOD, PLAIN, STRONG, WARN, Line
+from dunlin.tui.text import apart, bar, beside, clip, field, fitting, joined, length, pad, shorten, shown
 
 if TYPE_CHECKING:
     from dunlin.state.overview import Activity, CrawlNow, RunNow, Statistics
@@ -93,12 +76,12 @@ def sync(look: Look, width: int) -> list[Line]:
     head: Line = apart([(state, f"{style} {STRONG}")], [(cut(began, width - cells(state) - 2), DIM)], width)
     rows = beside(
         [
-            _field("Files", _of(now.done_files, now.total_files, now, _count)),
-            _field("Data", _of(now.done_bytes, now.total_bytes, now, format_size)),
+            field("Files", _of(now.done_files, now.total_files, now, _count)),
+            field("Data", _of(now.done_bytes, now.total_bytes, now, format_size)),
         ],
         [
             _speed(now, (width - 2) // 2),
-            joined([_field("Duration", format_span(now.seconds)), _field("ETA", _eta(now))], (width - 2) // 2, "  "),
+            joined([field("Duration", format_span(now.seconds)), field("ETA", _eta(now))], (width - 2) // 2, "  "),
         ],
         width,
     )
@@ -153,13 +136,13 @@ def _count(number: float) -> str:
 def _speed(now: RunNow, width: int) -> Line:
     name = "Speed" if now.run.ended is None else "Average"
     if now.status == "paused":
-        return _field(name, "0 files/s (paused)")
+        return field(name, "0 files/s (paused)")
     # Files are counted when all of a unit is done, so for a while there may be bytes alone.
     known = now.files_rate is not None and (now.files_rate or not now.bytes_rate)
     files = per_second(now.files_rate or 0.0) if known else ""
     size = format_rate(now.bytes_rate) if now.bytes_rate is not None else ""
     both = ", ".join(filter(None, (files, size))) or "-"
-    return fitting(width, _field(name, both), _field(name, files or size))
+    return fitting(width, field(name, both), field(name, files or size))
 
 
 def per_second(rate: float) -> str:
@@ -175,10 +158,6 @@ def _eta(now: RunNow) -> str:
     if now.left is None:
         return "unknown"
     return ("" if now.listed else "~") + format_span(now.left)
-
-
-def _field(name: str, value: str, style: str = PLAIN) -> Line:
-    return [(f"{name} ", DIM), (value, style)]
 
 
 # ---- the machine ----
@@ -219,8 +198,8 @@ def resources(look: Look, width: int) -> list[Line]:
     disk = "-" if metric.disk is None else format_rate(metric.disk)
     right = [
         joined([_workers(now), *([[(memory, PLAIN)]] if memory else [])], half),
-        joined([_bandwidth(now, metric.bytes, half), _field("Network", network)], half),
-        joined([_field("I/O wait", wait), _field("Disk", disk)], half),
+        joined([_bandwidth(now, metric.bytes, half), field("Network", network)], half),
+        joined([field("I/O wait", wait), field("Disk", disk)], half),
     ]
     return beside(left, right, width)
 
@@ -237,7 +216,7 @@ def _gauge(name: str, share: float | None, width: int) -> Line:
 def _workers(now: RunNow) -> Line:
     if now.wanted > now.workers > 0:
         return [("Workers ", DIM), (f"{now.wanted} → {now.workers} (throttled)", WARN)]
-    return _field("Workers", str(now.workers) if now.workers else "-")
+    return field("Workers", str(now.workers) if now.workers else "-")
 
 
 def _bandwidth(now: RunNow, sampled: float | None, width: int) -> Line:
@@ -246,11 +225,11 @@ def _bandwidth(now: RunNow, sampled: float | None, width: int) -> Line:
     if now.status == "paused":
         rate = 0.0
     if not now.limit:
-        free = _field("Bandwidth", format_rate(rate))
+        free = field("Bandwidth", format_rate(rate))
         return fitting(width, [*free, (", no limit", DIM)], free)
     style = WARN if rate > 0.9 * now.limit else PLAIN
     used = f"{format_size(rate)} / {format_rate(now.limit)}"
-    return fitting(width, _field("Bandwidth", used, style), _field("Rate", used, style))
+    return fitting(width, field("Bandwidth", used, style), field("Rate", used, style))
 
 
 # ---- the day, the listing ----
@@ -269,7 +248,7 @@ def statistics(look: Look, width: int) -> list[Line]:
 
 
 def _runs(day: Statistics) -> Line:
-    line = _field("Runs", f"{day.runs:,}")
+    line = field("Runs", f"{day.runs:,}")
     if day.success is not None:
         style = GOOD if day.success >= 0.999 else WARN if day.success >= 0.9 else BAD
         line += [("  Success ", DIM), (format_share(day.success, 1), style)]
@@ -278,14 +257,14 @@ def _runs(day: Statistics) -> Line:
 
 def _total(day: Statistics, width: int) -> Line:
     size = format_size(day.bytes)
-    return fitting(width, _field("Copied", f"{format_number(day.files, 'file')}, {size}"), _field("Copied", size))
+    return fitting(width, field("Copied", f"{format_number(day.files, 'file')}, {size}"), field("Copied", size))
 
 
 def _average(day: Statistics, width: int) -> Line:
     if day.files_rate is None or day.bytes_rate is None:
-        return _field("Average", "-")
+        return field("Average", "-")
     files = per_second(day.files_rate)
-    return fitting(width, _field("Average", f"{files}, {format_rate(day.bytes_rate)}"), _field("Average", files))
+    return fitting(width, field("Average", f"{files}, {format_rate(day.bytes_rate)}"), field("Average", files))
 
 
 def _failures(day: Statistics) -> Line:
@@ -300,14 +279,14 @@ def listing(crawl: CrawlNow | None, now: RunNow | None, width: int) -> list[Line
     if crawl is None:
         return [[("no figures yet: noted every ten seconds", DIM)]]
     last = crawl.crawl
-    seen = _field("Seen", f"{format_count(last.total_files)} files in {format_count(last.total_directories)} dirs")
+    seen = field("Seen", f"{format_count(last.total_files)} files in {format_count(last.total_directories)} dirs")
     if now is None or now.listed or now.run.ended is not None or now.status == "stale":
         words = "complete" if now is not None and now.listed else "ended early"
         return [joined([[(words, PLAIN)], seen], width)]
     first = joined(
         [
-            _field("Directories", f"{last.active:,} active, {last.waiting:,} waiting"),
-            _field("Window", f"{format_count(last.held)} files"),
+            field("Directories", f"{last.active:,} active, {last.waiting:,} waiting"),
+            field("Window", f"{format_count(last.held)} files"),
             [
                 (f"{format_count(last.files_per_second)} files/s {ARROWS.get(crawl.files_trend, '')}", PLAIN),
                 (f"  {format_count(last.directories_per_second)} dirs/s ", PLAIN),

@@ -6,36 +6,18 @@ is room for the jobs, the whole of the chosen one, queues, workers and what happ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from dunlin.errors import printable
 from dunlin.pace.sizes import format_moment, format_number, format_rate, format_share, format_size, format_span
 from dunlin.report.cells import cells, cut
 from dunlin.tui import panels
-from dunlin.tui.pages import LEAST, WIDE, folded
-from dunlin.tui.text import (
-    BAD,
-    DIM,
-    GOOD,
-    PLAIN,
-    STRONG,
-    TITLE,
-    WARN,
-    Line,
-    apart,
-    bar,
-    beside,
-    clip,
-    joined,
-    length,
-    pad,
-    shorten,
-    shown,
-    title,
-)
+from dunlin.tui.frame import filled, framed, help_page, keys, last_line, marked, too_small, wrong
+from dunlin.tui.pages import WIDE
+from dunlin.tui.styles import BAD, DIM, GOOD, PLAIN, STRONG, TITLE, WARN, Line
+from dunlin.tui.text import apart, bar, beside, field, folded, joined, length, pad, shorten, shown, title
 
 if TYPE_CHECKING:
     from dunlin.tui.remote import Failure, Happening, JobNow, QueueNow, ServiceLook, WorkerNow
@@ -128,48 +110,34 @@ def chosen(look: ServiceLook, view: ServiceView) -> JobNow | None:
 
 def paint(look: ServiceLook, view: ServiceView, url: str, width: int, height: int, now: int) -> list[Line]:
     """The lines of the page that is open; `now` in ns. Keeps `view.cursor` and `view.scroll` within what there is."""
-    if width < LEAST[0] or height + bool(view.asking) < LEAST[1]:
-        small = f"too small: needs {LEAST[0]}x{LEAST[1]}, has {width}x{height} (q quits)"
-        return [[(line, WARN)] for line in wrap(small, max(1, width))[: max(1, height)]]
-    top = [_header(view, url, width, now)]
-    if look.problem:
-        old = f"; figures from {panels.clock_time(look.time)}" if look.time else ""
-        top.append([(cut(f"⚠ {shown(look.problem)}{old}", width), BAD)])
-    room = height - len(top) - 1
-    body = {"main": _main, "job": _job_page, "help": _help}[view.page](look, view, width, room)[:room]
-    body += [[] for _ in range(room - len(body))]
-    return [clip(line, width) for line in (*top, *body, _footer(look, view, width))]
+    return too_small(view, width, height) or framed(
+        _header(view, url, width, now),
+        wrong(look.problem, look.time, width),
+        lambda room: _PAGES[view.page](look, view, width, room),
+        last_line(view, _keys(look, view), width),
+        width,
+        height,
+    )
 
 
 def _header(view: ServiceView, url: str, width: int, now: int) -> Line:
     head = {"main": "service", "job": "job", "help": "keys"}[view.page]
     names = [("q", "quit"), ("r", "refresh"), ("?", "help")] if width >= HEAD else [("?", "help")]
-    right: Line = [*joined(_keys(names), width, "  "), ("   ", PLAIN), (panels.clock_time(now), STRONG)]
+    right: Line = [*keys(names, width), ("   ", PLAIN), (panels.clock_time(now), STRONG)]
     left: Line = [("dunlin ", f"{TITLE} {STRONG}"), (f"{head} ", TITLE)]
     room = width - length(left) - length(right) - 2
     return apart([*left, (shorten(url, room), STRONG)], right, width)
 
 
-def _keys(names: Sequence[tuple[str, str]]) -> list[Line]:
-    return [[(key, f"{STRONG} {TITLE}"), (f" {what}", DIM)] for key, what in names]
-
-
-def _footer(look: ServiceLook, view: ServiceView, width: int) -> Line:
-    if view.asking:
-        return [(cut(view.asking, width), DIM)]
-    if view.note[0]:
-        return [(cut(view.note[0], width), view.note[1])]
-    job = chosen(look, view)
-    orders = []
-    if job is not None and not job.over and view.page != "help":
+def _keys(look: ServiceLook, view: ServiceView) -> list[tuple[str, str]]:
+    """The keys that do something on the page that is open."""
+    if view.page == "help":
+        return [("Esc", "back"), ("↑↓", "scroll")]
+    job, orders = chosen(look, view), []
+    if job is not None and not job.over:
         orders = [("p", "resume" if job.status in ("paused", "interrupted") else "pause"), ("c", "cancel")]
-    if view.page == "main":
-        names = [("Enter", "open"), *orders, ("/", "search"), ("↑↓", "choose")]
-    elif view.page == "job":
-        names = [("Esc", "back"), *orders, ("/", "search"), ("↑↓", "choose")]
-    else:
-        names = [("Esc", "back"), ("↑↓", "scroll")]
-    return joined(_keys(names), width, "  ")
+    first = ("Enter", "open") if view.page == "main" else ("Esc", "back")
+    return [first, *orders, ("/", "search"), ("↑↓", "choose")]
 
 
 # ---- the main page ----
@@ -192,12 +160,8 @@ def _jobs(look: ServiceLook, view: ServiceView, width: int, rows: int) -> list[L
     if not look.jobs:
         words = "asking the service…" if not look.time else "no job was asked for yet"
         lines.append([(f"no job with {shown(view.search)!r}" if view.search else words, DIM)])
-    at, number = place_of(look, view), rows - 1
-    start = max(0, min(at - number // 2, len(look.jobs) - number))
-    for place, job in enumerate(look.jobs[start : start + number], start):
-        mark: Line = [("▸ " if place == at else "  ", f"{STRONG} {TITLE}")]
-        lines.append([*mark, *job_line(job, width - 2)])
-    return [*lines, *([[]] * (rows - len(lines)))]
+    lines += marked(look.jobs, place_of(look, view), rows - 1, lambda job: job_line(job, width - 2))
+    return filled(lines, rows)
 
 
 def job_line(job: JobNow, width: int) -> Line:
@@ -246,7 +210,7 @@ def _eta(job: JobNow) -> str:
 def _chosen(look: ServiceLook, view: ServiceView, width: int) -> list[Line]:
     job = chosen(look, view)
     if job is None:
-        return [[] for _ in range(CHOSEN)]
+        return filled([], CHOSEN)
     words, style = message(job)
     lines = [
         title(f"Chosen: {job.kind} {shown(job.id)}", width, [(_when(job, look.time), DIM)]),
@@ -254,7 +218,7 @@ def _chosen(look: ServiceLook, view: ServiceView, width: int) -> list[Line]:
         *figures(job, look.time, width),
         [(cut(words, width), style)],
     ]
-    return [*lines, *([[]] * (CHOSEN - len(lines)))]
+    return filled(lines, CHOSEN)
 
 
 def figures(job: JobNow, now: int, width: int) -> list[Line]:
@@ -277,13 +241,13 @@ def figures(job: JobNow, now: int, width: int) -> list[Line]:
     if job.files_rate is not None and job.bytes_rate is not None:
         rates = [format_rate(job.bytes_rate), panels.per_second(job.files_rate)]
     seconds = job.seconds(now)
-    time: list[Line] = [_field("Duration", format_span(seconds) if seconds is not None else "-")]
+    time: list[Line] = [field("Duration", format_span(seconds) if seconds is not None else "-")]
     if not job.over:
-        time.append(_field("ETA", _eta(job)))
+        time.append(field("ETA", _eta(job)))
     if job.failed:
         time.append([("Failed ", DIM), (f"{job.failed:,.0f}", BAD)])
-    left: list[Line] = [_field("Files", files), _field("Data", size)]
-    right: list[Line] = [_field("Average" if job.over else "Speed", ", ".join(rates) or "-"), joined(time, half, "  ")]
+    left: list[Line] = [field("Files", files), field("Data", size)]
+    right: list[Line] = [field("Average" if job.over else "Speed", ", ".join(rates) or "-"), joined(time, half, "  ")]
     return [first, *beside(left, right, width)]
 
 
@@ -299,10 +263,6 @@ def message(job: JobNow) -> tuple[str, str]:
         "interrupted": ("the service takes it up again", WARN),
     }
     return words.get(job.status, ("", PLAIN))
-
-
-def _field(name: str, value: str) -> Line:
-    return [(f"{name} ", DIM), (value, PLAIN)]
 
 
 def _when(job: JobNow, now: int) -> str:
@@ -322,8 +282,8 @@ def _machines(look: ServiceLook, width: int, room: int) -> list[Line]:
     if width < WIDE:
         return [
             title("Queues and workers", width),
-            joined([_field("Queues", str(len(look.queues))), *_queue_sums(look.queues)], width, "  "),
-            joined([_field("Workers", str(len(look.workers))), *_worker_sums(look.workers)], width, "  "),
+            joined([field("Queues", str(len(look.queues))), *_queue_sums(look.queues)], width, "  "),
+            joined([field("Workers", str(len(look.workers))), *_worker_sums(look.workers)], width, "  "),
         ]
     half = (width - 2) // 2
     left = [title("Queues", half, joined(_queue_sums(look.queues), half, "  ") or None)]
@@ -349,7 +309,7 @@ def _worker_sums(workers: Sequence[WorkerNow]) -> list[Line]:
 
 
 def _queue_line(queue: QueueNow, width: int) -> Line:
-    tail = joined([*_queue_sums([queue]), _field("oldest", format_span(queue.oldest))], width - LABEL // 2, "  ")
+    tail = joined([*_queue_sums([queue]), field("oldest", format_span(queue.oldest))], width - LABEL // 2, "  ")
     room = width - length(tail) - 2
     return [*pad([(shorten(queue.name, room), PLAIN)], room), ("  ", PLAIN), *tail]
 
@@ -397,7 +357,7 @@ def _job_page(look: ServiceLook, view: ServiceView, width: int, room: int) -> li
     lines += [[(part, DIM)] for part in folded(_history(job), width)[:2]]
     words, style = message(job)
     lines += [[(part, style)] for part in folded(words, width)[:4]] if words else []
-    counts = [_field(shown(name.replace("_", " ")), f"{value:,.0f}") for name, value in job.counts.items() if value]
+    counts = [field(shown(name.replace("_", " ")), f"{value:,.0f}") for name, value in job.counts.items() if value]
     while counts and len(lines) < room - 8:
         row = [counts.pop(0)]
         while counts and sum(map(length, (*row, counts[0]))) + 2 * len(row) <= width:
@@ -423,10 +383,7 @@ def _failures(look: ServiceLook, view: ServiceView, job: JobNow, width: int, roo
         return [*lines, _no_failures(view, job, width)]
     why = folded(shown(items[view.cursor].error), width)[:2]
     rows = max(1, room - 1 - len(why) - 1)
-    start = max(0, min(view.cursor - rows // 2, len(items) - rows))
-    for at, item in enumerate(items[start : start + rows], start):
-        mark: Line = [("▸ " if at == view.cursor else "  ", f"{STRONG} {TITLE}")]
-        lines.append([*mark, *_failure(item, look.time, width - 2)])
+    lines += marked(items, view.cursor, rows, lambda item: _failure(item, look.time, width - 2))
     return [*lines, title("Why", width), *([(part, PLAIN)] for part in why)]
 
 
@@ -446,13 +403,11 @@ def _failure(item: Failure, now: int, width: int) -> Line:
 
 
 def _help(look: ServiceLook, view: ServiceView, width: int, room: int) -> list[Line]:
-    lines: list[Line] = [title("Keys", width)]
-    for key, what in KEYS:
-        for at, part in enumerate(folded(what, width - 18)):
-            lines.append([(f"  {'' if at else key:16}", f"{STRONG} {TITLE}"), (part, PLAIN)])
-    lines.append(title("Signs", width))
-    states = [[(state, style)] for state, style in STATES.values()]
-    lines += [joined(states[:4], width, "  "), joined(states[4:], width, "  ")]
-    lines += [[(part, DIM)] for text in SIGNS for part in folded(text, width)]
-    view.scroll = max(0, min(view.scroll, len(lines) - room))
-    return lines[view.scroll : view.scroll + room]
+    return help_page(KEYS, STATES.values(), SIGNS, view, width, room)
+
+
+_PAGES: dict[str, Callable[[ServiceLook, ServiceView, int, int], list[Line]]] = {
+    "main": _main,
+    "job": _job_page,
+    "help": _help,
+}

@@ -1,7 +1,7 @@
-"""Lines for a terminal: pieces with a style, fitted into a number of cells.
+"""Lines for a terminal, fitted into a number of cells.
 
-A piece is a text and the name of a style; what the names look like is up to the theme. Names of files go through
-`shorten`, other words from elsewhere through `shown`, and neither through markup: what is in them is drawn as it is.
+Names of files go through `shorten`, other words from elsewhere through `shown`, and neither through markup: what is
+in them is drawn as it is.
 
 Bars use the block elements of Unicode, which take one cell everywhere.
 """
@@ -13,11 +13,7 @@ from collections.abc import Iterable, Sequence
 from dunlin.errors import printable
 from dunlin.report.cells import cells, cut
 from dunlin.report.cells import shorten as fitted
-
-Piece = tuple[str, str]
-Line = list[Piece]
-
-PLAIN, DIM, STRONG, GOOD, WARN, BAD, TITLE = "", "dim", "strong", "good", "warn", "bad", "title"
+from dunlin.tui.styles import DIM, PLAIN, TITLE, Line, Piece
 
 
 def shown(text: str) -> str:
@@ -85,6 +81,11 @@ def joined(parts: Sequence[Line], width: int, between: str = "   ") -> Line:
     return result
 
 
+def field(name: str, value: str, style: str = PLAIN) -> Line:
+    """A figure and, before it, what it is."""
+    return [(f"{name} ", DIM), (value, style)]
+
+
 def fitting(width: int, *variants: Line) -> Line:
     """The first of the variants that fits, the longest first; the last one is cut."""
     return next((line for line in variants if length(line) <= width), clip(variants[-1], width))
@@ -105,3 +106,22 @@ def bar(share: float, width: int) -> str:
     room = max(1, width - 2)
     full = room if share >= 1 else min(room - 1, int(share * room + 0.5))
     return f"[{'█' * max(0, full)}{'░' * (room - max(0, full))}]"
+
+
+def folded(text: str, width: int) -> list[str]:
+    """A text in lines of `width` cells, broken between words; a word that is longer than a line is broken itself."""
+    lines, current = [], ""
+    for word in text.split(" "):
+        while cells(word) > width:
+            if current:
+                lines.append(current)
+                current = ""
+            at = len(cut(word, width)) - 1
+            lines.append(word[:at])
+            word = word[at:]
+        if current and cells(current) + 1 + cells(word) > width:
+            lines.append(current)
+            current = word
+        else:
+            current = f"{current} {word}" if current else word
+    return [*lines, current] if current else lines

@@ -6,6 +6,7 @@ tenants everybody is of the same one.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any
 
@@ -13,12 +14,13 @@ from litestar import Request, delete, get, post
 from litestar.params import JSONBody, PathParameter
 
 from dunlin.config.service import DEFAULT_TENANT
-from dunlin.queue.ledger.words import Role
+from dunlin.queue.ledger.words import ApiKey, Role, User
 from dunlin.web.auth import admin, principal_of
 from dunlin.web.forms import KeyShown, NewKey, NewUser, Page, UserShown, key_shown, user_shown
 from dunlin.web.problems import Refused, responses
 from dunlin.web.services import EVERYBODY, Principal, Services
 
+Known = Callable[[], Mapping[str, ApiKey | User]]
 Name = Annotated[str, PathParameter(max_length=100)]
 
 
@@ -42,6 +44,22 @@ def routes(services: Services) -> list[Any]:
     """The routes."""
     calls, ledger, own = services.calls, services.ledger, partial(_own, services)
 
+    def revoking(path: str, summary: str, kind: str, all: Known, revoke: Callable[[str], bool]) -> Any:
+        @delete(
+            path, guards=[admin], status_code=204, summary=summary, tags=["Access"], operation_id=f"revoke_{kind}",
+            name=f"revoke_{kind}", responses=responses(404),
+        )  # fmt: skip
+        async def revoked(request: Request[Any, Any, Any], id: Name) -> None:
+            principal = principal_of(request)
+            known = (await calls(all)).get(id)
+            if known is None or not own(principal, known.tenant) or not await calls(revoke, id):
+                raise Refused(404, f"there is no such {kind}, or it was revoked")
+            label = known.label if isinstance(known, ApiKey) else ""
+            await calls(ledger.audit.record, principal.name, f"{kind}.revoke", id, label, known.tenant)
+            request.scope["state"]["forget"]()
+
+        return revoked
+
     @get("/api/v1/keys", guards=[admin], summary="API keys", tags=["Access"], responses=responses())
     async def keys(request: Request[Any, Any, Any]) -> Page[KeyShown]:
         principal = principal_of(request)
@@ -55,17 +73,10 @@ def routes(services: Services) -> list[Any]:
         await calls(ledger.audit.record, principal.name, "key.add", made.key.id, data.label, tenant)
         return key_shown(made.key, made.text)
 
-    @delete(
-        "/api/v1/keys/{id:str}", guards=[admin], status_code=204, summary="Revoke an API key", tags=["Access"],
-        responses=responses(404),
+    revoke_key = revoking(
+        "/api/v1/keys/{id:str}", "Revoke an API key", "key", lambda: {each.id: each for each in ledger.keys.all()},
+        ledger.keys.revoke,
     )  # fmt: skip
-    async def revoke_key(request: Request[Any, Any, Any], id: Name) -> None:
-        principal = principal_of(request)
-        known = {each.id: each for each in await calls(ledger.keys.all) if own(principal, each.tenant)}
-        if id not in known or not await calls(ledger.keys.revoke, id):
-            raise Refused(404, "there is no such key, or it was revoked")
-        await calls(ledger.audit.record, principal.name, "key.revoke", id, known[id].label, known[id].tenant)
-        request.scope["state"]["forget"]()
 
     @get("/api/v1/users", guards=[admin], summary="Users", tags=["Access"], responses=responses())
     async def users(request: Request[Any, Any, Any]) -> Page[UserShown]:
@@ -80,16 +91,9 @@ def routes(services: Services) -> list[Any]:
         await calls(ledger.audit.record, principal.name, "user.add", data.name, data.role, tenant)
         return user_shown(made)
 
-    @delete(
-        "/api/v1/users/{name:str}", guards=[admin], status_code=204, summary="Remove a user", tags=["Access"],
-        responses=responses(404),
+    revoke_user = revoking(
+        "/api/v1/users/{id:str}", "Remove a user", "user",
+        lambda: {each.name: each for each in ledger.accounts.users()}, ledger.accounts.remove_user,
     )  # fmt: skip
-    async def revoke_user(request: Request[Any, Any, Any], name: Name) -> None:
-        principal = principal_of(request)
-        known = {each.name: each for each in await calls(ledger.accounts.users) if own(principal, each.tenant)}
-        if name not in known or not await calls(ledger.accounts.remove_user, name):
-            raise Refused(404, "there is no such user")
-        await calls(ledger.audit.record, principal.name, "user.revoke", name, "", known[name].tenant)
-        request.scope["state"]["forget"]()
 
     return [keys, new_key, revoke_key, users, new_user, revoke_user]

@@ -13,14 +13,15 @@ from litestar import Litestar, Request, Response, get
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
-from dunlin.web import access_api, auth, check_api, general_api, jobs_api, publish_api, sse
+from dunlin.web import access_api, auth, check_api, general_api, jobs_api, priorities, publish_api, sse
+from dunlin.web.backup import api as backup_looks
 from dunlin.web.gate import Gate
 from dunlin.web.problems import HANDLERS
 from dunlin.web.services import Services
 
-ABOUT = """Publishes files, looks keys up, syncs and checks places, on demand or by a timetable. Every refusal under
-/api/v1 is a problem (RFC 9457); /publish and /check answer as Sync4Loong does. Where the service listens elsewhere than
-on loopback every request needs a key (`Authorization: Bearer dk_...`)."""
+ABOUT = """Publishes files, looks keys up, syncs, checks and backs up places, on demand or by a timetable, and looks
+into backups. Every refusal under /api/v1 is a problem (RFC 9457); /publish and /check answer as Sync4Loong does. Where
+the service listens elsewhere than on loopback every request needs a key (`Authorization: Bearer dk_...`)."""
 
 
 def make_app(services: Services, more: Sequence[Any] = ()) -> Litestar:
@@ -38,8 +39,10 @@ def make_app(services: Services, more: Sequence[Any] = ()) -> Litestar:
             *publish_api.routes(services),
             *check_api.routes(services),
             *jobs_api.routes(services),
+            *priorities.routes(services),
             *access_api.routes(services),
             *general_api.routes(services),
+            *backup_looks.routes(services),
             *sse.routes(services),
             *auth.routes(services),
             description,

@@ -1,9 +1,11 @@
 """Who may do what: guards of routes, and logging in with a browser.
 
-A guard names the least role; what else somebody may see is their tenant's, which each route looks at. A browser logs
+A guard names the least role; what else somebody may see is their tenant's, which each route looks at. Guards are
+coroutines, though they wait for nothing: a plain function would be called in a thread, at each request. A browser logs
 in with a name and a password and gets a cookie that scripts cannot read and other sites do not send, and a token for
-its forms (`gate`). A password is looked at for a few wrong attempts only, by name and by address; the answer to a wrong
-password and to an unknown name is the same.
+its forms (`gate`). A password is looked at for a few wrong attempts only, by name at an address (of IPv6: in its
+network); how many names one address may try is for the rate of requests (`gate`). The answer to a wrong password and to
+an unknown name is the same.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from litestar.response import Redirect
 
 from dunlin.queue.ledger.words import MadeSession, Role
 from dunlin.web.gate import COOKIE
+from dunlin.web.limits import client_of
 from dunlin.web.markup import el
 from dunlin.web.pages import plain
 from dunlin.web.palette import style as palette
@@ -43,17 +46,17 @@ def _needs(connection: Connection, role: Role) -> None:
         raise Refused(403, f"this needs the role {role.value}")
 
 
-def viewer(connection: Connection, handler: BaseRouteHandler) -> None:
+async def viewer(connection: Connection, handler: BaseRouteHandler) -> None:
     """The route is for everybody who has a key or a session."""
     _needs(connection, Role.VIEWER)
 
 
-def operator(connection: Connection, handler: BaseRouteHandler) -> None:
+async def operator(connection: Connection, handler: BaseRouteHandler) -> None:
     """The route is for operators and administrators."""
     _needs(connection, Role.OPERATOR)
 
 
-def admin(connection: Connection, handler: BaseRouteHandler) -> None:
+async def admin(connection: Connection, handler: BaseRouteHandler) -> None:
     """The route is for administrators."""
     _needs(connection, Role.ADMIN)
 
@@ -98,15 +101,16 @@ def _own(path: str) -> str:
 
 def _session(services: Services, given: Login, address: str) -> MadeSession:
     """Look at name and password. Raises `Refused`."""
-    names = (f"user:{given.user}", f"address:{address}")
-    wait = services.failures.wait(*names)
+    # By both together: by the name alone anybody could lock it out, by the address alone everybody behind a proxy.
+    attempt = f"{client_of(address)} {given.user}"
+    wait = services.failures.wait(attempt)
     if wait:
         raise Refused(429, "too many failed logins", headers={"Retry-After": str(int(wait) + 1)})
     user = services.ledger.accounts.login(given.user, given.password)
     if user is None:
-        services.failures.note(*names)
+        services.failures.note(attempt)
         raise Refused(401, "name or password is wrong", headers={"WWW-Authenticate": "Bearer"})
-    services.failures.forget(*names)
+    services.failures.forget(attempt)
     return services.ledger.sessions.start(user.name, services.settings().session)
 
 

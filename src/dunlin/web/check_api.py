@@ -19,6 +19,7 @@ from dunlin.jobs.publish_keys import check_key
 from dunlin.web.auth import operator, principal_of, viewer
 from dunlin.web.problems import CheckRefused, Refused, responses, told
 from dunlin.web.services import EVERYBODY, Looks, Services
+from dunlin.web.tenancy import tenant_of
 
 Key = Annotated[str, QueryParameter(name="key", description="The key.", min_length=1, max_length=1024)]
 KeyPath = Annotated[str, PathParameter(description="The key.")]
@@ -68,8 +69,9 @@ def routes(services: Services) -> list[Any]:
 
     def prefixes_of(request: Request[Any, Any, Any]) -> tuple[str, ...]:
         principal = principal_of(request)
-        tenant = services.settings().tenant("" if principal.tenant == EVERYBODY else principal.tenant)
-        return tenant.prefixes if tenant else services.settings().prefixes
+        if principal.tenant == EVERYBODY:
+            return services.settings().prefixes
+        return tenant_of(services, principal).prefixes
 
     async def look(request: Request[Any, Any, Any], key: str) -> Checked:
         prefixes = prefixes_of(request)

@@ -28,8 +28,13 @@ After = Annotated[str, QueryParameter(name="after", max_length=200, description=
 Count = Annotated[int, QueryParameter(name="count", ge=1, le=500, description="How many at most.")]
 Search = Annotated[str, QueryParameter(name="search", max_length=200, description="What a name must hold.")]
 
-JobKind = Literal["sync", "check", "publish"]
-ListedKind = Literal["sync", "check", "publish", "hook", "publish-items"]
+Priority = Annotated[int, msgspec.Meta(ge=-100, le=100)] | Literal["low", "normal", "high"]
+"""A step is worth a minute of waiting; low is -10, high 10."""
+
+JobKind = Literal["sync", "check", "publish", "backup", "scan", "restore", "verify", "forget", "prune"]
+ListedKind = Literal[
+    "sync", "check", "publish", "hook", "publish-items", "backup", "scan", "restore", "verify", "forget", "prune"
+]
 JobWord = Literal["queued", "running", "paused", "completed", "failed", "cancelled", "interrupted"]
 RoleWord = Literal["viewer", "operator", "admin"]
 TaskWord = Literal["waiting", "leased", "dead"]
@@ -47,12 +52,13 @@ class NewJob(msgspec.Struct, forbid_unknown_fields=True):
     """A job to be done.
 
     `options` of a sync or check: `source`, `destination`, and every option of `dunlin sync` by the name that it has in
-    the list `jobs` of a configuration file. Of a publish: `items`, as /publish takes them.
+    the list `jobs` of a configuration file. Of a publish: `items`, as /publish takes them. Of a backup, scan, restore,
+    verify, forget or prune: `repository`, a name of the configuration, and the options of the command of that name.
     """
 
     kind: JobKind
     options: dict[str, Any]
-    priority: Annotated[int, msgspec.Meta(ge=-100, le=100)] = 0
+    priority: Priority = 0
     tenant: Annotated[str, msgspec.Meta(max_length=100)] = ""
 
 
@@ -155,7 +161,10 @@ def item_shown(item: Item) -> ItemShown:
 
 
 class NewScheduleForm(msgspec.Struct, forbid_unknown_fields=True):
-    """A schedule: `cron` (five fields, in `zone`) or `interval` (seconds) says when its job is started."""
+    """A schedule: `cron` (five fields, in `zone`) or `interval` (seconds) says when its job is started.
+
+    `tenant`: whose it is, where a key of the whole service makes it.
+    """
 
     kind: JobKind
     options: dict[str, Any]
@@ -164,7 +173,8 @@ class NewScheduleForm(msgspec.Struct, forbid_unknown_fields=True):
     zone: Annotated[str, msgspec.Meta(max_length=100)] = "UTC"
     enabled: bool = True
     overlap: bool = False
-    priority: Annotated[int, msgspec.Meta(ge=-100, le=100)] = 0
+    priority: Priority = 0
+    tenant: Annotated[str, msgspec.Meta(max_length=100)] = ""
 
 
 class ScheduleShown(msgspec.Struct, omit_defaults=True):

@@ -3,8 +3,11 @@
 In this order, since each step is cheaper than the one behind it, and none tells more than the one before:
 
     the body     larger than http.max_body: 413; what was sent is read to its end first, or the answer would be lost
+    through      what a known proxy says of a request is believed; an open service refuses what came through any other
     who          a key, a session, or on an open service nobody in particular; a bad key is always 401
-    how often    429 with Retry-After, by key, user or address
+    how often    429 with Retry-After, by key, user or address (of IPv6: its network). A key or session that is not
+                 known yet costs a question to the ledger, so its address pays for that first: half of what a request
+                 costs it
     from where   what changes something must not come from another site's page
 
 The last one needs an argument. A browser sends requests of any page to 127.0.0.1, so a service that trusts whoever
@@ -18,25 +21,31 @@ Headers that keep a browser careful are put on every answer, here and nowhere el
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import msgspec
 
-from dunlin.config.service import DEFAULT_TENANT, is_loopback
-from dunlin.errors import DunlinError
+from dunlin.config.service import DEFAULT_TENANT
+from dunlin.errors import DunlinError, ErrorKind
 from dunlin.queue.ledger.words import Role
+from dunlin.report.address import is_loopback
+from dunlin.web.bodies import Message, Receive, again, drain, limited, too_large
+from dunlin.web.limits import client_of
 from dunlin.web.markup import el
 from dunlin.web.pages import plain
 from dunlin.web.problems import Refused, refusal, told
+from dunlin.web.proxies import believe, check_direct
 from dunlin.web.services import EVERYBODY, Principal, Services
+from dunlin.web.tenancy import check_tenant
 
-Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -50,11 +59,11 @@ ASSETS = "/assets/"
 FORM = 64 * 1024
 """Bytes of a form that is looked into for its token."""
 
-DRAINED = 64 << 20
-"""Bytes of a body that is too large which are still read, so that the client gets to the answer."""
-
 KNOWN_FOR = 5.0
 """Seconds that a key or session is taken to be good without asking the ledger again: so long a revoked one may work."""
+
+SLOW = 300.0
+"""Seconds that a client may take for a part of an answer, a few MiB at most: then it ends, and what it held is free."""
 
 HEADERS = (
     (b"content-security-policy",
@@ -87,9 +96,15 @@ class Gate:
             if message["type"] == "http.response.start":
                 seen["status"] = message["status"]
                 message["headers"] = _careful(message.get("headers", ()), scope["path"])
-            await send(message)
+            try:
+                async with asyncio.timeout(SLOW):
+                    await send(message)
+            except TimeoutError:
+                why = f"the client took nothing for {SLOW:g} seconds"
+                raise DunlinError("answer", scope["path"], ErrorKind.TIMEOUT, why) from None
 
-        scope.setdefault("state", {}).update(fault=self._services.fault, forget=self.forget)
+        ending = ExitStack()  # what is to be given back when this request has ended, however it did
+        scope.setdefault("state", {}).update(fault=self._services.fault, forget=self.forget, ending=ending)
         try:
             try:
                 receive = await self._pass(scope, receive)
@@ -98,13 +113,14 @@ class Gate:
             await self._app(scope, receive, stamped)
         except Refused as refused:
             if refused.more.get("unread"):
-                await _drain(receive)
+                await drain(receive)
             if self._is_page(scope):
                 root = self._services.settings().root_path
                 await (_to_login(scope, root, stamped) if refused.status == 401 else _page(root, refused, stamped))
             else:
                 await _refuse(scope["path"], refused, stamped)
         finally:
+            ending.close()
             route = scope.get("path_template") or "other"
             self._services.metrics.request(scope["method"], route, seen["status"], time.perf_counter() - begun)
 
@@ -118,19 +134,25 @@ class Gate:
     async def _pass(self, scope: Scope, receive: Receive) -> Receive:
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         settings = self._services.settings()
+        believe(scope, headers, settings.proxies)
         length = headers.get(b"content-length", "")
         if length.isdecimal() and int(length) > settings.max_body:
-            raise _too_large(settings.max_body)
-        receive = _limited(receive, settings.max_body)
+            raise too_large(settings.max_body)
+        receive = limited(receive, settings.max_body)
         public = scope["path"] in PUBLIC or scope["path"].startswith(ASSETS)
         if not settings.guarded and not public:
+            check_direct(headers)
             _check_host(headers)
-        principal = await self._who(headers, settings.guarded, public)
-        client = (scope.get("client") or ("", 0))[0]
-        name = f"{principal.way}:{principal.name}" if principal and principal.way != "local" else f"address:{client}"
-        wait = self._services.rates.take(name, settings.rate, 2 * settings.rate)
-        if wait and scope["path"] not in ("/healthz", "/readyz"):
-            raise Refused(429, "too many requests", headers={"Retry-After": str(int(wait) + 1)})
+        address = f"address:{client_of((scope.get('client') or ('', 0))[0])}"
+        principal = await self._who(headers, settings.guarded, public, partial(self._take, address, 2 * settings.rate))
+        if principal is not None and not public:
+            check_tenant(settings, principal)
+        name = address
+        if principal is not None and principal.way != "local":
+            name = f"{principal.way}:{principal.tenant}:{principal.id or principal.name}"
+        if scope["path"] not in ("/healthz", "/readyz"):
+            self._take(name, settings.rate)
+        scope["state"].update(client=name, again=partial(self._again, headers))
         if scope["method"] not in SAFE:
             _check_origin(headers)
             if principal is not None and principal.way == "session":
@@ -138,18 +160,37 @@ class Gate:
         scope["state"]["principal"] = principal
         return receive
 
-    async def _who(self, headers: Mapping[bytes, str], guarded: bool, public: bool) -> Principal | None:
-        """Who it is; None for nobody, where that is allowed."""
+    def _take(self, client: str, rate: float) -> None:
+        """Raise `Refused` where a client asks too often; a request costs it `1 / rate` seconds, and it may owe two."""
+        wait = self._services.rates.take(client, rate, 2 * rate)
+        if wait:
+            raise Refused(429, "too many requests", headers={"Retry-After": str(int(wait) + 1)})
+
+    async def _again(self, headers: Mapping[bytes, str]) -> Principal | None:
+        """Who it is now, for a request that goes on and on; None: nobody who may."""
+        settings = self._services.settings()
+        try:
+            found = await self._who(headers, settings.guarded, False, lambda: None)
+            if found is not None:
+                check_tenant(settings, found)
+        except (Refused, DunlinError):
+            return None
+        return found
+
+    async def _who(
+        self, headers: Mapping[bytes, str], guarded: bool, public: bool, pay: Callable[[], None]
+    ) -> Principal | None:
+        """Who it is; None for nobody, where that is allowed. `pay`: called before the ledger is asked."""
         words = headers.get(b"authorization", "")
         if words:
             scheme, _, text = words.partition(" ")
-            found = await self._key(text.strip()) if scheme.lower() == "bearer" else None
+            found = await self._key(text.strip(), pay) if scheme.lower() == "bearer" else None
             if found is None:
                 raise Refused(401, "this key is not good", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
             return found
         token = _cookie(headers.get(b"cookie", ""))
         if token:
-            found = await self._session(token)
+            found = await self._session(token, pay)
             if found is not None:
                 return found
         if not guarded:
@@ -161,14 +202,16 @@ class Gate:
             {"WWW-Authenticate": "Bearer"},
         )  # fmt: skip
 
-    async def _key(self, text: str) -> Principal | None:
+    async def _key(self, text: str, pay: Callable[[], None]) -> Principal | None:
         def ask() -> Principal | None:
             key = self._services.ledger.keys.verify(text)
-            return None if key is None else Principal(key.label or key.id, key.role, self._tenant(key.tenant), "key")
+            if key is None:
+                return None
+            return Principal(key.label or key.id, key.role, self._tenant(key.tenant), "key", id=key.id)
 
-        return await self._remembered(b"key", text, ask)
+        return await self._remembered(b"key", text, ask, pay)
 
-    async def _session(self, token: str) -> Principal | None:
+    async def _session(self, token: str, pay: Callable[[], None]) -> Principal | None:
         def ask() -> Principal | None:
             found = self._services.ledger.sessions.verify(token)
             if found is None:
@@ -176,19 +219,22 @@ class Gate:
             user = found.user
             return Principal(user.name, user.role, self._tenant(user.tenant), "session", found.csrf)
 
-        return await self._remembered(b"session", token, ask)
+        return await self._remembered(b"session", token, ask, pay)
 
     def _tenant(self, name: str) -> str:
         if name:
             return name
         return EVERYBODY if self._services.settings().tenants else DEFAULT_TENANT
 
-    async def _remembered(self, kind: bytes, secret: str, ask: Callable[[], Principal | None]) -> Principal | None:
+    async def _remembered(
+        self, kind: bytes, secret: str, ask: Callable[[], Principal | None], pay: Callable[[], None]
+    ) -> Principal | None:
         digest = hashlib.sha256(kind + b":" + secret.encode("utf-8", "surrogateescape")).digest()
         now = time.monotonic()
         known = self._known.get(digest)
         if known is not None and known[0] > now:
             return known[1]
+        pay()
         found = await self._services.calls(ask)
         if found is not None:
             if len(self._known) > 1000:
@@ -208,37 +254,6 @@ def _careful(headers: Any, path: str) -> list[tuple[bytes, bytes]]:
     if b"cache-control" not in names and not path.startswith(ASSETS):
         found.append((b"cache-control", b"no-store"))
     return found
-
-
-def _too_large(most: int) -> Refused:
-    detail = f"the body is larger than {most:,} bytes"
-    return Refused(413, detail, "http.max_body in the configuration allows more", unread=True)
-
-
-def _limited(receive: Receive, most: int) -> Receive:
-    """The body, which may come without its length, up to so many bytes."""
-    total = 0
-
-    async def limited() -> Message:
-        nonlocal total
-        message = await receive()
-        if message["type"] == "http.request":
-            total += len(message.get("body", b""))
-            if total > most:
-                raise _too_large(most)
-        return message
-
-    return limited
-
-
-async def _drain(receive: Receive) -> None:
-    """Read a body of which nothing was read yet, to its end; there is nothing to wait for behind that."""
-    total = 0
-    while total < DRAINED:
-        message = await receive()
-        total += len(message.get("body", b"")) + 1
-        if message["type"] != "http.request" or not message.get("more_body"):
-            return
 
 
 async def _refuse(path: str, refused: Refused, send: Send) -> None:
@@ -301,23 +316,10 @@ async def _check_token(headers: Mapping[bytes, str], receive: Receive, csrf: str
         if more:
             raise Refused(413, "the form is too large")
         given = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)).get("_csrf", "")
-        receive = _again(body, receive)
+        receive = again(body, receive)
     if not hmac.compare_digest(given.encode(), csrf.encode()) or not csrf:
         raise Refused(403, "the form is too old", "load the page again")
     return receive
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    told = False
-
-    async def again() -> Message:
-        nonlocal told
-        if told:
-            return await receive()
-        told = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again
 
 
 def _cookie(words: str) -> str:

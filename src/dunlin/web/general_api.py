@@ -9,11 +9,14 @@ from litestar import Request, Response, delete, get, post, put
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromQuery, JSONBody, PathParameter, QueryParameter
 
+from dunlin.config.schema import priority
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.queue.base import Status
 from dunlin.queue.ledger.words import NewSchedule
 from dunlin.web.auth import operator, principal_of, viewer
 from dunlin.web.check_api import stamp
+from dunlin.web.dead import try_again
+from dunlin.web.exposition import Exposition
 from dunlin.web.forms import (
     After,
     Count,
@@ -34,10 +37,14 @@ from dunlin.web.forms import (
     task_shown,
     worker_shown,
 )
-from dunlin.web.jobs_api import tenant_of
+from dunlin.web.kinds import check_role
+from dunlin.web.machine import machine
 from dunlin.web.problems import Refused, responses
 from dunlin.web.publish_api import PUBLISH_LATER, items_of
+from dunlin.web.removed import remove
+from dunlin.web.roots import concerns
 from dunlin.web.services import EVERYBODY, Principal, Services
+from dunlin.web.tenancy import FOR_TENANT, tenant_of
 
 ScheduleName = Annotated[str, PathParameter(pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$", description="Its name.")]
 QueueName = Annotated[str, QueryParameter(name="queue", max_length=200, description="Only this queue.")]
@@ -48,9 +55,14 @@ Before = Annotated[
 ]  # fmt: skip
 
 
+def shared(principal: Principal, services: Services) -> bool:
+    """Whether somebody may see what all tenants share: there are none, or it is one of the whole service."""
+    return not services.settings().tenants or principal.tenant == EVERYBODY
+
+
 def everybody(principal: Principal, services: Services) -> None:
     """Queues are shared: where there are tenants only administrators of the whole service look into them."""
-    if services.settings().tenants and principal.tenant != EVERYBODY:
+    if not shared(principal, services):
         raise Refused(403, "queues are shared by all tenants; this needs a key of the whole service")
 
 
@@ -67,8 +79,8 @@ def schedules(services: Services) -> list[Any]:
         "/api/v1/schedules/{name:str}", guards=[viewer], summary="A schedule", tags=["Schedules"],
         responses=responses(404),
     )  # fmt: skip
-    async def one(request: Request[Any, Any, Any], name: ScheduleName) -> ScheduleShown:
-        tenant = tenant_of(services, principal_of(request)).name
+    async def one(request: Request[Any, Any, Any], name: ScheduleName, tenant_name: FOR_TENANT = "") -> ScheduleShown:
+        tenant = tenant_of(services, principal_of(request), tenant_name).name
         found = await calls(services.ledger.schedules.get, name, tenant)
         if found is None:
             raise Refused(404, "there is no such schedule")
@@ -81,15 +93,18 @@ def schedules(services: Services) -> list[Any]:
     async def save(
         request: Request[Any, Any, Any], name: ScheduleName, data: JSONBody[NewScheduleForm]
     ) -> ScheduleShown:
-        return await calls(save_schedule, services, principal_of(request), name, data)
+        # Its job's paths are looked at, and may lie where nobody answers.
+        return await services.publishes(save_schedule, services, principal_of(request), name, data)
 
     @delete(
         "/api/v1/schedules/{name:str}", guards=[operator], status_code=204, summary="Remove a schedule",
         tags=["Schedules"], responses=responses(404),
     )  # fmt: skip
-    async def remove(request: Request[Any, Any, Any], name: ScheduleName) -> None:
+    async def remove(request: Request[Any, Any, Any], name: ScheduleName, tenant_name: FOR_TENANT = "") -> None:
         principal = principal_of(request)
-        tenant = tenant_of(services, principal).name
+        tenant = tenant_of(services, principal, tenant_name).name
+        known = await calls(services.ledger.schedules.get, name, tenant)
+        check_role(principal, *([known.new.kind] if known is not None else []))
         if not await calls(services.ledger.schedules.remove, name, tenant):
             raise Refused(404, "there is no such schedule")
         await calls(services.ledger.audit.record, principal.name, "schedule.remove", name, "", tenant)
@@ -99,17 +114,23 @@ def schedules(services: Services) -> list[Any]:
 
 def save_schedule(services: Services, principal: Principal, name: str, form: NewScheduleForm) -> ScheduleShown:
     """Check a schedule and its job, and put it on record. Raises `Refused`, USAGE, DENIED."""
-    tenant = tenant_of(services, principal)
+    tenant = tenant_of(services, principal, form.tenant)
+    known = services.ledger.schedules.get(name, tenant.name)
+    check_role(principal, form.kind, *([known.new.kind] if known is not None else []))
     if form.kind == "publish":
         if form.options.keys() != {"items"}:
             raise Refused(400, "the options of a publish job are `items`, and nothing else")
-        label = f"{len(items_of(msgspec.json.encode(form.options['items'])))} items"
+        items = items_of(msgspec.json.encode(form.options["items"]))
+        label = f"{len(items)} items"
+        here = machine(services.settings(), services.ledger)
+        host = here.of_paths(item.source for item in items)
     else:
         label = services.runner.check(form.kind, form.options, tenant)
+        host = services.runner.host(form.kind, form.options, tenant)
     new = NewSchedule(
         name, PUBLISH_LATER if form.kind == "publish" else form.kind, msgspec.json.encode(form.options), tenant.name,
         form.cron, form.interval, form.zone,
-        form.enabled, form.overlap, label, form.priority,
+        form.enabled, form.overlap, label, priority(form.priority), host,
     )  # fmt: skip
     saved = services.ledger.schedules.put(new, principal.name)
     services.ledger.audit.record(principal.name, "schedule.save", name, label, tenant.name)
@@ -125,31 +146,25 @@ def queues(services: Services) -> list[Any]:
         everybody(principal_of(request), services)
         return Page([queue_shown(each) for each in await calls(queue.stats)])
 
-    async def paused(request: Request[Any, Any, Any], name: str, wanted: bool) -> QueueShown:
-        everybody(principal_of(request), services)
-
-        def do() -> QueueShown:
+    def pausing(verb: str, summary: str) -> Any:
+        def do(principal: Principal, name: str) -> QueueShown:
             if not any(each.queue == name for each in queue.stats()):
                 raise Refused(404, "there is no such queue")
-            queue.pause(name, wanted)
-            services.ledger.audit.record(principal_of(request).name, f"queue.{'pause' if wanted else 'resume'}", name)
+            queue.pause(name, verb == "pause")
+            services.ledger.audit.record(principal.name, f"queue.{verb}", name)
             return next(queue_shown(each) for each in queue.stats() if each.queue == name)
 
-        return await calls(do)
+        @post(
+            f"/api/v1/queues/{{name:str}}/{verb}", guards=[operator], status_code=200, summary=summary, tags=["Queues"],
+            operation_id=f"{verb}_queue", name=f"{verb}_queue", responses=responses(404),
+        )  # fmt: skip
+        async def paused(request: Request[Any, Any, Any], name: TaskId) -> QueueShown:
+            everybody(principal_of(request), services)
+            return await calls(do, principal_of(request), name)
 
-    @post(
-        "/api/v1/queues/{name:str}/pause", guards=[operator], status_code=200, summary="Hand out nothing of a queue",
-        tags=["Queues"], responses=responses(404),
-    )  # fmt: skip
-    async def pause(request: Request[Any, Any, Any], name: TaskId) -> QueueShown:
-        return await paused(request, name, True)
+        return paused
 
-    @post(
-        "/api/v1/queues/{name:str}/resume", guards=[operator], status_code=200, summary="Hand out its tasks again",
-        tags=["Queues"], responses=responses(404),
-    )  # fmt: skip
-    async def resume(request: Request[Any, Any, Any], name: TaskId) -> QueueShown:
-        return await paused(request, name, False)
+    pause, resume = pausing("pause", "Hand out nothing of a queue"), pausing("resume", "Hand out its tasks again")
 
     @get("/api/v1/workers", guards=[viewer], summary="Workers that are alive", tags=["Queues"], responses=responses())
     async def workers(request: Request[Any, Any, Any]) -> Page[WorkerShown]:
@@ -181,7 +196,7 @@ def tasks(services: Services) -> list[Any]:
     def order(verb: str, summary: str, do: Any) -> Any:
         @post(
             f"/api/v1/tasks/{{id:str}}/{verb}", guards=[operator], status_code=204, summary=summary, tags=["Queues"],
-            operation_id=f"{verb}_task", name=f"{verb}_task", responses=responses(404),
+            operation_id=f"{verb}_task", name=f"{verb}_task", responses=responses(404, 409),
         )  # fmt: skip
         async def ordered(request: Request[Any, Any, Any], id: TaskId) -> None:
             everybody(principal_of(request), services)
@@ -191,9 +206,10 @@ def tasks(services: Services) -> list[Any]:
 
         return ordered
 
-    revive = order("retry", "Deliver a dead task again", queue.revive)
-    remove = order("cancel", "Remove a task", queue.remove)
-    return [listed, revive, remove]
+    summary = "Do a dead task again, or all failed files of its publish job"
+    revive = order("retry", summary, lambda ids: try_again(services, ids[0]))
+    removed = order("cancel", "Remove a task that is dead, or nobody's", lambda ids: remove(services, ids[0]))
+    return [listed, revive, removed]
 
 
 def _run_shown(run: Any, pairs: dict[int, tuple[str, str]]) -> RunShown:
@@ -253,8 +269,14 @@ def runs(services: Services) -> list[Any]:
         return found[0]
 
     @get("/api/v1/locations", guards=[viewer], summary="Places by name", tags=["Runs"], responses=responses())
-    async def locations() -> Page[LocationShown]:
-        return Page([LocationShown(name, kind) for name, kind in sorted(services.settings().locations.items())])
+    async def locations(request: Request[Any, Any, Any]) -> Page[LocationShown]:
+        settings, principal = services.settings(), principal_of(request)
+        roots = None if shared(principal, services) else tenant_of(services, principal).roots
+        return Page([
+            LocationShown(name, kind)
+            for name, kind in sorted(settings.locations.items())
+            if roots is None or any(concerns(place, roots) for place in settings.lie.get(name, ()))
+        ])  # fmt: skip
 
     return [listed, one, locations]
 
@@ -262,44 +284,42 @@ def runs(services: Services) -> list[Any]:
 def health(services: Services) -> list[Any]:
     """Whether it lives, whether it can work, and its metrics."""
     failing = {503: ResponseSpec(Health, generate_examples=False, description="Some part is away.")}
+    exposition = Exposition(services.metrics)
 
     @get("/healthz", summary="Whether the process answers", tags=["Health"])
     async def alive() -> Health:
         return Health("ok", {})
 
     @get("/readyz", summary="Whether ledger, queue and store can be reached", tags=["Health"], responses=failing)
-    async def ready() -> Response[Health]:
-        return await _ready()
+    async def ready(request: Request[Any, Any, Any]) -> Response[Health]:
+        return await _ready(request)
 
     @get(
         "/api/v1/health", guards=[viewer], summary="Whether ledger, queue and store can be reached", tags=["Health"],
         responses=responses() | failing,
     )  # fmt: skip
-    async def healthy() -> Response[Health]:
-        return await _ready()
+    async def healthy(request: Request[Any, Any, Any]) -> Response[Health]:
+        return await _ready(request)
 
-    async def _ready() -> Response[Health]:
+    async def _ready(request: Request[Any, Any, Any]) -> Response[Health]:
         parts = dict(await services.calls(services.ready))
         good = all(word == "ok" for word in parts.values())
+        principal = request.scope["state"].get("principal")
+        if principal is None or not shared(principal, services):
+            # What a database or store says names hosts, and more.
+            parts = {name: word if word == "ok" else "failing" for name, word in parts.items()}
         return Response(Health("ok" if good else "failing", parts), status_code=200 if good else 503)
 
     @get("/metrics", guards=[viewer], media_type="text/plain", summary="Metrics for Prometheus", tags=["Health"],
          responses=responses())  # fmt: skip
     async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
-        body, media = await services.calls(_exposed, services, request.headers.get("accept", ""))
+        everybody(principal_of(request), services)
+        accept = request.headers.get("accept", "")
+        kept = exposition.kept(accept)
+        body, media = kept if kept is not None else await services.calls(exposition.make, accept)
         return Response(body, headers={"Content-Type": media})
 
     return [alive, ready, healthy, metrics]
-
-
-def _exposed(services: Services, accept: str) -> tuple[bytes, str]:
-    from prometheus_client import CollectorRegistry
-    from prometheus_client.exposition import choose_encoder
-
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(services.metrics)
-    encode, media = choose_encoder(accept)
-    return encode(registry), media
 
 
 def routes(services: Services) -> list[Any]:

@@ -13,7 +13,8 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromQuery, JSONBody, PathParameter, QueryParameter
 
-from dunlin.config.service import DEFAULT_TENANT, Tenant
+from dunlin.config.schema import priority
+from dunlin.jobs.hook import KIND as HOOK
 from dunlin.queue.ledger.words import ENDED, FileStatus, Job, JobStatus, Wish
 from dunlin.queue.ledger.words import NewJob as NewJobRow
 from dunlin.web.auth import operator, principal_of, viewer
@@ -34,29 +35,24 @@ from dunlin.web.forms import (
     item_shown,
     job_shown,
 )
+from dunlin.web.kinds import check_role
 from dunlin.web.problems import Refused, responses
-from dunlin.web.publish_api import items_of, put
-from dunlin.web.services import EVERYBODY, Principal, Services
+from dunlin.web.publish_api import PUBLISH_LATER, items_of, put
+from dunlin.web.services import Principal, Services
+from dunlin.web.tenancy import tenant_of
 
 JobId = Annotated[str, PathParameter(max_length=64, description="The job's id.")]
 TENANT = Annotated[str, QueryParameter(name="tenant", max_length=100, description="Only jobs of this tenant.")]
-RUNS = ("sync", "check")
-
-
-def tenant_of(services: Services, principal: Principal, wanted: str = "") -> Tenant:
-    """The tenant for whom something is done. Raises `Refused` where it is none, or another's."""
-    own = "" if principal.tenant == EVERYBODY else principal.tenant
-    if wanted and own and wanted != own:
-        raise Refused(403, "that is another tenant")
-    settings = services.settings()
-    found = settings.tenant(wanted or own or DEFAULT_TENANT)
-    if found is None:
-        raise Refused(400 if wanted or not own else 403, f"there is no tenant {wanted or own or DEFAULT_TENANT}")
-    return found
+BRIEF = {
+    HOOK: "a command that runs cannot wait: it can be cancelled",
+    PUBLISH_LATER: "it becomes a publish job at this moment: that one can be paused and cancelled",
+}
+"""Kinds of jobs that cannot be paused while they run, and why."""
 
 
 def submit(services: Services, principal: Principal, form: NewJob, key: str) -> tuple[Job, bool]:
     """Put a job on record; whether it is new. Raises `Refused`, USAGE, DENIED, EXISTS."""
+    check_role(principal, form.kind)
     tenant = tenant_of(services, principal, form.tenant)
     if form.kind == "publish":
         if services.publisher is None:
@@ -64,10 +60,12 @@ def submit(services: Services, principal: Principal, form: NewJob, key: str) -> 
         if form.options.keys() != {"items"}:
             raise Refused(400, "the options of a publish job are `items`, and nothing else")
         body = msgspec.json.encode(form.options["items"])
-        return put(services.publisher, items_of(body), tenant, principal.name, key, body), True
+        items, urgency = items_of(body), priority(form.priority)
+        return put(services.publisher, items, tenant, principal.name, key, body, urgency), True
     label = services.runner.check(form.kind, form.options, tenant)
     new = NewJobRow(
-        form.kind, msgspec.json.encode(form.options), tenant.name, principal.name, label, form.priority, key
+        form.kind, msgspec.json.encode(form.options), tenant.name, principal.name, label, priority(form.priority), key,
+        host=services.runner.host(form.kind, form.options, tenant),
     )  # fmt: skip
     made = services.ledger.jobs.submit(new)
     if made.new:
@@ -88,9 +86,11 @@ def pause(services: Services, job: Job) -> None:
     """Have a job wait. Raises `Refused`."""
     if services.ledger.jobs.move(job.id, JobStatus.PAUSED, (JobStatus.QUEUED,)) is not None:
         return
-    if job.kind not in RUNS:
+    if job.kind == "publish":
         if services.publisher is not None and services.publisher.pause(job):
             return
+    elif job.kind in BRIEF:
+        raise Refused(409, BRIEF[job.kind] if job.status is JobStatus.RUNNING else "the job is not queued")
     elif services.ledger.jobs.ask(job.id, Wish.PAUSE):
         return
     raise Refused(409, "the job is neither queued nor running")
@@ -98,7 +98,7 @@ def pause(services: Services, job: Job) -> None:
 
 def resume(services: Services, job: Job) -> None:
     """Let a job go on. Raises `Refused`."""
-    if job.kind not in RUNS and services.publisher is not None:
+    if job.kind == "publish" and services.publisher is not None:
         if not services.publisher.resume(job):
             raise Refused(409, "the job is not paused")
         return
@@ -110,19 +110,20 @@ def cancel(services: Services, job: Job) -> None:
     """End a job. One that is over stays as it is. Raises `Refused`."""
     if job.status in ENDED:
         raise Refused(409, "the job is over")
-    if job.kind not in RUNS and services.publisher is not None:
+    if job.kind == "publish" and services.publisher is not None:
         services.publisher.cancel(job)
         return
     waiting = (JobStatus.QUEUED, JobStatus.PAUSED, JobStatus.INTERRUPTED)
-    if services.ledger.jobs.move(job.id, JobStatus.CANCELLED, waiting) is None:
-        services.ledger.jobs.ask(job.id, Wish.CANCEL)
+    if services.ledger.jobs.move(job.id, JobStatus.CANCELLED, waiting) is not None:
+        return
+    services.ledger.jobs.ask(job.id, Wish.CANCEL)
 
 
 def retry(services: Services, job: Job) -> None:
     """Do a job again that is over: of a publish its failed files, of a sync what is left. Raises `Refused`."""
     if job.status not in ENDED:
         raise Refused(409, "the job is not over")
-    if job.kind not in RUNS:
+    if job.kind == "publish":
         if services.publisher is None or not services.publisher.retry(job):
             raise Refused(409, "no file of the job failed")
     elif services.ledger.jobs.move(job.id, JobStatus.QUEUED, tuple(ENDED)) is None:
@@ -137,6 +138,8 @@ ORDERS: dict[str, Callable[[Services, Job], None]] = {
 def obey(services: Services, principal: Principal, id: str, verb: str) -> Job:
     """Carry out one of `ORDERS`; the job as it stands then. Raises `Refused`."""
     job = found(services, principal, id)
+    if verb in ("resume", "retry"):
+        check_role(principal, job.kind)
     ORDERS[verb](services, job)
     services.ledger.audit.record(principal.name, verb, job.id, job.label, job.tenant)
     services.runner.wake()
@@ -154,7 +157,8 @@ def routes(services: Services) -> list[Any]:
     async def new(
         request: Request[Any, Any, Any], data: JSONBody[NewJob], idempotency_key: IdempotencyKey = None
     ) -> Response[JobShown]:
-        job, made = await calls(submit, services, principal_of(request), data, idempotency_key or "")
+        # Its paths are looked at, and may lie where nobody answers.
+        job, made = await services.publishes(submit, services, principal_of(request), data, idempotency_key or "")
         headers = {"Location": f"/api/v1/jobs/{job.id}"}
         return Response(job_shown(job), status_code=201 if made else 200, headers=headers)
 

@@ -9,11 +9,30 @@ but refused, and there are as many buckets as clients.)
 
 from __future__ import annotations
 
+import functools
+import ipaddress
 import threading
 import time
 from collections.abc import Callable
 
 MOST_CLIENTS = 20_000
+
+SITE = 64
+"""Bits of an IPv6 address that tell one client from another: whoever has such a network has all addresses in it."""
+
+
+@functools.lru_cache(4096)
+def client_of(address: str) -> str:
+    """Who is counted as one client: an IPv4 address, however it is written, or the network of an IPv6 address."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found, SITE), strict=False))
 
 
 class Rates:
@@ -47,7 +66,10 @@ class Rates:
 
 
 class Failures:
-    """Failed logins: after `most` within `span` seconds a name or an address has to wait until they are older."""
+    """Failed logins: after `most` within `span` seconds a name has to wait until they are older.
+
+    Where there are too many names the one that failed first is forgotten, and never the newest.
+    """
 
     def __init__(self, most: int = 5, span: float = 300.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._span, self._clock = most, span, clock
@@ -71,8 +93,10 @@ class Failures:
             if len(self._times) >= MOST_CLIENTS:
                 self._times = {name: kept for name, kept in self._times.items() if kept[-1] > now - self._span}
             for name in names:
-                if name in self._times or len(self._times) < MOST_CLIENTS:
-                    self._times[name] = [*self._times.get(name, ())[-self._most + 1 :], now]
+                before = self._times.pop(name, [])
+                while len(self._times) >= MOST_CLIENTS:
+                    del self._times[next(iter(self._times))]
+                self._times[name] = [*before[-self._most + 1 :], now]
 
     def forget(self, *names: str) -> None:
         """A login succeeded."""

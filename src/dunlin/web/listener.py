@@ -25,13 +25,17 @@ def listen(address: Address) -> socket.socket:
     """A socket that listens. Raises USAGE in one line where it cannot."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        return socket.create_server((address.host, address.port), family=family, backlog=BACKLOG)
+        listening = socket.create_server((address.host, address.port), family=family, backlog=BACKLOG)
     except OSError as error:
         unknown = error.errno is None or error.errno < 0
         reason = "there is no such host here" if unknown else translate(error, "", "").reason
         raise DunlinError(
             "listen at", str(address), ErrorKind.USAGE, reason, "http.addr names another address"
         ) from error
+    # Connections inherit it. asyncio would set it only on sockets whose protocol number is given, and an answer is sent
+    # in two pieces: without it the second waits for the client's delayed acknowledgement, 40 ms for each request.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 class Listener:
@@ -85,7 +89,21 @@ class _Bridge(logging.Handler):
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]
             words = f"{words.strip()}: {type(error).__name__}: {error}"
+            inner = told_by(error)
+            words += f": {inner}" if inner is not error else ""
         self._log(Event(level, "http.trouble", " ".join(words.split()), {"from": record.name}))
+
+
+def told_by(error: BaseException) -> BaseException:
+    """What an error of another library has wrapped: ours, or the first of all."""
+    while not isinstance(error, DunlinError):
+        if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        elif error.__cause__ is not None:
+            error = error.__cause__
+        else:
+            break
+    return error
 
 
 def _bridge(log: Callable[[Event], None]) -> logging.Handler:

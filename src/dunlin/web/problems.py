@@ -168,6 +168,7 @@ _WORDS = {
     409: "It clashes with what is there.",
     413: "The body is too large.",
     415: "The body is of another media type.",
+    416: "There is no such part of it.",
     422: "The order cannot be obeyed.",
     429: "Too many requests.",
     500: "A fault of dunlin itself.",

@@ -17,7 +17,8 @@ from dunlin.queue.ledger.words import Job
 from dunlin.web.auth import operator, principal_of
 from dunlin.web.forms import IdempotencyKey
 from dunlin.web.problems import PublishRefused, Refused, responses
-from dunlin.web.services import EVERYBODY, Item, Publishes, Services
+from dunlin.web.services import Item, Publishes, Services
+from dunlin.web.tenancy import FOR_TENANT, tenant_of
 
 DONE = "file sync tasks published successfully"
 MOST_ITEMS = 10_000
@@ -103,7 +104,9 @@ def routes(services: Services) -> list[Any]:
         responses=responses(404, 409, 415, form=PublishRefused, media="application/json"),
         tags=["Publish"],
     )
-    async def publish(request: Request[Any, Any, Any], idempotency_key: IdempotencyKey = None) -> Published:
+    async def publish(
+        request: Request[Any, Any, Any], idempotency_key: IdempotencyKey = None, tenant_name: FOR_TENANT = ""
+    ) -> Published:
         principal = principal_of(request)
         media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if media != "application/json":
@@ -111,12 +114,11 @@ def routes(services: Services) -> list[Any]:
             raise Refused(415, "the body must be application/json")
         body = await request.body()
         items = items_of(body)
-        tenant = services.settings().tenant("" if principal.tenant == EVERYBODY else principal.tenant)
-        if tenant is None:
-            raise Refused(403, "this key belongs to no tenant that may publish")
+        tenant = tenant_of(services, principal, tenant_name)
         if services.publisher is None:
             raise Refused(503, "there is nowhere to publish to: publish.destination is not set")
-        job = await services.calls(put, services.publisher, items, tenant, principal.name, idempotency_key or "", body)
+        key = idempotency_key or ""
+        job = await services.publishes(put, services.publisher, items, tenant, principal.name, key, body)
         return Published(True, DONE, job.id)
 
     return [publish]
@@ -127,13 +129,15 @@ def publish_later(publisher: Publishes, job: Job, tenant: Tenant | None) -> Job:
     if tenant is None:
         raise Refused(400, f"there is no tenant {job.tenant} any more")
     body = msgspec.json.encode(msgspec.json.decode(job.options)["items"])
-    return put(publisher, items_of(body), tenant, job.created_by, f"schedule-{job.id}", body)
+    return put(publisher, items_of(body), tenant, job.created_by, f"schedule-{job.id}", body, job.priority)
 
 
-def put(publisher: Publishes, items: list[Item], tenant: Tenant, by: str, key: str, body: bytes) -> Job:
+def put(
+    publisher: Publishes, items: list[Item], tenant: Tenant, by: str, key: str, body: bytes, priority: int = 0
+) -> Job:
     """Publish; an item that is refused is 400, whatever is wrong with it. Raises `Refused` and `DunlinError`."""
     try:
-        return publisher.publish(items, tenant, by, key, body)
+        return publisher.publish(items, tenant, by, key, body, priority)
     except DunlinError as error:
         if error.kind in _ITEM_IS_BAD and not error.where:
             raise Refused(400, error.reason) from error

@@ -17,19 +17,25 @@ from dunlin.config.logins import Located
 from dunlin.config.service import DEFAULT_TENANT, Service, Tenant
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.jobs.existence import Existence, ExistenceOptions
+from dunlin.jobs.groups import place_groups
 from dunlin.jobs.hook import CommandHook, Hook
 from dunlin.jobs.publish import PublishItem, Rules
-from dunlin.jobs.publish_tasks import PublishSettings
+from dunlin.jobs.publish_tasks import QUEUE, PublishSettings
 from dunlin.jobs.publisher import Publisher
+from dunlin.pace.gate import Gate
 from dunlin.pace.stop import Stop
 from dunlin.queue.base import Queue
 from dunlin.queue.ledger.words import Job
 from dunlin.report import Report
 from dunlin.state.location import own_files
 from dunlin.stores.base import Store, find_file
-from dunlin.stores.open import Far, is_far, open_store
+from dunlin.stores.login import Login
+from dunlin.stores.open import Far, is_far, local_path, open_store
+from dunlin.web.machine import machine
 from dunlin.web.services import Found, Item
-from dunlin.workers.publish_serve import ServeOptions, serve_publish
+from dunlin.workers.accounts import Limits
+from dunlin.workers.inside import Inside, work_inside
+from dunlin.workers.publish_task import PublishTasks, TaskOptions
 
 if TYPE_CHECKING:
     from dunlin.queue.ledger.ledger import Ledger
@@ -66,6 +72,8 @@ class Publishing:
         self._bucket = bucket_of(destination.url)
         self._own = frozenset(name for path in own if path for name in own_files(os.path.abspath(path)))
         self._options = self._existence_options()
+        self._grouped: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self._publish_settings()
         self.cache = self._cache()
         self.existence = Existence(self._opened, self.cache, self._options, report)
         self.hook = CommandHook(
@@ -75,7 +83,7 @@ class Publishing:
         )  # fmt: skip
         self.publisher = Publisher(
             ledger, queue, self._publish_settings, report, owner=f"{owner}:publish", uploads=self.existence,
-            uploaded=self.hook.uploaded,
+            uploaded=self.hook.uploaded, rules=lambda tenant: self._rules(self._settings().tenant(tenant)),
         )  # fmt: skip
         self._worker = threading.Thread(target=self._work, name="publish-worker", daemon=True)
 
@@ -103,7 +111,19 @@ class Publishing:
             host=now.host if now.queue else "",
             shared=now.shared,
             own=self._own,
+            target=local_path(self._destination.url) or "",
+            groups=self._groups(now),
+            capped=now.caps.directories,
+            machine=machine(now, self._ledger).label,
         )
+
+    def _groups(self, now: Service) -> tuple[str, ...]:
+        """The groups of the destination: found once, since a directory is looked at for them, and may not answer."""
+        asked = (now.place, *now.caps.directories)
+        if self._grouped[0] != asked:
+            found = place_groups(now.place, *self._destination[:2], now.caps.directories)
+            self._grouped = asked, tuple(found)
+        return self._grouped[1]
 
     def _opened(self) -> Store:
         with self._lock:
@@ -112,31 +132,45 @@ class Publishing:
             return self._store
 
     def _open(self, where: Located, total: float = 300.0) -> Store:
-        far = Far(login=where.login, total=total, listings=1) if is_far(where.url) else None
+        # Look-ups that wait for a store which is away end with the service: the interpreter waits for their threads.
+        gate = Gate(Far().connections, lambda: self._stop.requested)
+        far = Far(login=where.login, total=total, listings=1, gate=gate) if is_far(where.url) else None
         return open_store(where.url, far=far)
 
     def _work(self) -> None:
         now = self._settings()
-        options = ServeOptions(
-            worker=f"{self._owner}:publish", host=socket.gethostname(), pid=os.getpid(), labels=(now.host,) if now.host
-            else (),
-        )  # fmt: skip
-        serve_publish(
-            self._queue, lambda place: self._open(self._resolve(place)), options, self._stop, self._report,
-            self.existence,
-        )  # fmt: skip
+        how = Inside(socket.gethostname(), (now.host,) if now.host else (), now.slots)
+        options = TaskOptions(limits=Limits(self._queue), notes=self.existence, recorded=self._queue.read)
+        tasks = PublishTasks(self._where, options, self._report)
+        try:
+            work_inside(self._queue, {QUEUE: tasks}, how, self._stop, self._report)
+        finally:
+            tasks.close()
+
+    def _where(self, place: str) -> tuple[str, Login]:
+        found = self._resolve(place)
+        return found.url, found.login
+
+    def _rules(self, tenant: Tenant | None) -> Rules | None:
+        """What a tenant may publish; None: nothing."""
+        if tenant is None:
+            return None
+        roots = tuple(root for root in tenant.roots if "://" not in root)
+        if tenant.roots and not roots:
+            return None
+        return Rules(roots, tenant.prefixes, local_path(self._destination.url) or "")
 
     # ---- what is asked of it ----
 
     def publish(
-        self, items: Sequence[Item], tenant: Tenant, by: str, key: str, body: bytes
+        self, items: Sequence[Item], tenant: Tenant, by: str, key: str, body: bytes, priority: int = 0
     ) -> Job:
         """See `services.Publishes`."""
-        rules = Rules(tuple(root for root in tenant.roots if "://" not in root), tenant.prefixes)
-        if tenant.roots and not rules.roots:
+        rules = self._rules(tenant)
+        if rules is None:
             raise DunlinError("publish", "", ErrorKind.DENIED, "no directory of this machine may be published")
         asked = [PublishItem(*each) for each in items]
-        return self.publisher.publish(asked, rules, tenant=tenant.name, by=by, key=key, body=body)
+        return self.publisher.publish(asked, rules, tenant=tenant.name, by=by, key=key, body=body, priority=priority)
 
     def retry(self, job: Job) -> int:
         """See `services.Publishes`."""
@@ -180,14 +214,15 @@ class Publishing:
         """Begin."""
         self.publisher.start()
         self.hook.start()
-        self._worker.start()
+        if self._settings().slots:
+            self._worker.start()
 
     def close(self) -> None:
         """Finish the units under way or give them back, and end."""
         self._stop.request("the service is shutting down")
-        self.publisher.close()
         if self._worker.is_alive():
-            self._worker.join()
+            self._worker.join()  # before the publisher ends, which puts on record what is to be deleted
+        self.publisher.close()
         self.hook.close()
         self.existence.close()
         if self.cache is not self._ledger.existence:

@@ -20,39 +20,50 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
 from dunlin import __version__
+from dunlin.config import runtime_dir
 from dunlin.config.logins import Located
 from dunlin.config.service import DEFAULT_TENANT, Service, Tenant, changed, kept, shown
 from dunlin.errors import DunlinError
+from dunlin.jobs.office import Office
 from dunlin.jobs.outward import usage as process_usage
 from dunlin.queue.ledger.ledger import open_ledger
-from dunlin.queue.ledger.words import JobStatus
+from dunlin.queue.ledger.words import Job, JobStatus
 from dunlin.queue.ledger.words import Tenant as TenantRow
 from dunlin.queue.open import open_queue
 from dunlin.report import Event, Level
 from dunlin.report.logs import Log
 from dunlin.report.prometheus import Metrics
 from dunlin.web.app import make_service
+from dunlin.web.backup_metrics import BackupMetrics
+from dunlin.web.backups import Ask as Keep
+from dunlin.web.backups import Backups
+from dunlin.web.bounded import Bounded
 from dunlin.web.clockwork import Chore, Clockwork
 from dunlin.web.exposition import ServiceMetrics
 from dunlin.web.forms import job_shown
 from dunlin.web.hub import PAUSE, Hub, Watcher
+from dunlin.web.instance import Instance, ended
+from dunlin.web.later import Later
 from dunlin.web.limits import Failures, Rates
 from dunlin.web.listener import Listener, listen
+from dunlin.web.machine import Machine, machine
+from dunlin.web.messages import Messages
 from dunlin.web.monitor import routes as monitor
 from dunlin.web.monitor.depth import EVERY, Depth
-from dunlin.web.problems import Refused
-from dunlin.web.publish_api import PUBLISH_LATER, publish_later
+from dunlin.web.outcome import Done
 from dunlin.web.ready import Ready
 from dunlin.web.reload import Reloads
 from dunlin.web.runner import Ask, Runner
 from dunlin.web.services import Calls, Services
+from dunlin.web.shares import Keeper, Shares
+from dunlin.web.vaults import Vaults
 
 if TYPE_CHECKING:
+    from dunlin.jobs.outward import Options
     from dunlin.queue.base import Queue
     from dunlin.queue.ledger.ledger import Ledger
     from dunlin.report.endpoint import Endpoint
@@ -66,6 +77,11 @@ LOOKUPS = 64
 
 SCHEDULES = 1.0
 THINNING = 3600.0
+CAPS = 10.0
+"""Seconds between two looks whether the queue still has its caps."""
+
+NEIGHBOURS = 5.0
+VAULTS = 60.0
 LEVELS = {"debug": Level.DEBUG, "info": Level.INFO, "warn": Level.WARN, "error": Level.ERROR, "fatal": Level.FATAL}
 
 
@@ -76,8 +92,9 @@ class Given(NamedTuple):
         service: the settings to begin with. reload: reads them again; raises `DunlinError` where they are no good.
         file: the configuration file, "" for none.
         queue, ledger: places for those whose settings name none. states: the state file of its runs.
-        ask: from the words of a job to options. resolve: from a place's name to where it lies.
-        log: where events go.
+        ask: from the words of a job to options; keep: of one with a repository of backups.
+        resolve: from a place's name to where it lies.
+        log: where events go. messages: to people, about jobs; None: none.
     """
 
     service: Service
@@ -87,8 +104,10 @@ class Given(NamedTuple):
     ledger: str
     states: str
     ask: Ask
+    keep: Keep
     resolve: Callable[[str], Located]
     log: Log
+    messages: Options | None = None
 
 
 class _Holder:
@@ -143,16 +162,22 @@ def serve(given: Given, wait: Callable[[Callable[[], bool], Callable[[], object]
         process.close()
 
 
-def take_over(ledger: Ledger) -> None:
+def take_over(ledger: Ledger, directory: str) -> None:
     """Interrupt at once the jobs of services of this machine that were killed, instead of when their leases run out."""
-    import psutil
+    running = ledger.jobs.page(statuses=(JobStatus.RUNNING,), count=500)
+    for owner in ended({job.owner for job in running}, directory):
+        ledger.jobs.sweep(owner)
 
-    here = socket.gethostname()
-    for owner in {job.owner for job in ledger.jobs.page(statuses=(JobStatus.RUNNING,), count=500)}:
-        host, _, rest = owner.partition(":")
-        pid = rest.partition(":")[0]
-        if host == here and pid.isdecimal() and (int(pid) == os.getpid() or not psutil.pid_exists(int(pid))):
-            ledger.jobs.sweep(owner)
+
+def meeting_place(queue: Queue, place: str, ledger: str) -> Queue:
+    """Where services that share jobs agree on who writes where: the queue, or, where that is a file of one machine's
+    and the ledger a server's, the queue in that server's database.
+
+    Args:
+        place: where `queue` lies. ledger: where the ledger lies.
+    """
+    server = ledger.startswith(("postgresql://", "postgres://"))
+    return open_queue(ledger) if server and "://" not in place.removeprefix("sqlite://") else queue
 
 
 class _Process:
@@ -162,19 +187,30 @@ class _Process:
         self.given = given
         self.holder = holder = _Holder(given)
         service, log = given.service, given.log
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(3).hex()}"
         self.queue: Queue = open_queue(service.queue or given.queue)
         self.ledger: Ledger = open_ledger(service.ledger or given.ledger)
+        self.offices = meeting_place(self.queue, service.queue or given.queue, service.ledger or given.ledger)
+        here = runtime_dir()
+        self.instance = Instance(here)
+        self.owner = self.instance.name
         self.put_tenants()
-        take_over(self.ledger)
+        self.caps = Keeper(self.queue, holder)
+        self.caps.put()
+        take_over(self.ledger, here)
         runs = Metrics(__version__, 1, process_usage)
-        self.metrics = ServiceMetrics(runs, self.queue.stats, self.queue.workers, self._job_counts)
+        self.backups = BackupMetrics(self.ledger.jobs.page, lambda: holder.now.repositories)
+        self.metrics = ServiceMetrics(runs, self.queue.stats, self.queue.workers, self._job_counts, self.backups)
+        self.messages = self._messages()
         self.publishing = self._publishing()
+        from dunlin.jobs.apart import apart
         from dunlin.jobs.sync import run
 
+        shares = Shares(holder)
         self.runner = Runner(
-            self.ledger.jobs, given.ask, run, holder.tenant, service.jobs, self.owner, runs, log.event, time.monotonic
-        )
+            self.ledger.jobs, given.ask, run, holder.tenant, service.jobs, self.owner, runs, log.event, time.monotonic,
+            lambda: Office(self.offices), shares, self._machine,
+            Backups(given.keep, run, apart, holder, self._machine, shares), self._ended,
+        )  # fmt: skip
         self.hub = Hub()
         self.watcher = Watcher(
             self.hub,
@@ -183,18 +219,27 @@ class _Process:
             lambda job: job_shown(job, whole=False),
             lambda: self.ledger.jobs.page(count=50),
         )
+        self.vaults = Vaults(lambda: holder.now.repositories)
         depth = Depth(self.queue.stats, time.monotonic)
+        later = Later(
+            self.ledger.jobs, self.publishing, holder.tenant, f"{self.owner}:later", log.event,
+            lambda: self._machine().label,
+        )  # fmt: skip
         self.chores = Clockwork(
             [
                 Chore("depth", EVERY, depth.look),
                 Chore("news", PAUSE, self.watcher.look),
                 Chore("schedules", SCHEDULES, self._start_due),
+                Chore("publish-schedules", SCHEDULES, later.look),
                 Chore("thinning", THINNING, self.ledger.thin),
+                Chore("caps", CAPS, self.caps.look),
+                Chore("vaults", VAULTS, self.vaults.look),
+                Chore("neighbours", NEIGHBOURS, lambda: take_over(self.ledger, here)),
             ],
             log.event,
         )
         self.ready = Ready(self._parts())
-        self.calls, self.lookups = Calls(), Calls(LOOKUPS)
+        self.calls, self.lookups, self.publishes = Calls(), Calls(LOOKUPS), Bounded()
         self.services = Services(
             ledger=self.ledger,
             queue=self.queue,
@@ -207,17 +252,38 @@ class _Process:
             metrics=self.metrics,
             calls=self.calls,
             lookups=self.lookups,
+            publishes=self.publishes,
             rates=Rates(),
             failures=Failures(),
             clock=time.time,
             version=__version__,
             ready=self.ready,
             fault=self._fault,
+            vaults=self.vaults,
         )
         pages = monitor(self.services, depth)
         self.listener = Listener(make_service(self.services, pages), listening, log.event)
         self.endpoint = self._endpoint()
         self.reloads = Reloads(given.file, self.reload) if given.file else None
+
+    def _messages(self) -> Messages | None:
+        if self.given.messages is None:
+            return None
+        return Messages(self.given.messages, socket.gethostname(), self._failed_before, self.given.log.event)
+
+    def _failed_before(self, job: Job) -> bool:
+        """Whether the job of the same name before this one failed, as far as the ledger knows."""
+        over = (JobStatus.COMPLETED, JobStatus.FAILED)
+        with suppress(DunlinError):
+            found = self.ledger.jobs.page(job.tenant, job.kind, over, job.label, job.id, 20)
+            last = next((each for each in found if each.label == job.label), None)
+            return last is not None and last.status is JobStatus.FAILED
+        return False
+
+    def _ended(self, job: Job, done: Done) -> None:
+        self.backups.ended(job, done)
+        if self.messages is not None:
+            self.messages.ended(job, done)
 
     def _publishing(self) -> Any:
         given = self.given
@@ -236,7 +302,7 @@ class _Process:
             return None
         from dunlin.report.endpoint import Endpoint
 
-        return Endpoint(self.metrics, address)
+        return Endpoint(self.metrics, address, "monitor.prometheus_addr")
 
     def _parts(self) -> Mapping[str, Callable[[], object]]:
         parts: dict[str, Callable[[], object]] = {
@@ -260,23 +326,9 @@ class _Process:
             fields = {"schedule": name, "job": due.job.id}
             self.given.log.event(Event(Level.INFO, "schedule.due", f"schedule {name} starts a job", fields))
             self.runner.wake()
-        self._publish_due()
 
-    def _publish_due(self) -> None:
-        """Publish what schedules ask for. One that was begun by a service that died is begun again."""
-        jobs, kind = self.ledger.jobs, PUBLISH_LATER
-        for job in jobs.page(kind=kind, statuses=(JobStatus.INTERRUPTED,)):
-            jobs.move(job.id, JobStatus.QUEUED, (JobStatus.INTERRUPTED,))
-        while (job := jobs.claim(f"{self.owner}:later", 30.0, (kind,))) is not None:  # type: ignore[assignment]
-            try:
-                if self.publishing is None:
-                    raise Refused(503, "there is nowhere to publish to: publish.destination is not set")
-                made = publish_later(self.publishing, job, self.holder.tenant(job.tenant))
-                jobs.move(job.id, JobStatus.COMPLETED, result=msgspec.json.encode({"job": made.id}))
-            except (Refused, DunlinError) as error:
-                words = error.detail if isinstance(error, Refused) else str(error)
-                jobs.move(job.id, JobStatus.FAILED, error=words)
-                self.given.log.event(Event(Level.WARN, "schedule.failed", f"{job.label}: {words}", {"job": job.id}))
+    def _machine(self) -> Machine:
+        return machine(self.holder.now, self.ledger)
 
     def put_tenants(self) -> None:
         """Have the ledger know the tenants of the configuration: keys and users belong to them."""
@@ -291,6 +343,10 @@ class _Process:
                 self.put_tenants()
             except DunlinError as error:
                 self.given.log.event(Event(Level.WARN, "configuration.tenants", str(error)))
+            try:
+                self.caps.put()
+            except DunlinError as error:
+                self.given.log.event(Event(Level.WARN, "configuration.caps", f"{error}; trying again"))
 
     def _fault(self, error: Exception) -> None:
         import traceback
@@ -335,13 +391,20 @@ class _Process:
         self.chores.close()
         for thread in ending:
             thread.join()
+        if self.messages is not None:
+            self.messages.close()
         if self.endpoint is not None:
             self.endpoint.close()
         self.calls.close()
         self.lookups.close()
+        self.publishes.close()
+        self.vaults.close()
         self.ready.close()
+        if self.offices is not self.queue:
+            self.offices.close()
         self.queue.close()
         self.ledger.close()
+        self.instance.close()
         log.event(Event(Level.INFO, "service.stopped", "stopped"))
 
     def _close_runs(self) -> None:

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from dunlin.config.service import Service, Tenant
     from dunlin.queue.base import Queue
     from dunlin.queue.ledger.ledger import Ledger
+    from dunlin.web.bounded import Bounded
     from dunlin.web.exposition import ServiceMetrics
     from dunlin.web.hub import Hub
     from dunlin.web.limits import Failures, Rates
+    from dunlin.web.vaults import Vaults
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,6 +45,7 @@ class Principal(NamedTuple):
         tenant: whose jobs it may see; `EVERYBODY`: all.
         way: "local" (nobody had to log in), "key" or "session".
         csrf: what forms of a session must carry; "" for others.
+        id: of the key, which no other has; two may have one name.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Principal(NamedTuple):
     tenant: str
     way: str
     csrf: str = ""
+    id: str = ""
 
     def may_see(self, tenant: str) -> bool:
         """Whether what belongs to a tenant is this one's as well."""
@@ -82,7 +86,9 @@ class Found(NamedTuple):
 class Publishes(Protocol):
     """Takes what is to be published."""
 
-    def publish(self, items: Sequence[Item], tenant: Tenant, by: str, key: str, body: bytes) -> Job:
+    def publish(
+        self, items: Sequence[Item], tenant: Tenant, by: str, key: str, body: bytes, priority: int = 0
+    ) -> Job:
         """Check all items, put the job on record and begin with it. Raises USAGE, DENIED, NOT_FOUND, CLASH."""
         ...
 
@@ -126,6 +132,10 @@ class Runs(Protocol):
         """Whether such a job can be done for a tenant; returns its label. Raises USAGE, DENIED."""
         ...
 
+    def host(self, kind: str, options: Mapping[str, Any], tenant: Tenant) -> str:
+        """The label of the machine whose paths such a job names; "": of none. Raises as `check`."""
+        ...
+
     def wake(self) -> None:
         """There is something new in the ledger."""
         ...
@@ -133,9 +143,11 @@ class Runs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """All of it. `publisher` and `existence` are None where there is no publish.destination.
+    """All of it. `publisher` and `existence` are None where there is no publish.destination, `vaults` where nobody
+    looks into repositories of backups.
 
-    Looks at the store, which may take as long as it likes, have threads of their own (`lookups`).
+    Looks at the store, which may take as long as it likes, have threads of their own (`lookups`), and so have those at
+    paths that a request names: what is to be published, synced, looked after by a schedule (`publishes`).
     """
 
     ledger: Ledger
@@ -149,12 +161,14 @@ class Services:
     metrics: ServiceMetrics
     calls: Calls
     lookups: Calls
+    publishes: Bounded
     rates: Rates
     failures: Failures
     clock: Callable[[], float]
     version: str
     ready: Callable[[], Mapping[str, str]]
     fault: Callable[[Exception], None]
+    vaults: Vaults | None = None
 
 
 class Calls:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from litestar import Request, get
@@ -24,18 +25,39 @@ ALIVE = 15.0
 MOST = 200
 """Listeners at a time."""
 
+MOST_EACH = 20
+"""Of one key or user: a browser has one for each tab."""
+
+SURE = 1.0
+"""Seconds between two questions whether the listener is still let in; `gate` asks the ledger less often."""
+
+Again = Callable[[], Awaitable[Principal | None]]
+
 
 async def stream(
-    hub: Hub, principal: Principal, number: int | None, look: float = LOOK, alive: float = ALIVE
+    hub: Hub,
+    principal: Principal,
+    number: int | None,
+    again: Again | None = None,
+    look: float = LOOK,
+    alive: float = ALIVE,
+    sure: float = SURE,
 ) -> AsyncIterator[bytes]:
-    """The news after a number (None: from now on, after `reset` or the greeting), until the hub is closed."""
+    """The news after a number (None: from now on, after `reset` or the greeting), until the hub is closed.
+
+    `again`: who listens, now; the news end when that is somebody else, or nobody. None: nobody asks.
+    """
     if number is None:
         number = hub.latest
         yield f"id: {hub.id(number)}\nevent: reset\ndata: {{}}\n\n".encode()
     else:
         yield b": welcome back\n\n"
-    silent = 0.0
+    silent = unasked = 0.0
     while not hub.closed:
+        if again is not None and unasked >= sure:
+            unasked = 0.0
+            if await again() != principal:
+                return
         news = hub.since(number)
         if news is None:
             number = hub.latest
@@ -55,20 +77,30 @@ async def stream(
             yield b": still here\n\n"
         await asyncio.sleep(look)
         silent += look
+        unasked += look
 
 
 def routes(services: Services) -> list[Any]:
     """The route."""
-    listeners = 0
+    listeners: Counter[str] = Counter()
 
-    async def counted(principal: Principal, number: int | None) -> AsyncIterator[bytes]:
-        nonlocal listeners
-        listeners += 1
+    def full(client: str) -> int:
+        """How many listen already, where they are too many; else 0."""
+        own = MOST if client.startswith("address:") else MOST_EACH
+        counts = ((listeners[client], own), (listeners.total(), MOST))
+        return next((most for found, most in counts if found >= most), 0)
+
+    async def counted(client: str, principal: Principal, number: int | None, again: Again) -> AsyncIterator[bytes]:
+        if full(client):  # others came between the request and its answer
+            return
+        listeners[client] += 1
         try:
-            async for chunk in stream(services.hub, principal, number):
+            async for chunk in stream(services.hub, principal, number, again):
                 yield chunk
         finally:
-            listeners -= 1
+            listeners[client] -= 1
+            if not listeners[client]:
+                del listeners[client]
 
     @get(
         "/api/v1/events",
@@ -85,12 +117,13 @@ def routes(services: Services) -> list[Any]:
         tags=["Events"],
     )
     async def events(request: Request[Any, Any, Any]) -> Stream:
-        if listeners >= MOST:
-            raise Refused(503, f"{MOST} listen already", headers={"Retry-After": "10"})
+        client, again = request.scope["state"]["client"], request.scope["state"]["again"]
+        if most := full(client):
+            raise Refused(503, f"{most} listen already", headers={"Retry-After": "10"})
         last = request.headers.get("last-event-id", "")
         number = services.hub.place(last) if last else None
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        body = counted(principal_of(request), number)
+        body = counted(client, principal_of(request), number, again)
         return Stream(body, media_type="text/event-stream", headers=headers)
 
     return [events]

@@ -50,6 +50,8 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ("redis.exceptions", "queue"),
         ("litestar", "web"),
         ("cronsim", "web"),
+        ("numpy", "backup"),
+        ("cryptography.hazmat", "backup"),
         ("apsw", ""),
     ],
 )

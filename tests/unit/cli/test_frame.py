@@ -110,6 +110,16 @@ def test_check_and_dry_runs_do_not_speak_of_copies() -> None:
     assert [line.split()[0] for line in frame(none, 80, 24)] == ["scanned", "1m01s"]
 
 
+def test_a_backup_tells_what_it_reads_and_a_scan_what_it_sees() -> None:
+    backup = picture(pending_files=0)._replace(facts={"mode": "backup"}, pending_bytes=0)
+    assert frame(backup, 80, 24)[:2] == [
+        "scanning: 1,234,567 files, 5.0 TiB, 1,000 directories",
+        "read 12,345 files, 3.0 GiB, 98.0 MiB/s, 1,234 files/s",
+    ]
+    scan = backup._replace(facts={"mode": "scan"})
+    assert [line.split()[0] for line in frame(scan, 80, 24)] == ["scanning:", "1m01s"]
+
+
 def test_a_check_shows_what_waits_only_where_something_does() -> None:
     """Files wait to be read where contents are compared; nothing waits where names, sizes and times are."""
     nothing = picture(pending_files=0)._replace(facts={"mode": "check"}, pending_bytes=0)
@@ -191,3 +201,20 @@ def test_parts_are_dropped_from_the_end() -> None:
     assert fit(["one", "two", "three"], 8) == "one, two"
     assert fit(["one", "two"], 7) == "one"
     assert fit([], 7) == ""
+
+
+def test_long_work_on_a_repository_tells_its_stage() -> None:
+    counts = Counter(copied_files=12, damaged_objects=2)
+    gauges = {"pending_files": 28.0, "pending_bytes": 3.0 * (1 << 30), "scan_complete": 1.0}
+    facts = {"mode": "repository", "stage": "reading packs", "unit": "pack"}
+    seen = Picture(counts, gauges, [], 1 << 30, 3 << 30, 98.0 * MIB, 1.2, 32.0, 61.0, facts, 0.25)
+    assert frame(seen, 80, 24) == [
+        "reading packs: 12 of 40 packs, 1.0 GiB of 4.0 GiB, 98.0 MiB/s",
+        "[#####---------------] 25%, ETA 32s",
+        "1m01s elapsed",
+        "2 damaged",
+    ]
+    assert frame(seen, 40, 3) == ["25%, ETA 32s", "2 damaged"]
+    assert styled("2 damaged") == "\x1b[1;31m2 damaged\x1b[0m"
+    over = seen._replace(gauges={"pending_files": 0.0}, moved_bytes=0, pending_bytes=0, byte_rate=0)
+    assert frame(over, 80, 24) == ["reading packs: 12 of 12 packs", "1m01s elapsed", "2 damaged"]

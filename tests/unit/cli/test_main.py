@@ -73,6 +73,11 @@ def test_version(dunlin: Run) -> None:
     [
         (["snyc", "a", "b"], "did you mean sync?"),
         (["rsync", "a", "b"], "did you mean `dunlin sync`?"),
+        (["archive", "a"], "did you mean `dunlin backup`?"),
+        (["forgt"], "did you mean forget?"),
+        (["repo", "inti"], "did you mean init?"),
+        (["backup", "a", "--keep-last", "3"], "there is no option --keep-last"),
+        (["forget", "--keep-last", "x", "--repo", "a"], "for --keep-last: 'x' is no whole number"),
         (["pause"], "did you mean `dunlin control pause`?"),
         (["/tmp", "/var"], "did you mean `dunlin sync SOURCE DESTINATION`?"),
         (["xyzzy"], "there is no command xyzzy"),

@@ -325,3 +325,21 @@ def test_no_rest_is_through_sooner_than_a_limit_allows(meter: Meter, clock: Cloc
     meter.gauges |= {"pending_files": 1, "pending_bytes": 50 * MIB, "limit": MIB}
     clock.now += 6
     assert meter.picture().left == 50
+
+
+def test_a_stage_begins_at_nothing(meter: Meter, clock: Clock) -> None:
+    meter.event(Event(Level.DEBUG, "stage.begins", "reading packs", {"unit": "pack", "items": 4, "bytes": 400 * MIB}))
+    meter.gauge("pending_files", 3)
+    meter.gauge("pending_bytes", 300 * MIB)
+    meter.counts.update(copied_files=1, copied_bytes=100 * MIB)
+    clock.now += 2
+    picture = meter.picture()
+    assert (picture.facts["stage"], picture.facts["unit"]) == ("reading packs", "pack")
+    assert (picture.moved_bytes, picture.byte_rate, picture.left) == (100 * MIB, 50 * MIB, pytest.approx(6, abs=0.1))
+    meter.event(Event(Level.DEBUG, "stage.begins", "looking", {"unit": "snapshot", "items": 2, "bytes": 0}))
+    meter.gauge("pending_files", 2)
+    meter.gauge("pending_bytes", 0)
+    clock.now += 1
+    picture = meter.picture()
+    assert (picture.moved_bytes, picture.counts["copied_files"], picture.byte_rate) == (0, 0, 0)
+    assert picture.share < 0.01

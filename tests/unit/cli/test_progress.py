@@ -248,3 +248,29 @@ def test_no_thread_is_left_behind() -> None:
     progress.show()
     assert threading.active_count() == before
     made.close()
+
+
+def test_a_backup_says_in_lines_what_it_has_seen_and_read() -> None:
+    clock, report = Clock(), RecordingReport()
+    progress = Progress(log_line(report), 30, first=30, clock=clock)
+    progress.meter.facts["mode"] = "backup"
+    counts = {"scanned_files": 1000, "scanned_bytes": 3 << 30, "copied_files": 10, "copied_bytes": 5 << 20}
+    for name, n in counts.items():
+        progress.count(name, n)
+    clock.now += 31
+    progress.gauge("crawl_queued", 3)
+    [event] = report.events
+    assert event.message.startswith("Progress: 1,000 files (3.0 GiB) seen, 10 new or changed (5.0 MiB read), ")
+    assert "listing" not in event.message
+
+
+def test_long_work_on_a_repository_says_in_lines_how_far_it_is() -> None:
+    clock, report = Clock(), RecordingReport()
+    progress = Progress(log_line(report), 30, first=30, clock=clock)
+    progress.event(Event(Level.DEBUG, "stage.begins", "reading packs", {"unit": "pack"}))
+    progress.gauge("pending_files", 3)
+    progress.gauge("pending_bytes", 300 << 20)
+    clock.now += 31
+    progress.count("copied_bytes", 100 << 20)
+    [event] = report.events
+    assert event.message.startswith("Progress: reading packs: 0 of 3 packs, 100 MiB of 400 MiB, ")

@@ -11,8 +11,11 @@ from dunlin.cli.service_ask import REFUSED, ask
 from dunlin.config.file import load
 from dunlin.config.settings import Settings
 from dunlin.errors import DunlinError
+from dunlin.pace.climb import MOST
 
 PLACES = {"source": "/a", "destination": "/b"}
+MACHINES = ("host_label", "work", "movers", "threads", "max_memory_mb", "max_active_files", "auto_throttle", "devices")
+"""A few of the options that are for who runs the service."""
 
 
 def settings(tmp_path: Path, text: str) -> Settings:
@@ -69,6 +72,8 @@ def test_what_a_job_says_wins_over_the_environment(monkeypatch: pytest.MonkeyPat
         ({**PLACES, "watch": True}, "does not take it"),
         ({**PLACES, "profile": "/x"}, "does not take it"),
         ({**PLACES, "container": ["c"]}, "does not take it"),
+        *(({**PLACES, name: 1}, f"{name}: a job of the service does not take it") for name in MACHINES),
+        ({**PLACES, "shared_root": ["/"]}, "does not take it"),
         ({**PLACES, "bwlimit": "1M", "bandwidth_limit": "2M"}, "say the same thing"),
         ({"source": "/a", "destination": "/a"}, "are the same"),
         ({"source": 1, "destination": "/a"}, "source: it must be a path or a URL"),
@@ -87,6 +92,25 @@ def test_what_does_not_fit_is_told(options: dict[str, Any], reason: str) -> None
     assert "abc" not in str(found.value)
 
 
+def test_a_job_takes_no_more_workers_than_the_service_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUNLIN_WORKERS", "9")
+    assert ask("sync", {**PLACES, "workers": 9}, Settings()).crew.workers == 9
+    for more in (10, 0):
+        with pytest.raises(DunlinError, match="workers: at most 9"):
+            ask("sync", {**PLACES, "workers": more}, Settings())
+    monkeypatch.setenv("DUNLIN_WORKERS", "0")
+    assert ask("sync", {**PLACES, "workers": 40}, Settings()).crew.workers == 40
+    with pytest.raises(DunlinError, match=f"workers: at most {MOST}, unless"):
+        ask("sync", {**PLACES, "workers": MOST + 1}, Settings())
+    monkeypatch.setenv("DUNLIN_WORKERS", "1000")
+    assert ask("sync", {**PLACES, "workers": 1000}, Settings()).crew.workers == 1000
+
+
+def test_no_job_makes_device_files() -> None:
+    found = ask("sync", {**PLACES, "archive": True}, Settings(environ={}))
+    assert (found.policy.specials, found.policy.devices) == (True, False)
+
+
 def test_a_check_takes_fewer() -> None:
     assert ask("check", PLACES, Settings(environ={})).mode == "check"
     with pytest.raises(DunlinError, match="no such option of a check"):
@@ -99,6 +123,13 @@ def test_a_queue_spreads_a_sync_and_no_check() -> None:
     assert found.spread.queue == "postgresql://db/dunlin"
     assert ask("check", PLACES, Settings(environ={}), "postgresql://db/dunlin").spread is None
     assert ask("sync", {**PLACES, "dry_run": True}, Settings(environ={}), "postgresql://db/dunlin").spread is None
+
+
+def test_a_sync_knows_whose_destination_it_writes_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUNLIN_HOST_LABEL", "one")
+    below = Settings(environ={})
+    assert [ask("sync", PLACES, below, queue).home for queue in ("", "postgresql://db/dunlin")] == ["one", "one"]
+    assert ask("sync", {**PLACES, "destination": "s3://bucket/x"}, below).home == ""
 
 
 def test_no_login_is_an_option_of_a_job() -> None:

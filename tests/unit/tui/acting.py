@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,14 +21,14 @@ async def read(pilot: Pilot[Any]) -> None:
     await until(pilot, lambda: app.looks > 0 and app.look.question == app.question)
 
 
-async def until(pilot: Pilot[Any], true: Callable[[], bool], seconds: float = 10) -> None:
+async def until(pilot: Pilot[Any], true: Callable[[], bool], seconds: float = 20) -> None:
     """Let the dashboard go on until something holds."""
-    for _ in range(int(seconds / 0.01)):
-        await pilot.pause()
-        if true():
-            return
+    deadline = time.monotonic() + seconds
+    await pilot.pause()
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true"
         await asyncio.sleep(0.01)
-    raise AssertionError("it did not come true")
+        await pilot.pause()
 
 
 def act(app: Dashboard, steps: Callable[[Pilot[Any]], Awaitable[None]], size: tuple[int, int] = SIZE) -> None:

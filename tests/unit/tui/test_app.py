@@ -20,7 +20,8 @@ from textual.pilot import Pilot
 from dunlin.report import NullReport
 from dunlin.state import State
 from dunlin.state.runs import Life
-from dunlin.tui.app import THEMES, Dashboard
+from dunlin.tui.app import Dashboard
+from dunlin.tui.base import THEMES
 from dunlin.tui.reader import Look, Question, Reader
 from tests.unit.state.rows import Clock
 from tests.unit.tui.acting import act, read, screen, until

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dunlin.report.cells import cells
-from dunlin.tui.pages import KEYS, View, folded, paint
+from dunlin.tui.pages import KEYS, View, paint
 from dunlin.tui.reader import Look, Question, Reader
-from dunlin.tui.text import PLAIN, STRONG, TITLE, length
+from dunlin.tui.styles import PLAIN, STRONG, TITLE
+from dunlin.tui.text import length
 from tests.unit.tui.fabricated import NOW, fabricate
 
 WIDTHS = (60, 61, 67, 79, 80, 99, 119, 120, 121, 150, 179, 180, 200, 317)
@@ -81,14 +81,6 @@ def test_the_help_names_every_key() -> None:
     text = " ".join(key for key, _ in KEYS)
     for key in ("q", "Ctrl+C", "r", "p", "↑ ↓", "/", "f", "s", "Tab", "e", "?", "Esc"):
         assert key in text
-
-
-def test_names_are_folded_without_losing_a_character() -> None:
-    text = "a long sentence with averyveryverylongwordthatdoesnotfit and 日本語の長い名前です"
-    for width in range(4, 30):
-        lines = folded(text, width)
-        assert max(map(cells, lines)) <= width
-        assert "".join(lines).replace(" ", "") == text.replace(" ", "")
 
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (200, 60)])

@@ -8,7 +8,7 @@ import pytest
 
 from dunlin.tui import panels
 from dunlin.tui.pages import View, paint
-from dunlin.tui.text import Line
+from dunlin.tui.styles import Line
 from tests.unit.tui.fabricated import NOW
 from tests.unit.tui.test_pages import looked
 

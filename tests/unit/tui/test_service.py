@@ -46,7 +46,7 @@ def place() -> Iterator[Place]:
 async def read(pilot: Keys) -> None:
     app = pilot.app
     assert isinstance(app, ServiceDashboard)
-    await until(pilot, lambda: app.looks > 0 and app.look.want == app.want and app.look.time > 0)
+    await until(pilot, lambda: app.looks > 0 and app.look.want == app.question and app.look.time > 0)
 
 
 def act(app: ServiceDashboard, steps: Callable[[Keys], Awaitable[None]], size: tuple[int, int] = (100, 30)) -> None:

@@ -6,19 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dunlin.tui.text import (
-    Line,
-    apart,
-    bar,
-    beside,
-    clip,
-    fitting,
-    joined,
-    length,
-    pad,
-    shown,
-    title,
-)
+from dunlin.report.cells import cells
+from dunlin.tui.styles import Line
+from dunlin.tui.text import apart, bar, beside, clip, fitting, folded, joined, length, pad, shown, title
 
 NAMES = st.text(alphabet=st.sampled_from("ab/.é́日本🐦⬛[]\x1b\n\u200d\u202e\udcff "), max_size=40)
 
@@ -57,3 +47,11 @@ def test_a_bar_is_full_only_at_the_end() -> None:
 @pytest.mark.parametrize("width", range(1, 40))
 def test_titles_fit(width: int) -> None:
     assert length(title("Some words", width, [("more words", "")])) <= width
+
+
+def test_names_are_folded_without_losing_a_character() -> None:
+    text = "a long sentence with averyveryverylongwordthatdoesnotfit and 日本語の長い名前です"
+    for width in range(4, 30):
+        lines = folded(text, width)
+        assert max(map(cells, lines)) <= width
+        assert "".join(lines).replace(" ", "") == text.replace(" ", "")

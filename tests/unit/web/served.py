@@ -19,12 +19,14 @@ from dunlin.queue.ledger.words import Job, JobStatus, NewItem, NewJob
 from dunlin.queue.open import open_queue
 from dunlin.report.prometheus import Metrics
 from dunlin.web.app import make_service
+from dunlin.web.bounded import Bounded
 from dunlin.web.exposition import ServiceMetrics
 from dunlin.web.hub import Hub
 from dunlin.web.limits import Failures, Rates
 from dunlin.web.monitor import routes as monitor
 from dunlin.web.monitor.depth import Depth
 from dunlin.web.services import Calls, Found, Item, Services
+from dunlin.web.vaults import Vaults
 
 
 class Publisher:
@@ -37,11 +39,13 @@ class Publisher:
         self.fails: DunlinError | None = None
         self.forgotten: list[str] = []
 
-    def publish(self, items: Sequence[Item], tenant: Tenant, by: str, key: str, body: bytes) -> Job:
+    def publish(
+        self, items: Sequence[Item], tenant: Tenant, by: str, key: str, body: bytes, priority: int = 0
+    ) -> Job:
         if self.fails is not None:
             raise self.fails
         self.asked.append((list(items), tenant.name, by))
-        new = NewJob("publish", b"{}", tenant.name, by, "items", 0, key, body)
+        new = NewJob("publish", b"{}", tenant.name, by, "items", priority, key, body)
         return self.ledger.jobs.submit(new, [NewItem(each.source, each.to) for each in items]).job
 
     def check(self, key: str, prefixes: Sequence[str]) -> Found:
@@ -81,6 +85,9 @@ class Runner:
             raise DunlinError("use source", "/refused", ErrorKind.DENIED, "it is outside the allowed roots")
         return f"{options['source']} -> {options['destination']}"
 
+    def host(self, kind: str, options: Mapping[str, Any], tenant: Tenant) -> str:
+        return "nas" if str(options["source"]).startswith("/of/nas") else ""
+
     def wake(self) -> None:
         self.woken += 1
 
@@ -93,11 +100,15 @@ class Served:
         self.depth = Depth(services.queue.stats, services.clock)
         self.app = make_service(services, monitor(services, self.depth))
 
-    def ask(self, method: str, path: str, host: str = "localhost", **more: Any) -> httpx.Response:
-        """One request, as httpx makes it."""
+    def ask(
+        self, method: str, path: str, host: str = "localhost", address: str = "127.0.0.1", **more: Any
+    ) -> httpx.Response:
+        """One request, as httpx makes it, from an address."""
 
         async def call() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)  # type: ignore[arg-type]
+            transport = httpx.ASGITransport(
+                self.app, raise_app_exceptions=True, client=(address, 123)  # type: ignore[arg-type]
+            )  # fmt: skip
             async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}:8080") as client:
                 return await client.request(method, path, **more)
 
@@ -128,19 +139,23 @@ def served(
     now = found or settings(**variables)
     ledger, queue = open_ledger(str(directory / "ledger.db"), clock), open_queue(str(directory / "queue.db"))
     publisher, runner, faults = Publisher(ledger), Runner(), []  # type: tuple[Publisher, Runner, list[Exception]]
-    calls = Calls(4)
+    calls, publishes = Calls(4), Bounded(2, 2, 0.5)
+    vaults = Vaults(lambda: now.repositories)
     try:
         yield Served(
             Services(
                 ledger=ledger, queue=queue, publisher=publisher, existence=publisher, runner=runner,
                 settings=lambda: now, states=lambda: states, hub=Hub(),
                 metrics=ServiceMetrics(Metrics("1"), queue.stats, queue.workers, dict), calls=calls, lookups=calls,
+                publishes=publishes,
                 rates=Rates(), failures=Failures(3), clock=clock, version="1",
-                ready=lambda: ready or {"ledger": "ok"}, fault=faults.append,
+                ready=lambda: ready or {"ledger": "ok"}, fault=faults.append, vaults=vaults,
             ),
             publisher, runner, faults,
         )  # fmt: skip
     finally:
         calls.close()
+        publishes.close()
+        vaults.close()
         ledger.close()
         queue.close()

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.queue.base import QueueStats, WorkerInfo
 from dunlin.report.prometheus import METRICS, Metrics
-from dunlin.web.exposition import SERVICE_METRICS, ServiceMetrics
+from dunlin.web import exposition
+from dunlin.web.exposition import KEPT, SERVICE_METRICS, Exposition, ServiceMetrics
 from tests.unit.web.served import served
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "service.md"
@@ -69,6 +74,72 @@ def test_a_queue_that_is_away_is_said_and_the_rest_is_there() -> None:
     assert not any(name.startswith("dunlin_queue_w") for name, _ in found)
     assert found["dunlin_jobs", (("status", "queued"),)] == 1
     assert found["dunlin_copied_files_total", ()] == 0
+
+
+class Asked:
+    """What metrics ask; counts how often."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.now = 100.0
+        self.slow = threading.Event()
+        self.slow.set()
+
+    def stats(self) -> list[QueueStats]:
+        self.times += 1
+        assert self.slow.wait(10)
+        return stats()
+
+    def exposition(self) -> Exposition:
+        metrics = ServiceMetrics(Metrics("1"), self.stats, workers, lambda: {"running": self.times})
+        return Exposition(metrics, lambda: self.now)
+
+
+def test_the_text_is_made_once_a_second_however_many_read_it() -> None:
+    asked = Asked()
+    kept = asked.exposition()
+    assert kept.kept("") is None
+    made = kept.make("")
+    assert b'dunlin_jobs{status="running"} 1.0' in made[0]
+    asked.now += 0.9 * KEPT
+    assert [kept.kept(""), kept.make("")] == [made, made]
+    assert asked.times == 1
+    asked.now += 0.2 * KEPT
+    assert kept.kept("") is None
+    assert b'dunlin_jobs{status="running"} 2.0' in kept.make("")[0]
+    assert asked.times == 2
+
+
+def test_each_client_reads_the_format_that_it_accepts() -> None:
+    asked = Asked()
+    kept = asked.exposition()
+    plain = kept.make("text/plain")
+    assert kept.kept("application/openmetrics-text; version=1.0.0") is None
+    other = kept.make("application/openmetrics-text; version=1.0.0")
+    assert other[1].startswith("application/openmetrics-text")
+    assert other[0].endswith(b"# EOF\n")
+    assert kept.kept("text/plain") == plain
+    assert kept.kept("application/openmetrics-text; version=1.0.0") == other
+
+
+def test_those_that_ask_at_a_time_wait_for_one() -> None:
+    asked = Asked()
+    asked.slow.clear()
+    kept = asked.exposition()
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(kept.make, "") for _ in range(4)]
+        asked.slow.set()
+        assert len({each.result(10) for each in found}) == 1
+    assert asked.times == 1
+
+
+def test_the_service_keeps_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(tmp_path) as made:
+        times = Counter[str]()
+        monkeypatch.setattr(ServiceMetrics, "_asked", lambda self: times.update(["asked"]) or {})
+        monkeypatch.setattr(exposition, "KEPT", 60.0)
+        assert len({made.get("/metrics").text for _ in range(5)}) == 1
+        assert times == {"asked": 1}
 
 
 def test_every_metric_is_documented_and_no_name_is_used_twice() -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
-from dunlin.config.service import Service
+from dunlin.config.service import Service, Tenant
+from dunlin.errors import DunlinError, ErrorKind
 from dunlin.queue.ledger.words import Role
+from dunlin.queue.ledger.words import Tenant as TenantRow
+from dunlin.web import gate
 from dunlin.web.gate import COOKIE, HEADERS
 from tests.unit.web.served import Served, served, settings
 
@@ -171,3 +175,75 @@ def test_a_form_carries_the_token_and_the_session_ends_with_it(tmp_path: Path) -
 def test_a_cookie_that_is_no_session_is_nobody(tmp_path: Path) -> None:
     with served(tmp_path, found=guarded()) as made:
         assert made.get("/api/v1/jobs", headers=cookie({COOKIE: "x", "other": "y"})).status_code == 401
+
+
+def test_wrong_keys_are_paid_for_by_their_address_before_the_ledger_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(tmp_path, found=guarded(rate=1)) as made:
+        good = bearer(key(made))
+        asked, verify = [], made.services.ledger.keys.verify
+        monkeypatch.setattr(made.services.ledger.keys, "verify", lambda text: asked.append(text) or verify(text))
+        codes = [made.get("/api/v1/jobs", headers=bearer(f"dk_{n}"), address="192.0.2.1").status_code for n in range(9)]
+        assert codes == [401] * 4 + [429] * 5  # half of what a request costs
+        assert len(asked) == 4
+        # A key that is known is not kept out by what others do at its address.
+        assert made.get("/api/v1/jobs", headers=good, address="192.0.2.2").status_code == 200
+        assert made.get("/api/v1/jobs", headers=good, address="192.0.2.1").status_code == 200
+        cookies = [made.get("/api/v1/jobs", headers=cookie({COOKIE: "x"}), address="192.0.2.1").status_code]
+        assert cookies == [429]
+
+
+def test_keys_of_one_label_do_not_share_a_rate_over_tenants(tmp_path: Path) -> None:
+    tenants = {name: Tenant(name, ("/srv",), ("store/",)) for name in ("a", "b")}
+    with served(tmp_path, found=guarded(rate=1, tenants=tenants)) as made:
+        for name in tenants:
+            made.services.ledger.accounts.put_tenant(TenantRow(name))
+        a, b = (bearer(key(made, tenant=name)) for name in tenants)
+        assert [made.get("/api/v1/jobs", headers=a).status_code for _ in range(3)] == [200, 200, 429]
+        assert made.get("/api/v1/jobs", headers=b).status_code == 200
+
+
+def test_two_keys_of_one_name_do_not_share_a_rate(tmp_path: Path) -> None:
+    with served(tmp_path, found=guarded(rate=1)) as made:
+        one, other = bearer(key(made)), bearer(key(made))
+        assert [made.get("/api/v1/jobs", headers=one).status_code for _ in range(3)] == [200, 200, 429]
+        assert made.get("/api/v1/jobs", headers=other).status_code == 200
+
+
+def test_a_network_of_ipv6_is_one_client(tmp_path: Path) -> None:
+    with served(tmp_path, found=guarded(rate=1)) as made:
+        wrong = [
+            made.get("/api/v1/jobs", headers=bearer(f"dk_{n}"), address=f"2001:db8:1:2:{n:x}::9").status_code
+            for n in range(9)
+        ]
+        assert wrong == [401] * 4 + [429] * 5
+        assert made.get("/api/v1/jobs", headers=bearer("dk_x"), address="2001:db8:1:3::9").status_code == 401
+
+
+def test_a_client_that_takes_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "SLOW", 0.05)
+    told: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            await send({"type": "http.response.body", "body": b"a part", "more_body": True})
+        finally:
+            told.append("over")
+
+    async def takes_nothing(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            await anyio.sleep_forever()
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b""}
+
+    with served(tmp_path) as made:
+        scope = {
+            "type": "http", "method": "GET", "path": "/healthz", "headers": [(b"host", b"localhost")],
+            "query_string": b"", "client": ("127.0.0.1", 1),
+        }  # fmt: skip
+        with pytest.raises(DunlinError) as raised:
+            anyio.run(gate.Gate(app, made.services), scope, receive, takes_nothing)
+        assert (raised.value.kind, told) == (ErrorKind.TIMEOUT, ["over"])

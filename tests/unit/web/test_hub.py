@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from pathlib import Path
+from typing import Any
 
 import anyio
+import pytest
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.queue.ledger.ledger import open_ledger
 from dunlin.queue.ledger.words import Job, JobStatus, NewJob, Role
+from dunlin.web import sse
 from dunlin.web.hub import Hub, Watcher
 from dunlin.web.services import EVERYBODY, Principal
 from dunlin.web.sse import stream
+from tests.unit.web.served import served
+from tests.unit.web.test_gate import bearer, guarded
 
 
 def test_news_is_numbered_and_forgotten_in_order() -> None:
@@ -86,6 +92,77 @@ def test_a_listener_hears_what_is_its_own_and_what_it_missed() -> None:
     hub.closed = False
     assert '"id":4' in heard(hub, 1).decode()
     assert ": still here" in words
+
+
+@pytest.mark.parametrize(
+    "now", [None, Principal("a", Role.VIEWER, "b", "key"), Principal("a", Role.ADMIN, "a", "key")]
+)
+def test_a_listener_who_is_no_more_what_it_was_is_let_go(now: Principal | None) -> None:
+    hub, asked = Hub(), []
+    before = Principal("a", Role.VIEWER, "a", "key")
+
+    async def again() -> Principal | None:
+        asked.append(hub.latest)
+        hub.tell("job", {"id": hub.latest}, "a")
+        return before if len(asked) < 3 else now
+
+    async def listen() -> str:
+        news = stream(hub, before, 0, again, look=0.0, alive=60.0, sure=0.0)
+        return b"".join([chunk async for chunk in news]).decode()
+
+    words = anyio.run(listen)
+    assert len(asked) == 3
+    assert '"id":1' in words
+    assert '"id":2' not in words
+
+
+def test_one_key_leaves_room_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MOST_EACH", 2)
+    monkeypatch.setattr(sse, "MOST", 3)
+    with served(tmp_path, found=guarded()) as made:
+        one, other = (bearer(made.services.ledger.keys.add(name, Role.VIEWER).text) for name in ("one", "other"))
+
+        async def listen() -> list[int]:
+            """The status of each, while all before it listen."""
+            found: list[int] = []
+            begun = []
+            for headers in (one, one, one, other, other):
+                status = anyio.Event()
+                begun.append(asyncio.create_task(connect(made.app, headers, found, status)))
+                await status.wait()
+            made.services.hub.close()
+            await asyncio.gather(*begun)
+            return found
+
+        assert anyio.run(listen) == [200, 200, 503, 200, 503]
+        assert made.get("/api/v1/events", headers=one).status_code == 200  # all of them are gone
+
+
+async def connect(app: Any, headers: dict[str, str], found: list[int], begun: anyio.Event) -> None:
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "path": "/api/v1/events",
+        "raw_path": b"/api/v1/events", "query_string": b"", "root_path": "", "scheme": "http",
+        "server": ("localhost", 8080), "client": ("192.0.2.1", 1), "state": {},
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }  # fmt: skip
+
+    told, over = [{"type": "http.request", "body": b"", "more_body": False}], anyio.Event()
+
+    async def receive() -> Any:
+        if told:
+            return told.pop()
+        await over.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            found.append(message["status"])
+            return
+        begun.set()
+        if not message.get("more_body"):
+            over.set()
+
+    await app(scope, receive, send)
 
 
 def test_a_new_listener_and_one_that_missed_too_much_are_told_to_ask() -> None:

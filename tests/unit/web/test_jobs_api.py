@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from dunlin.queue.base import NewTask
-from dunlin.queue.ledger.words import JobStatus, NewJob, Role, Tenant
+from dunlin.queue.ledger.words import JobStatus, NewJob, Role, Tenant, Wish
 from tests.unit.web.served import Served, served, settings
 from tests.unit.web.test_gate import bearer, guarded
 
 SYNC = {"kind": "sync", "options": {"source": "/a", "destination": "/b"}}
 
 
-def two_tenants(tmp_path: Path) -> Any:
+def two_tenants(tmp_path: Path, ready: Any = None, **more: Any) -> Any:
     from dunlin.config.service import Tenant as Own
 
     tenants = {name: Own(name, (f"/srv/{name}",), (f"{name}/",)) for name in ("a", "b")}
-    return served(tmp_path, found=settings()._replace(tenants=tenants))
+    return served(tmp_path, ready=ready, found=settings()._replace(tenants=tenants, **more))
 
 
 def keys(made: Served) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
@@ -99,6 +99,56 @@ def test_a_running_job_is_told_what_is_wanted(tmp_path: Path) -> None:
         assert made.post(f"/api/v1/jobs/{id}/cancel").json()["wish"] == "cancel"
 
 
+def test_a_command_after_uploads_that_runs_can_be_cancelled_and_not_paused(tmp_path: Path) -> None:
+    with served(tmp_path) as made:
+        jobs = made.services.ledger.jobs
+        id = jobs.submit(NewJob("hook", tenant="default")).job.id
+        assert made.post(f"/api/v1/jobs/{id}/pause").json()["status"] == "paused"
+        assert made.post(f"/api/v1/jobs/{id}/resume").json()["status"] == "queued"
+        assert jobs.claim("me", 60, ("hook",))
+        refused = made.post(f"/api/v1/jobs/{id}/pause")
+        assert (refused.status_code, refused.json()["detail"]) == (
+            409, "a command that runs cannot wait: it can be cancelled"
+        )  # fmt: skip
+        told = made.post(f"/api/v1/jobs/{id}/cancel").json()
+        assert (told["status"], told["wish"]) == ("running", "cancel"), "its service ends it, and nobody else"
+        assert jobs.wishes("me") == {id: Wish.CANCEL}
+        jobs.move(id, JobStatus.CANCELLED)
+        assert made.post(f"/api/v1/jobs/{id}/retry").json()["status"] == "queued"
+
+
+def test_a_publish_job_that_is_being_begun_is_cancelled_by_whoever_begins_it(tmp_path: Path) -> None:
+    with served(tmp_path) as made:
+        jobs = made.services.ledger.jobs
+        id = jobs.submit(NewJob("publish-items", tenant="default")).job.id
+        assert jobs.claim("me", 60)
+        assert made.post(f"/api/v1/jobs/{id}/pause").status_code == 409
+        assert jobs.wishes("me") == {}
+        assert made.post(f"/api/v1/jobs/{id}/cancel").json()["wish"] == "cancel"
+        assert jobs.wishes("me") == {id: Wish.CANCEL}
+        jobs.move(id, JobStatus.QUEUED)
+        assert made.post(f"/api/v1/jobs/{id}/cancel").json()["status"] == "cancelled"
+
+
+def test_only_tasks_that_stay_away_are_removed(tmp_path: Path) -> None:
+    with served(tmp_path) as made:
+        queue = made.services.queue
+        job = made.services.ledger.jobs.submit(NewJob("publish", tenant="default")).job.id
+        queue.put([NewTask("publish", f"{job}/0", b"x", retries=0), NewTask("run-0123abcd", "7", b"x", retries=0)])
+        ids = {task.queue: task.id for task in queue.tasks()}
+        for name, words in (("publish", f"cancel job {job}"), ("run-0123abcd", "dunlin control stop")):
+            refused = made.post(f"/api/v1/tasks/{ids[name]}/cancel")
+            assert refused.status_code == 409
+            assert words in refused.json()["detail"]
+        assert len(queue.tasks()) == 2
+        [lease] = queue.lease("w", 1, 30.0, queues=["publish"])
+        assert made.post(f"/api/v1/tasks/{ids['publish']}/cancel").status_code == 409, "it is under way"
+        assert queue.nack(lease, "bad", final=True)
+        assert made.post(f"/api/v1/tasks/{ids['publish']}/cancel").status_code == 204, "it is dead"
+        assert [task.queue for task in queue.tasks()] == ["run-0123abcd"]
+        assert made.post("/api/v1/tasks/999/cancel").status_code == 404
+
+
 def test_tenants_do_not_see_each_other(tmp_path: Path) -> None:
     with two_tenants(tmp_path) as made:
         a, b, everybody = keys(made)
@@ -125,14 +175,70 @@ def test_an_administrator_of_a_tenant_gets_no_further(tmp_path: Path) -> None:
     with two_tenants(tmp_path) as made:
         keys(made)
         made.services.ledger.accounts.put_tenant(Tenant("default"))
-        for tenant in ("a", "default"):  # the latter from a time without tenants
+        head = bearer(made.services.ledger.keys.add("k", Role.ADMIN, "a").text)
+        shown = made.get("/api/v1/keys", headers=head).json()["items"]
+        assert {key["tenant"] for key in shown} == {"a"}
+        assert made.post("/api/v1/keys", json={"label": "x"}, headers=head).json()["tenant"] == "a"
+        assert made.post("/api/v1/keys", json={"label": "x", "tenant": "b"}, headers=head).status_code == 403
+        whole = next(key.id for key in made.services.ledger.keys.all() if not key.tenant)
+        assert made.ask("DELETE", f"/api/v1/keys/{whole}", headers=head).status_code == 404
+
+
+def test_a_key_whose_tenant_is_no_more_is_good_for_nothing(tmp_path: Path) -> None:
+    with two_tenants(tmp_path) as made:
+        for tenant in ("gone", "default"):  # the latter from a time without tenants
+            made.services.ledger.accounts.put_tenant(Tenant(tenant))
             head = bearer(made.services.ledger.keys.add("k", Role.ADMIN, tenant).text)
-            shown = made.get("/api/v1/keys", headers=head).json()["items"]
-            assert {key["tenant"] for key in shown} == {tenant}
-            assert made.post("/api/v1/keys", json={"label": "x"}, headers=head).json()["tenant"] == tenant
-            assert made.post("/api/v1/keys", json={"label": "x", "tenant": "b"}, headers=head).status_code == 403
-            whole = next(key.id for key in made.services.ledger.keys.all() if not key.tenant)
-            assert made.ask("DELETE", f"/api/v1/keys/{whole}", headers=head).status_code == 404
+            for path in ("/api/v1/jobs", "/api/v1/keys", "/check/a/x", "/api/v1/locations", "/monitoring", "/metrics"):
+                answer = made.get(path, headers=head)
+                assert answer.status_code == 403, path
+                assert "is no more" in answer.text
+            assert made.ask("DELETE", "/check/store/x", headers=head).status_code == 403
+            assert made.post("/publish", json=[{"from": "/a", "to": "a/"}], headers=head).status_code == 403
+            assert made.get("/healthz", headers=head).status_code == 200
+        assert made.publisher.forgotten == made.publisher.asked == []
+
+
+def test_what_all_share_is_for_who_is_of_the_whole_service(tmp_path: Path) -> None:
+    away = {"ledger": "ok", "queue": "connection to db.internal refused"}
+    lie = {"mine": ("/srv/a/x",), "wider": ("/srv",), "theirs": ("/srv/b",), "broken": (), "s3": ("s3://bucket",)}
+    with two_tenants(tmp_path, ready=away, lie=lie, locations=dict.fromkeys(lie, "local")) as made:
+        a, _, whole = keys(made)
+        assert made.get("/metrics", headers=a).status_code == 403
+        assert made.get("/metrics", headers=whole).status_code == 200
+        named = made.get("/api/v1/locations", headers=a).json()["items"]
+        assert [each["name"] for each in named] == ["mine", "wider"]
+        assert len(made.get("/api/v1/locations", headers=whole).json()["items"]) == len(lie)
+        for path, headers, word in (
+            ("/readyz", {}, "failing"), ("/readyz", a, "failing"), ("/api/v1/health", a, "failing"),
+            ("/readyz", whole, away["queue"]), ("/api/v1/health", whole, away["queue"]),
+        ):  # fmt: skip
+            answer = made.get(path, headers=headers)
+            assert (answer.status_code, answer.json()["parts"]) == (503, {"ledger": "ok", "queue": word})
+
+
+def test_who_is_of_the_whole_service_says_for_whom(tmp_path: Path) -> None:
+    item = [{"from": "/srv/x", "to": "b/"}]
+    with two_tenants(tmp_path) as made:
+        a, _, whole = keys(made)
+        answer = made.post("/publish", json=item, headers=whole)
+        assert (answer.status_code, answer.json()["error"]) == (
+            400, "for which tenant? this key is of the whole service"
+        )  # fmt: skip
+        assert made.post("/publish?tenant=nobody", json=item, headers=whole).status_code == 400
+        assert made.post("/publish?tenant=b", json=item, headers=whole).status_code == 200
+        assert made.post("/publish?tenant=b", json=item, headers=a).status_code == 403
+        assert [each[1] for each in made.publisher.asked] == ["b"]
+        body = {**SYNC, "interval": 60}
+        path = "/api/v1/schedules/daily"
+        assert made.ask("PUT", path, json=body, headers=whole).status_code == 400
+        saved = made.ask("PUT", path, json={**body, "tenant": "b"}, headers=whole)
+        assert (saved.status_code, saved.json()["tenant"]) == (200, "b")
+        assert made.ask("PUT", path, json={**body, "tenant": "b"}, headers=a).status_code == 403
+        assert made.get(f"{path}?tenant=b", headers=whole).status_code == 200
+        for headers, tenant, status in ((a, "", 404), (a, "b", 403), (whole, "a", 404), (whole, "b", 204)):
+            found = made.ask("DELETE", f"{path}?tenant={tenant}", headers=headers)
+            assert found.status_code == status, (tenant, status)
 
 
 def test_schedules(tmp_path: Path) -> None:
@@ -209,3 +315,23 @@ def test_a_fault_is_told_to_the_log_and_not_to_the_client(tmp_path: Path, monkey
         answer = made.get("/api/v1/jobs")
         assert (answer.status_code, "secret" in answer.text) == (500, False)
         assert [type(fault) for fault in made.faults] == [ZeroDivisionError]
+
+
+def test_jobs_and_schedules_are_of_the_machine_whose_paths_they_name(tmp_path: Path) -> None:
+    with served(tmp_path) as made:
+        ledger = made.services.ledger
+        ledger.accounts.put_tenant(Tenant("default"))
+        body = {"kind": "sync", "options": {"source": "/of/nas/a", "destination": "s3://b"}}
+        id = made.post("/api/v1/jobs", json=body).json()["id"]
+        job = ledger.jobs.get(id)
+        assert job is not None
+        assert job.host == "nas"
+        put = made.ask("PUT", "/api/v1/schedules/nightly", json={**body, "interval": 60})
+        assert put.status_code < 300, put.text
+        ledger.shared = True  # as one on a server
+        items = [{"from": "/srv/x", "to": "x/"}]
+        later = {"kind": "publish", "options": {"items": items}, "interval": 60}
+        put = made.ask("PUT", "/api/v1/schedules/later", json=later)
+        assert put.status_code < 300, put.text
+        here = made.services.settings().host
+        assert {each.new.name: each.new.host for each in ledger.schedules.all()} == {"nightly": "nas", "later": here}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dunlin.web import limits
-from dunlin.web.limits import Failures, Rates
+from dunlin.web.limits import Failures, Rates, client_of
 
 
 class Clock:
@@ -62,3 +62,29 @@ def test_failures_pass_with_time_or_a_success() -> None:
     failures.note("user:b")
     failures.forget("user:b")
     assert failures.wait("user:b") == 0
+
+
+def test_many_names_do_not_push_the_newest_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MOST_CLIENTS", 10)
+    failures = Failures(2, 60, Clock())
+    for number in range(30):
+        failures.note(str(number))
+        failures.note(str(number))
+        assert failures.wait(str(number)) > 0
+    assert len(failures._times) == 10
+
+
+@pytest.mark.parametrize(
+    ("address", "client"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:aaaa:bbbb:cccc:dddd", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("a name", "a name"),
+    ],
+)
+def test_whoever_has_a_network_of_ipv6_is_one_client(address: str, client: str) -> None:
+    assert client_of(address) == client

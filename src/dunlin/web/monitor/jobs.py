@@ -7,13 +7,16 @@ from typing import Any
 
 import msgspec
 
+from dunlin.config.schema import PRIORITIES
 from dunlin.pace.sizes import format_size
 from dunlin.queue.ledger.words import ENDED, File, FileStatus, Item, Job, JobStatus
 from dunlin.web.charts import bar
 from dunlin.web.forms import legible
-from dunlin.web.jobs_api import RUNS, found
+from dunlin.web.jobs_api import found
+from dunlin.web.kinds import KEEPS, RUNS
 from dunlin.web.markup import Child, Safe, el
 from dunlin.web.monitor.shell import Page, age, following, lines, live, moment, perhaps, search_form, section, state
+from dunlin.web.priorities import word
 from dunlin.web.problems import Refused
 from dunlin.web.tables import Cell, number, table
 
@@ -60,7 +63,7 @@ def jobs_table(page: Page, jobs: list[Job]) -> Safe:
         rows.append(
             [
                 Cell(el("a", job.label or job.id, href=page.url("job", id=job.id)), None, "loose"),
-                Cell(job.kind), Cell(state(job.status.value)),
+                Cell(f"{job.kind}, {word(job.priority)}" if job.priority else job.kind), Cell(state(job.status.value)),
                 Cell([bar(part), f"{part:.0%}"], part, "share") if part is not None else perhaps(None, "share"),
                 Cell(age(seconds) if seconds is not None else "–", seconds or 0.0, "num"),
                 Cell(moment(job.created), job.created, "num"), Cell(job.created_by or "–"),
@@ -88,6 +91,8 @@ def job_page(page: Page, id: str, status: str, search: str, after: str) -> tuple
     if job.kind == "publish":
         parts.append(live("items", _items(page.services.ledger.files.items(job.id))))
         parts.append(_files(page, job, status, search, after))
+    if job.kind in KEEPS and job.result:
+        parts.append(live("result", _result(job)))
     parts.append(_asked(job))
     return job, parts
 
@@ -100,11 +105,18 @@ def _lead(page: Page, job: Job) -> Safe:
         facts.append(f"{'took' if job.status in ENDED else 'for'} {age(seconds)}")
         if part and part < 1 and job.status is JobStatus.RUNNING:
             facts.append(f"about {age(seconds * (1 - part) / part)} left")
+    if job.priority:
+        facts.append(f"{word(job.priority)} priority")
     if job.wish.value:
         facts.append(f"{job.wish.value} is wanted")
     orders = [
         page.button("job", WORDS[verb], sure=verb == "cancel", id=job.id, verb=verb)
         for verb in (*VERBS[job.status], *(("retry",) if _again(job) else ()))
+    ]
+    orders += [
+        page.button("job", f"{name.capitalize()} priority", id=job.id, verb=name)
+        for name, number in PRIORITIES.items()
+        if job.status not in ENDED and number != job.priority
     ]
     progress = el("div", bar(part), el("span", f"{part:.0%}"), class_="progress") if part is not None else None
     error = el("p", job.error, class_="message") if job.error else None
@@ -171,6 +183,10 @@ def _files_table(files: list[File]) -> Safe:
         for each in files
     ]  # fmt: skip
     return table(["File", "Key", "Size", "Status", "Why"], rows, wide=(1,), stack=True)
+
+
+def _result(job: Job) -> Safe:
+    return el("section", el("details", el("summary", "What came of it"), lines(pretty(job.result))))
 
 
 def _asked(job: Job) -> Safe:

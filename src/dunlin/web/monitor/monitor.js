@@ -22,7 +22,9 @@
     if (document.hidden) return;
     if (busy) { again = true; return; }
     busy = true;
-    fetch(location.href, {headers: {Accept: "text/html"}, credentials: "same-origin"}).then(function (answer) {
+    // An answer that never comes would keep the page as it is for good.
+    var patience = window.AbortSignal && AbortSignal.timeout ? AbortSignal.timeout(8000) : undefined;
+    fetch(location.href, {headers: {Accept: "text/html"}, credentials: "same-origin", signal: patience}).then(function (answer) {
       if (answer.redirected && answer.url.indexOf("/login") > 0) { location.reload(); return ""; }
       if (answer.status === 404) { failed += 1; say("not there any more"); return ""; }
       if (!answer.ok) throw new Error(String(answer.status));
@@ -34,10 +36,11 @@
       say("live");
     }).catch(function () {
       failed += 1;
+      again = again || failed < 3;
       say("the service does not answer");
     }).finally(function () {
       busy = false;
-      if (again) { again = false; setTimeout(refresh, 500); }
+      if (again) { again = false; setTimeout(refresh, failed ? 2000 : 500); }
     });
   }
   if (document.querySelector("[data-live]")) {

@@ -13,10 +13,13 @@ from litestar import Request, Response, get, post
 from litestar.params import FromQuery, URLEncodedBody
 from litestar.response import Redirect
 
+from dunlin.config.schema import PRIORITIES
 from dunlin.errors import DunlinError
 from dunlin.web.auth import operator, viewer
+from dunlin.web.dead import try_again
 from dunlin.web.general_api import everybody, save_schedule
-from dunlin.web.jobs_api import ORDERS, obey, tenant_of
+from dunlin.web.jobs_api import ORDERS, obey
+from dunlin.web.kinds import check_role
 from dunlin.web.monitor.depth import Depth
 from dunlin.web.monitor.jobs import job_page, jobs_page
 from dunlin.web.monitor.overview import overview
@@ -24,8 +27,11 @@ from dunlin.web.monitor.schedules import Form, asked, schedules_page
 from dunlin.web.monitor.shell import Page, back, may_act, page_of, refused, whole
 from dunlin.web.monitor.tasks import task_page, tasks_page
 from dunlin.web.palette import style
-from dunlin.web.problems import Refused, told
+from dunlin.web.priorities import prioritise
+from dunlin.web.problems import Refused
+from dunlin.web.removed import remove
 from dunlin.web.services import EVERYBODY, Services
+from dunlin.web.tenancy import tenant_of
 
 _HERE = os.path.dirname(__file__)
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -55,11 +61,13 @@ def routes(services: Services, depth: Depth) -> list[Any]:
     """All of them; none where the monitor is off."""
     if not services.settings().monitor:
         return []
-    return [*_assets(), *_pages(services, depth), *_orders(services)]
+    from dunlin.web.backup.routes import routes as backups  # they stand on the shell of these
+
+    return [*_assets(), *_pages(services, depth), *_orders(services), *backups(services)]
 
 
 def _assets() -> list[Any]:
-    styles, script = style() + _read("../history.css", "monitor.css"), _read("monitor.js")
+    styles, script = style() + _read("../history.css", "monitor.css", "../backup/backup.css"), _read("monitor.js")
 
     @get("/assets/monitor.css", media_type="text/css", include_in_schema=False)
     async def sheet() -> str:
@@ -72,15 +80,15 @@ def _assets() -> list[Any]:
     return [sheet, code]
 
 
-async def _answer(services: Services, request: Request[Any, Any, Any], do: Callable[[Page], Answer]) -> Answer:
-    """Do something in a thread; what is refused becomes a page."""
+async def _answer(
+    services: Services, request: Request[Any, Any, Any], do: Callable[[Page], Answer], looks: bool = False
+) -> Answer:
+    """Do something in a thread; what is refused becomes a page. `looks`: at paths, which may not answer."""
     page = page_of(services, request)
     try:
-        return await services.calls(do, page)
-    except Refused as error:
+        return await (services.publishes(do, page) if looks else services.calls(do, page))
+    except (Refused, DunlinError) as error:
         return refused(page, error)
-    except DunlinError as error:
-        return refused(page, told(error))
 
 
 def _pages(services: Services, depth: Depth) -> list[Any]:
@@ -168,7 +176,7 @@ def _orders(services: Services) -> list[Any]:
                 may_act(page)
                 return do(page, data)
 
-            return await _answer(services, request, obeyed)
+            return await _answer(services, request, obeyed, looks=do is _save)
 
         return answer
 
@@ -200,7 +208,10 @@ def _known(verb: str, *verbs: str) -> None:
 
 
 def _job(page: Page, order: Order) -> Redirect:
-    _known(order.verb, *ORDERS)
+    _known(order.verb, *ORDERS, *PRIORITIES)
+    if order.verb in PRIORITIES:
+        prioritise(page.services, page.principal, order.id, order.verb)
+        return back(page, "job", id=order.id)
     obey(page.services, page.principal, order.id, order.verb)
     return back(page, "job", id=order.id)
 
@@ -210,7 +221,8 @@ def _task(page: Page, order: Order) -> Redirect:
     _known(order.verb, "retry", "cancel")
     queue = page.services.queue
     found = queue.task(order.id)
-    if found is None or not (queue.revive([order.id]) if order.verb == "retry" else queue.remove([order.id])):
+    again = order.verb == "retry"
+    if found is None or not (try_again(page.services, order.id) if again else remove(page.services, order.id)):
         raise Refused(404, "there is no such task, or it does not stand like that")
     page.services.ledger.audit.record(page.principal.name, f"task.{order.verb}", order.id)
     return back(page, "tasks", queue=found[0].queue)
@@ -233,6 +245,8 @@ def _schedule(page: Page, order: Order) -> Redirect:
     if page.principal.tenant not in (EVERYBODY, order.tenant):
         raise Refused(403, "that is another tenant")
     schedules = services.ledger.schedules
+    known = schedules.get(order.name, order.tenant)
+    check_role(page.principal, *([known.new.kind] if known is not None else []))
     done: object
     if order.verb == "run":
         done = schedules.run(order.name, order.tenant, by)
@@ -251,8 +265,8 @@ def _save(page: Page, form: Form) -> Redirect:
     if not NAME.fullmatch(form.name):
         raise Refused(400, "the name of a schedule holds letters, digits, '_', '-' and '.', 100 at most")
     services, principal = page.services, page.principal
-    if principal.tenant == EVERYBODY and form.tenant:
-        principal = principal._replace(tenant=form.tenant)
-    before = services.ledger.schedules.get(form.name, tenant_of(services, principal).name)
-    save_schedule(services, principal, form.name, asked(form, before))
+    tenant = tenant_of(services, principal, form.tenant if principal.tenant == EVERYBODY else "").name
+    wanted = asked(form, services.ledger.schedules.get(form.name, tenant))
+    wanted.tenant = tenant
+    save_schedule(services, principal, form.name, wanted)
     return back(page, "schedules")

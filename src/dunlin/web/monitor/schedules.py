@@ -6,6 +6,7 @@ import msgspec
 
 from dunlin.queue.ledger.words import Schedule
 from dunlin.web.forms import NewScheduleForm
+from dunlin.web.kinds import KEEPS
 from dunlin.web.markup import Child, Safe, el, text
 from dunlin.web.monitor.jobs import pretty
 from dunlin.web.monitor.shell import Page, age, live, moment, perhaps, section
@@ -13,7 +14,7 @@ from dunlin.web.problems import Refused
 from dunlin.web.services import EVERYBODY
 from dunlin.web.tables import Cell, number, table
 
-KINDS = ("sync", "check", "publish")
+KINDS = ("sync", "check", "publish", *KEEPS)
 EXAMPLE = '{"source": "/data/photos", "destination": "s3://bucket/photos"}'
 
 

@@ -10,10 +10,12 @@ from urllib.parse import urlencode
 from litestar import MediaType, Request, Response
 from litestar.response import Redirect
 
+from dunlin.errors import DunlinError
 from dunlin.pace.sizes import format_duration
 from dunlin.queue.ledger.words import Role
 from dunlin.web.markup import Child, Safe, el, text
-from dunlin.web.problems import Refused
+from dunlin.web.pages import document, head
+from dunlin.web.problems import Refused, told
 from dunlin.web.services import EVERYBODY, Principal, Services
 from dunlin.web.tables import Cell
 
@@ -25,7 +27,10 @@ TONES = {
 SIGNS = {"good": "✓", "fair": "⚠", "bad": "✗", "busy": "▶"}
 IDLE = frozenset({"queued", "waiting", "pending"})
 """Nobody works on these yet."""
-PAGES = (("", "Overview", "o"), ("jobs", "Jobs", "j"), ("tasks", "Tasks", "t"), ("schedules", "Schedules", "s"))
+PAGES = (
+    ("", "Overview", "o"), ("jobs", "Jobs", "j"), ("tasks", "Tasks", "t"), ("schedules", "Schedules", "s"),
+    ("backup", "Backups", "b"),
+)  # fmt: skip
 
 
 class Page(NamedTuple):
@@ -50,6 +55,19 @@ class Page(NamedTuple):
     def shared(self) -> bool:
         """Whether what all tenants share may be seen: queues, tasks, workers."""
         return not self.services.settings().tenants or self.principal.tenant == EVERYBODY
+
+    @property
+    def reads(self) -> bool:
+        """Whether what files of a backup hold may be seen."""
+        return self.principal.role.covers(Role.OPERATOR)
+
+    @property
+    def pages(self) -> list[tuple[str, str, str]]:
+        """Those of `PAGES` that there are for this one."""
+        known = self.services.settings().repositories.values()
+        mine = any(self.principal.may_see(tenant) for each in known for tenant in each.tenants)
+        shown = {"tasks": self.shared, "backup": mine}
+        return [each for each in PAGES if shown.get(each[0], True)]
 
     def button(self, page: str, words: str, *, sure: bool = False, **fields: object) -> Child:
         """A form of one button; nothing for who may not.
@@ -78,22 +96,15 @@ def whole(page: Page, title: str, here: str, *content: Child, status: int = 200,
         here: which of `PAGES` it belongs to.
         fresh: without a script it is loaded again every ten seconds; nothing is typed into it.
     """
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("meta", name="color-scheme", content="light dark"),
-        el("title", f"{title} - dunlin"),
-        # Else a browser asks for /favicon.ico.
-        el("link", rel="icon", href="data:,"),
-        el("link", rel="stylesheet", href="/assets/monitor.css"),
+    begin = head(
+        title,
+        "monitor.css",
         el("script", src="/assets/monitor.js", defer=True),
         el("noscript", Safe('<meta http-equiv="refresh" content="10">')) if fresh else None,
     )
     links = [
         el("a", name, href=page.url(path), accesskey=key, aria_current="page" if path == here else None)
-        for path, name, key in PAGES
-        if page.shared or path != "tasks"
+        for path, name, key in page.pages
     ]
     who: Child = None
     if page.principal.way == "session":
@@ -102,7 +113,7 @@ def whole(page: Page, title: str, here: str, *content: Child, status: int = 200,
         who = el("span", f"{page.principal.name} ({page.principal.role.value})", out, class_="who")
     note = el("span", "read only", class_="tag") if page.services.settings().read_only else None
     live = el("span", id="live", class_="dim", role="status")
-    keys = ", ".join(f"{key} {name.lower()}" for path, name, key in PAGES if page.shared or path != "tasks")
+    keys = ", ".join(f"{key} {name.lower()}" for _, name, key in page.pages)
     body = el(
         "body",
         el("a", "To the content", href="#main", class_="skip"),
@@ -111,8 +122,7 @@ def whole(page: Page, title: str, here: str, *content: Child, status: int = 200,
         el("footer", f"dunlin {page.services.version}", el("span", " · keys: ", keys, ", / search", class_="keys")),
         data_events="/api/v1/events",
     )
-    html = f'<!doctype html>\n<html lang="en">{head.markup}{body.markup}</html>\n'
-    return Response(html, status_code=status, media_type=MediaType.HTML)
+    return Response(document(begin, body), status_code=status, media_type=MediaType.HTML)
 
 
 def live(name: str, *content: Child) -> Safe:
@@ -196,8 +206,10 @@ def back(page: Page, where: str, **asked: object) -> Redirect:
     return Redirect(page.url(where, **asked), status_code=303)
 
 
-def refused(page: Page, error: Refused) -> Response[str]:
+def refused(page: Page, error: Refused | DunlinError) -> Response[str]:
     """The page that says why something was not done."""
+    if isinstance(error, DunlinError):
+        error = told(error)
     hint = el("p", error.hint, class_="hint") if error.hint else None
     words = el("p", f"{error.detail[:1].upper()}{error.detail[1:]}.", class_="message bad", role="alert")
     again = el("p", el("a", "To the overview", href=page.url()))

@@ -13,6 +13,7 @@ from dunlin.web.forms import legible
 from dunlin.web.markup import Child, Safe, el
 from dunlin.web.monitor.shell import Page, age, facts, following, lines, live, perhaps, search_form, state
 from dunlin.web.problems import Refused
+from dunlin.web.removed import job_of, why_kept
 from dunlin.web.tables import Cell, number, table
 
 COUNT = 50
@@ -49,7 +50,10 @@ def _table(page: Page, tasks: list[TaskInfo]) -> Safe:
 
 def _orders(page: Page, task: TaskInfo) -> Child:
     again = page.button("task", "Try again", id=task.id, verb="retry") if task.status is Status.DEAD else None
-    return [again, page.button("task", "Remove", sure=True, id=task.id, verb="cancel")]
+    if not (reason := why_kept(task)):
+        return [again, page.button("task", "Remove", sure=True, id=task.id, verb="cancel")]
+    job = job_of(task)
+    return el("a", "Job", href=page.url("job", id=job), title=reason) if job else None
 
 
 def task_page(page: Page, id: str) -> list[Child]:

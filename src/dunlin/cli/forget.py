@@ -1,0 +1,136 @@
+"""`dunlin forget`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dunlin.cli import keeping, parameters
+from dunlin.cli.base import Option, parsed
+from dunlin.cli.working import Told, conduct
+from dunlin.errors import printable
+
+if TYPE_CHECKING:
+    from dunlin.backup.prune import Pruned
+    from dunlin.backup.repository import Repository
+    from dunlin.jobs.forget import Fate
+    from dunlin.pace.stop import Stop
+    from dunlin.report import Report
+
+RULES = "What is kept (whatever any of these keeps; the newest snapshot of a share always stays)"
+COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
+
+HELP = """
+Remove snapshots by a policy, in each share by itself. At least one rule is needed.
+
+--keep-daily 7 keeps the newest snapshot of each of the newest seven days that have one, and so do the others of its
+kind. What snapshots hold is only freed by `dunlin prune`, or with --prune right afterwards.
+"""
+
+EXAMPLE = """
+dunlin forget -n --repo /mnt/vault --keep-daily 7 --keep-weekly 5 --keep-monthly 12
+dunlin forget --repo /mnt/vault --share docs --keep-last 3 --keep-within 30d --keep-tag release
+"""
+
+
+@click.pass_context
+def forget(ctx: click.Context, /, **values: Any) -> int:
+    """Parse, call, print, exit code."""
+    from dunlin.backup.retention import Policy
+    from dunlin.jobs import prune
+    from dunlin.jobs.forget import Options
+    from dunlin.jobs.forget import forget as act
+
+    counts = {name: values[f"keep_{name}"] or 0 for name in COUNTS}
+    policy = Policy(**counts, within=values["keep_within"] or 0, tags=tuple(values["keep_tag"]))
+    dry = bool(values["dry_run"])
+    options = Options(policy, keeping.tenant_of(ctx), values["share"] or "", dry, damaged=bool(values["damaged"]))
+    frees = values["prune"] and not dry
+
+    def acts(opened: Repository, report: Report, stop: Stop) -> tuple[list[Fate], Pruned | None]:
+        fates = act(opened, options)
+        if not frees:
+            return fates, None
+        return fates, prune.prune(opened, prune.Options(options.tenant), keeping.me(), report, stop)
+
+    return conduct(ctx, "Prune" if frees else "", acts, lambda done: _told(*done, dry))
+
+
+def _told(fates: list[Fate], pruned: Pruned | None, dry: bool) -> Told:
+    freed = {} if pruned is None else {"prune": dataclasses.asdict(pruned)}
+    lines = list(_people(fates, dry, hint=pruned is None))
+    wrong: list[str] = []
+    if pruned is not None:
+        from dunlin.cli.prune import people, trouble
+
+        lines += people(pruned)
+        wrong += trouble(pruned)
+    machine = {"dry_run": dry, "snapshots": [_machine(each) for each in fates], **freed}
+    return Told(2 if pruned is not None and pruned.short else 0, lines, wrong, machine)
+
+
+def _machine(fate: Fate) -> dict[str, Any]:
+    return {"kept": fate.kept, "reasons": list(fate.reasons), **keeping.described(fate.snapshot)}
+
+
+def _people(fates: list[Fate], dry: bool, hint: bool) -> Iterator[str]:
+    from dunlin.cli.history import table
+    from dunlin.pace.sizes import format_moment, format_number
+
+    if not fates:
+        yield "no snapshots yet"
+        return
+    rows = [
+        ("keep" if fate.kept else "remove", fate.snapshot.id[:8], format_moment(fate.snapshot.time, seconds=True),
+         fate.snapshot.share, printable(", ".join(fate.reasons)))
+        for fate in fates
+    ]  # fmt: skip
+    yield from table(("", "id", "time", "share", "kept by"), rows, (0, 1, 2, 3, 4))
+    gone = sum(not fate.kept for fate in fates)
+    word = "would remove" if dry else "removed"
+    yield (f"{word} {format_number(gone, 'snapshot')}, kept {len(fates) - gone:,}"
+           + ("; `dunlin prune` frees what they alone needed" if gone and hint and not dry else ""))  # fmt: skip
+
+
+def _count(text: str) -> int:
+    if text.strip().lower() in ("all", "forever"):
+        return -1
+    return parameters.whole(0, 1_000_000)(text)
+
+
+def _within(text: str) -> float:
+    from dunlin.pace.sizes import parse_duration
+
+    return parse_duration(text)
+
+
+def _options() -> list[Option]:
+    help = {
+        "last": "The newest N.",
+        "hourly": "The newest of each of the newest N hours that have one.",
+        "daily": "The same by days.",
+        "weekly": "The same by weeks, which begin on Monday.",
+        "monthly": "The same by months.",
+        "yearly": "The same by years; N may be all, here and above.",
+    }
+    return [
+        *(Option(f"--keep-{name}", help[name], section=RULES, type=_count, metavar="N") for name in COUNTS),
+        Option("--keep-within", "All that are no older than this before the newest one: 30d, 12h; a number alone means "
+               "seconds.", section=RULES,
+               type=parsed(_within), metavar="TIME"),
+        Option("--keep-tag", "All with this tag; may be repeated.", section=RULES, multiple=True, metavar="WORD"),
+        Option("--damaged", "Remove also those that cannot be read, whatever the rules say.", section=RULES,
+               is_flag=True),
+        Option("--prune", "Then free what no snapshot needs any more, as `dunlin prune` does.", section=RULES,
+               is_flag=True),
+        Option("-n --dry-run", "Tell what would be removed, and remove nothing.", section=keeping.OUTPUT, is_flag=True),
+    ]  # fmt: skip
+
+
+command = keeping.looking(
+    "forget", "remove snapshots by a policy", HELP, EXAMPLE, forget, [], _options(),
+    share=keeping.ANY_SHARE, works=True,
+)  # fmt: skip
