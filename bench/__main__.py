@@ -22,6 +22,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"default: all of {', '.join(ROWS)}")
     parser.add_argument("--pairs", type=int, default=5, help="runs of each program (default 5)")
     parser.add_argument("--quick", action="store_true", help="tiny trees, one pair: tries the harness; saves nothing")
+    parser.add_argument("--nodes", type=int, default=20_000_000, help="of the tree of `index` (default 20,000,000)")
+    parser.add_argument("--gib", type=float, default=4, help="of the files of `backup-large` (default 4)")
+    parser.add_argument("--files", type=int, default=1_000_000, help="of `backup-memory` (default 1,000,000)")
     parser.add_argument("--dir", type=Path, default=Path("/dev/shm"), help="a tmpfs to work in (default /dev/shm)")
     parser.add_argument("--disk-dir", type=Path, default=Path("/var/tmp"), help="a real disk (default /var/tmp)")
     parser.add_argument("--dunlin", default=str(CHECKOUT / "dunlin"), help="the command to measure")
@@ -52,7 +55,10 @@ def main() -> int:
     chosen = arguments()
     work = Path(tempfile.mkdtemp(prefix="bench-", dir=chosen.dir))
     disk = Path(tempfile.mkdtemp(prefix="bench-", dir=chosen.disk_dir))
-    context = Context(work, disk, 1 if chosen.quick else chosen.pairs, chosen.quick, chosen.dunlin, chosen.peers)
+    pairs = 1 if chosen.quick else chosen.pairs
+    context = Context(
+        work, disk, pairs, chosen.quick, chosen.dunlin, chosen.peers, chosen.nodes, chosen.gib, chosen.files
+    )
     short = failed = False
     try:
         for name in chosen.rows:

@@ -29,6 +29,9 @@ class Context:
     quick: bool
     dunlin: str
     only_peers: bool = False
+    nodes: int = 20_000_000
+    gib: float = 4
+    files: int = 1_000_000
 
     def tree(self, tree: Tree) -> Path:
         """The tree, made at most once per call of the harness."""

@@ -106,15 +106,15 @@ def _azure(bucket: str, prefix: str, listed: list[str], token: str) -> bytes:
 class Stub:
     """The server: a thread for each connection."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self) -> None:
         self.requests = 0
         self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=256)
 
-    def serve(self) -> None:
+    def serve(self, port: int) -> None:
         """Never ends."""
+        listener = socket.create_server(("127.0.0.1", port), backlog=256)
         while True:
-            client, _ = self._listener.accept()
+            client, _ = listener.accept()
             threading.Thread(target=self._talk, args=(client,), daemon=True).start()
 
     def _talk(self, client: socket.socket) -> None:
@@ -180,4 +180,4 @@ def _answered(status: int, body: bytes, *headers: str, bare: bool = False) -> by
 
 
 if __name__ == "__main__":
-    Stub(int(sys.argv[1])).serve()
+    Stub().serve(int(sys.argv[1]))

@@ -127,7 +127,7 @@ def listed(query: str, path: str = "/n1234") -> tuple[list[str], str]:
     return re.findall(r"<(?:Key|Prefix|Name)>([^<]+)<", listing), token[1] if token else ""
 
 
-server = stub.Stub(0)
+server = stub.Stub()
 
 
 @pytest.mark.parametrize(

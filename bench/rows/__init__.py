@@ -8,8 +8,12 @@ from bench.context import Context
 from bench.results import Row
 from bench.rows import (
     azfiles,
+    backups,
+    billion,
+    chaos,
     copies,
     faults,
+    index,
     limits,
     listing,
     mounts,
@@ -49,5 +53,13 @@ ROWS: dict[str, Callable[[Context], Row]] = {
     "queue": queues.queue,
     "queue-clients": queues.clients,
     "spread": spread.spread,
+    "chaos": chaos.chaos,
     "publish": publishing.publish,
+    "api": publishing.api,
+    "index": index.index,
+    "backup-small": backups.small,
+    "backup-large": backups.large,
+    "backup-memory": backups.memory,
+    "backup-azfiles": backups.azfiles,
+    "backup-billion": billion.billion,
 }

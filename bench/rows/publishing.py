@@ -56,3 +56,36 @@ def publish(context: Context) -> Row:
         ]
     row.notes.append("one process walks, queues, uploads and keeps the ledger; client and service share two cores")
     return row
+
+
+def api(context: Context) -> Row:
+    """Reads of the API by 32 connections of wrk while the service syncs."""
+    count, seconds = context.fewer(100_000, 2_000), context.fewer(20, 3)
+    row = Row("api", f"mixed reads of the API by wrk, 32 connections, while a folder of {count:,} files is synced")
+    folder = context.tree(Tree(f"publish-{count}", count // 100, 100))
+    found: list[dict[str, float]] = []
+    works = [context.work / f"api{n}" for n in range(context.pairs)]
+
+    def call() -> Measured:
+        flow = [sys.executable, "-m", "bench.api_flow", str(folder), str(works[len(found)]), str(seconds)]
+        return context.run([*flow, *shlex.split(context.dunlin)])
+
+    def after(name: str) -> None:
+        told = context.told()
+        if told["failed_syncs"]:
+            raise Failed(f"{told['failed_syncs']} syncs failed")
+        remove(works[len(found)])
+        found.append(told)
+
+    alternate(context, row, {"dunlin": call}, after=after)
+    if found:
+        middle = {name: statistics.median(float(told[name]) for told in found) for name in found[0]}
+        row.checks += [
+            at_most("99th percentile", middle["p99"], 100.0, "ms"),
+            at_most("errors, all runs", sum(told["errors"] for told in found), 0, "requests"),
+            Check("50th percentile", middle["p50"], "ms"),
+            Check("requests a second", middle["rate"], "/s"),
+            Check("syncs that ended meanwhile", middle["syncs"], "syncs"),
+        ]
+    row.notes.append("wrk, the service and the sync share two cores; ten kinds of reads in turn")
+    return row
