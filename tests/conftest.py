@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -39,8 +40,8 @@ ORDER = {"unit": 0, "packaging": 1}
 
 
 def folder(item: pytest.Item) -> str:
-    """The folder of tests/ that a test stands in."""
-    return item.path.relative_to(HERE).parts[0]
+    """The folder of tests/ that a test stands in, or `bench` for one of the benchmark's own."""
+    return item.path.relative_to(HERE if item.path.is_relative_to(HERE) else HERE.parent).parts[0]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,6 +51,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             # Its session fixtures build and install: once is enough.
             item.add_marker(pytest.mark.packaging)
             item.add_marker(pytest.mark.xdist_group("packaging"))
+
+
+MOST_DESCRIPTORS = 256
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: each full look at it for cycles would take half a second."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Stores that a test let go hold directories until they are collected, and `select` knows 1,024 descriptors."""
+    if len(os.listdir("/proc/self/fd")) > MOST_DESCRIPTORS:
+        gc.collect()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -5,8 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from dunlin.report.address import Address
+from dunlin.web.listener import Listener, listen
+from tests.unit.web.served import Served
+
+expect.set_options(timeout=30_000)  # a browser, its server and other tests share few cores
 
 CONTRAST = """() => {
     const parse = (text) => {
@@ -31,6 +38,10 @@ CONTRAST = """() => {
 }"""
 """The contrast of each text with its ground (Web Content Accessibility Guidelines 2.2, 1.4.3)."""
 
+SMALL = """() => [...document.querySelectorAll("button, nav a")]
+    .filter((each) => each.getBoundingClientRect().height < 24).map((each) => each.textContent)"""
+"""What is hard to hit with a finger (Web Content Accessibility Guidelines 2.2, 2.5.8)."""
+
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
@@ -41,6 +52,30 @@ def chromium() -> Iterator[Browser]:
         found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield found
         found.close()
+
+
+@contextmanager
+def page(browser: Browser, script: str = "", **more: Any) -> Iterator[Page]:
+    """A page of a context of its own, in which `script` runs before those of each page."""
+    context = browser.new_context(**more)
+    found = context.new_page()
+    found.set_default_timeout(20_000)
+    if script:
+        found.add_init_script(script)
+    yield found
+    context.close()
+
+
+@contextmanager
+def listening(made: Served) -> Iterator[str]:
+    """The URL of a service that was made without an address."""
+    listener = Listener(made.app, listen(Address("127.0.0.1", 0)), lambda event: None)
+    listener.start()
+    try:
+        yield f"http://127.0.0.1:{listener.address.port}"
+    finally:
+        made.services.hub.close()
+        listener.close()
 
 
 class Seen:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from dunlin.stores.login import Login
 from tests.acceptance.clouds import cloud
 from tests.acceptance.program import dunlin, start
 from tests.acceptance.trees import same
+from tests.acceptance.trouble import until
 from tests.emulators.azure_files import AzureFiles, Rules, azure_files
 from tests.servers.faults import Rules as Faults
 from tests.servers.faults import faults
@@ -232,7 +232,9 @@ def test_a_changed_attribute_alone_is_carried_without_the_content(
         path: store.get_xattrs(path, ALL) for path in ("f0", "f1", "f11")
     }
     if target == "disk":
-        assert first["GetPermission"] == 3  # one for each that there is: two of the files, one of the root
+        # One for each that there is: two of the files, one of the root. Where the files took a tenth of a second, the
+        # root is a mover's, which knows of none yet.
+        assert first["GetPermission"] in (3, 4)
     again = run()
     assert not again.keys() & {"GetFile", "GetFileProperties", "CreateFile", "CopyFile"}
     assert again["GetPermission"] <= 2  # of the root on each side
@@ -339,9 +341,7 @@ def test_a_snapshot_goes_with_an_interrupted_run(files: AzureFiles, share: str, 
     files.server.rules = Rules(latency_s=0.05, operations=frozenset({"GetFile"}))
     process = start("sync", "--share-snapshot", "--workers", "2", share, tmp_path / "back", cwd=cwd, env=env(files))
     try:
-        until = time.monotonic() + 20
-        while files.server.count("GetFile") < 4 and time.monotonic() < until:
-            time.sleep(0.02)
+        until(lambda: files.server.count("GetFile") >= 4, process)
         assert snapshots(files, share) == 1
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
@@ -371,9 +371,7 @@ def test_the_next_run_removes_the_snapshot_of_a_killed_one_and_no_other(
     files.server.rules = Rules(latency_s=0.05, operations=frozenset({"GetFile"}))
     arguments = ("sync", "--share-snapshot", "--workers", "2", *options, share, tmp_path / "back")
     process = start(*arguments, cwd=cwd, env=env(files))
-    until = time.monotonic() + 20
-    while files.server.count("GetFile") < 4 and time.monotonic() < until:
-        time.sleep(0.02)
+    until(lambda: files.server.count("GetFile") >= 4, process)
     process.kill()
     process.communicate()
     files.server.rules = Rules()
@@ -456,9 +454,7 @@ def test_leftovers_of_a_killed_run_go(
     (source / "large").write_bytes(os.urandom(40 * MIB))
     files.server.rules = Rules(latency_s=0.3, operations=frozenset({"PutRange"}))
     process = start("sync", "--movers", "1", source, share, cwd=cwd, env=env(files))
-    until = time.monotonic() + 20
-    while files.server.count("PutRange") < 2 and time.monotonic() < until:
-        time.sleep(0.02)
+    until(lambda: files.server.count("PutRange") >= 2, process)
     process.kill()
     process.communicate()
     store = opened(share)
@@ -505,9 +501,7 @@ def test_a_killed_download_goes_on_from_its_last_byte(
     files.server.rules = Rules(latency_s=0.2, operations=frozenset({"GetFile"}))
     arguments = ("sync", "--share-snapshot", "--disk-buffer-mb", "16", share, back)
     process = start(*arguments, cwd=cwd, env=env(files))
-    until = time.monotonic() + 30
-    while files.server.count("GetFile") < 18 and time.monotonic() < until:
-        time.sleep(0.02)
+    until(lambda: files.server.count("GetFile") >= 18, process)
     process.kill()
     process.communicate()
     files.server.rules = Rules()
@@ -535,9 +529,7 @@ def test_a_killed_upload_goes_on_behind_its_last_mark(
     (source / "large").write_bytes(data)
     files.server.rules = Rules(latency_s=0.1, operations=frozenset({"PutRange"}))
     process = start("sync", "-a", source, share, cwd=cwd, env=env(files))
-    until = time.monotonic() + 30
-    while files.server.count("SetFileMetadata") < 1 and time.monotonic() < until:
-        time.sleep(0.02)
+    until(lambda: files.server.count("SetFileMetadata") >= 1, process)
     process.kill()
     process.communicate()
     store = opened(share)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.acceptance.program import dunlin, start
 from tests.acceptance.trees import make, snapshot
+from tests.acceptance.trouble import until
 from tests.fuse.shape import busiest_window
 from tests.fuse.slowfs import Mount, mounted
 
@@ -125,11 +126,7 @@ def running(tmp_path: Path) -> Begin:
         tree(tmp_path / "source")
         with share(tmp_path, **kind) as mount:
             process = start("sync", "-a", *options, tmp_path / "source", mount.path, cwd=tmp_path)
-            deadline = time.monotonic() + 20
-            while not mount.writes():
-                assert process.poll() is None, process.communicate()
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            until(mount.writes, process)
             try:
                 yield Running(process, mount, tmp_path)
             finally:

@@ -20,7 +20,8 @@ from blake3 import blake3
 from xxhash import xxh3_128_digest
 
 from tests.acceptance.program import UNPRIVILEGED, dunlin, start
-from tests.acceptance.trees import make
+from tests.acceptance.trees import being_written, make
+from tests.acceptance.trouble import until
 
 root = pytest.mark.root
 
@@ -199,10 +200,7 @@ def test_a_pending_file_has_its_fields_and_no_hash(tmp_path: Path) -> None:
     make(tmp_path / "source", {"large": bytes(9 << 20), "later": bytes(9 << 20)})
     make(tmp_path / "destination", {"there": b""})  # an empty one would be scanned anew
     process = start("sync", "--scan-first", "--bwlimit=1M", "source", "destination", cwd=tmp_path)
-    deadline = time.monotonic() + 20
-    while not list((tmp_path / "destination").glob(".dunlin-*-[0-9w]*.tmp")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: being_written(tmp_path / "destination"), process)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=10)
     for row in rows(tmp_path, "path, status, size, hash, hash_algorithm, last_synced"):
@@ -295,10 +293,7 @@ def test_status_while_a_run_is_going_on_and_after_it_was_killed(tmp_path: Path) 
     make(tmp_path / "source", {"large": bytes(9 << 20)})
     process = start("sync", "--bwlimit=1M", "source", "destination", cwd=tmp_path)
     try:
-        deadline = time.monotonic() + 20
-        while not list((tmp_path / "destination").glob(".dunlin-*-[0-9w]*.tmp")):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: being_written(tmp_path / "destination"), process)
         text = dunlin("status", cwd=tmp_path, expect=0).stdout
         assert f"running: run 1, process {process.pid}" in text
         assert status_of(tmp_path)["runs"][0]["status"] == "running"

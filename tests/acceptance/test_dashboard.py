@@ -12,7 +12,6 @@ import sqlite3
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,23 +20,16 @@ import pytest
 
 from tests.acceptance.program import CHECKOUT, command, dunlin, environment, start
 from tests.acceptance.terminal import Terminal
+from tests.acceptance.trouble import until
 from tests.fuse.slowfs import mounted
 from tests.integration.service import serving
 
 SECONDS = 30.0
 
 
-def until(true: Callable[[], bool], why: Callable[[], str]) -> None:
-    end = time.monotonic() + SECONDS
-    while not true():
-        if time.monotonic() > end:
-            pytest.fail(why())
-        time.sleep(0.1)
-
-
 def wait(terminal: Terminal, words: str) -> str:
     """What is shown once `words` are."""
-    until(lambda: words in terminal.visible, lambda: f"no {words!r} in\n{terminal.visible}")
+    until(lambda: words in terminal.visible, why=lambda: f"no {words!r} in\n{terminal.visible}")
     return terminal.visible
 
 
@@ -92,34 +84,34 @@ def syncing(place: Path) -> Iterator[subprocess.Popen[bytes]]:
 @pytest.mark.slow
 def test_a_stranger_watches_pauses_and_leaves(place: Path, syncing: subprocess.Popen[bytes]) -> None:
     target = place / "destination"
-    until((place / ".sync-state.db").exists, lambda: "the sync made no state file")
+    until((place / ".sync-state.db").exists, why=lambda: "the sync made no state file")
     terminal = Terminal(place, 100, 30)
     try:
         terminal.type(f'{CHECKOUT / "dunlin"} dashboard --refresh-interval 1; echo "exit code $?"')
         wait(terminal, "▶ Running")
-        until(lambda: percent(terminal.visible) > 0, lambda: terminal.visible)
+        until(lambda: percent(terminal.visible) > 0, why=lambda: terminal.visible)
         first = percent(terminal.visible)
-        until(lambda: percent(terminal.visible) > first, lambda: terminal.visible)  # progress moves
+        until(lambda: percent(terminal.visible) > first, why=lambda: terminal.visible)  # progress moves
 
         terminal.press("p")
         wait(terminal, "‖ Paused")
         before = size_of(target)
         for _ in range(2):
             moment = sign_of_life(place)
-            until(lambda moment=moment: sign_of_life(place) > moment, lambda: "the run went silent")  # type: ignore[misc]
+            until(lambda moment=moment: sign_of_life(place) > moment, why=lambda: "the run went silent")  # type: ignore[misc]
         assert size_of(target) == before, "bytes moved while the run was paused"
         assert syncing.poll() is None
 
         for width, height in ((60, 20), (200, 60), (80, 24)):
             terminal.resize(width, height)
-            until(lambda width=width: fits(terminal.visible, width), lambda: terminal.visible)  # type: ignore[misc]
+            until(lambda width=width: fits(terminal.visible, width), why=lambda: terminal.visible)  # type: ignore[misc]
         terminal.resize(50, 10)
         wait(terminal, "too small: needs 60x20, has 50x10")
         terminal.resize(100, 30)
 
         terminal.press("p")
         wait(terminal, "▶ Running")
-        until(lambda: size_of(target) > before, lambda: "nothing moved after the run was resumed")
+        until(lambda: size_of(target) > before, why=lambda: "nothing moved after the run was resumed")
         terminal.press("q")
         wait(terminal, "exit code 0")
         assert syncing.poll() is None, "to quit the dashboard ended the sync"
@@ -206,12 +198,12 @@ def test_beside_a_file_without_a_write_ahead_log(place: Path) -> None:
         )
         terminal = Terminal(place, 100, 30)
         try:
-            until(database.exists, lambda: "the sync made no state file")
+            until(database.exists, why=lambda: "the sync made no state file")
             terminal.type(f'dunlin dashboard --refresh-interval 1 --state-db {database}; echo "exit code $?"')
             wait(terminal, "▶ Running")
-            until(lambda: percent(terminal.visible) > 0, lambda: terminal.visible)
+            until(lambda: percent(terminal.visible) > 0, why=lambda: terminal.visible)
             first = percent(terminal.visible)
-            until(lambda: percent(terminal.visible) > first, lambda: terminal.visible)
+            until(lambda: percent(terminal.visible) > first, why=lambda: terminal.visible)
             assert not list((place / "backing").glob("*-wal")), "it has a write-ahead log"
             terminal.press("p")
             wait(terminal, "‖ Paused")
@@ -260,7 +252,7 @@ def test_a_service_is_watched_and_its_job_paused_resumed_and_cancelled(place: Pa
             wait(terminal, "⚠ the service does not answer (Connection refused); figures from")
             again = start("serve", "--http-addr", str(service.port), cwd=place)
             try:
-                until(lambda: "⚠" not in terminal.visible, lambda: terminal.visible)
+                until(lambda: "⚠" not in terminal.visible, why=lambda: terminal.visible)
                 wait(terminal, "▶ Running")
                 terminal.press("c")
                 wait(terminal, "Type y and Enter; else it goes on")
@@ -269,7 +261,7 @@ def test_a_service_is_watched_and_its_job_paused_resumed_and_cancelled(place: Pa
                 assert service.client.get(job).json()["status"] == "cancelled"
                 for width, height in ((60, 20), (200, 60)):
                     terminal.resize(width, height)
-                    until(lambda width=width: drawn(terminal.visible, width), lambda: terminal.visible)  # type: ignore[misc]
+                    until(lambda width=width: drawn(terminal.visible, width), why=lambda: terminal.visible)  # type: ignore[misc]
                 assert (place / "key.txt").read_text().strip() not in terminal.screen
                 terminal.press("q")
                 wait(terminal, "exit code 0")

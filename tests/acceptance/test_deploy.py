@@ -8,14 +8,15 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from tests.acceptance.clouds import Cloud, cloud
 from tests.acceptance.program import dunlin, start
+from tests.acceptance.trouble import until
 from tests.servers.process import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -86,14 +87,6 @@ def ask(url: str, body: object = None) -> tuple[int, str]:
             return error.code, error.read().decode()
     except OSError:
         return 0, ""
-
-
-def until(what: Callable[[], Any], seconds: float = 40) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.05)
-    return found
 
 
 @pytest.mark.slow

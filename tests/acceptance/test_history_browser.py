@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
 from dunlin.web.history import page
-from tests.acceptance.pages import CONTRAST, Seen, chromium
+from tests.acceptance.pages import CONTRAST, Seen
 from tests.unit.web.made import HOSTILE, empty, long_run, write
 
 SCREENS = [(1280, 900), (375, 812)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

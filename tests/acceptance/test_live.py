@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dunlin.errors import DunlinError, ErrorKind
 from dunlin.state.overview import Overview
 from tests.acceptance.program import dunlin, start
+from tests.acceptance.trouble import until
 
 
 @pytest.fixture
@@ -24,14 +22,6 @@ def work(tmp_path: Path) -> Path:
         (work / f"s/f{n:02}").write_bytes(b"x" * 100_000)
     (work / "s/large").write_bytes(b"x" * 8_000_000)
     return work
-
-
-def until(what: Callable[[], Any], seconds: float = 30) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.05)
-    return found
 
 
 def opened(state: Path) -> Overview | None:
@@ -64,7 +54,7 @@ def test_a_run_can_be_followed_while_it_goes_on(work: Path) -> None:
         assert "files/s" in dunlin("status", cwd=work, expect=0).stdout
 
         dunlin("control", "pause", cwd=work, expect=0)
-        assert until(lambda: (found := view.now()) and found.status == "paused", 3)
+        assert until(lambda: (found := view.now()) and found.status == "paused", seconds=3)
         assert "paused" in dunlin("status", cwd=work, expect=0).stdout
         dunlin("control", "resume", cwd=work, expect=0)
         dunlin("control", "bwlimit", "off", cwd=work, expect=0)

@@ -17,6 +17,7 @@ import pytest
 
 from tests.acceptance.program import UNPRIVILEGED, dunlin, start
 from tests.acceptance.trees import make, names, snapshot
+from tests.acceptance.trouble import until
 from tests.fuse.slowfs import mounted
 
 root = pytest.mark.root
@@ -285,11 +286,7 @@ def test_by_default_a_quarter_may_go_in_a_larger_tree(tmp_path: Path, extras: in
 
 def wait_for_transfer(process: subprocess.Popen[bytes], destination: Path) -> None:
     """Return once a file is being written: the scan is over then, with --scan-first."""
-    deadline = time.monotonic() + 20
-    while not any(TEMPORARY.fullmatch(name) for name in os.listdir(destination)):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: any(TEMPORARY.fullmatch(name) for name in os.listdir(destination)), process)
 
 
 def interrupted(source: Path, destination: Path, *more: str, sig: int = signal.SIGINT) -> int:

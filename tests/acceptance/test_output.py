@@ -24,7 +24,8 @@ from typing import Any
 import pytest
 
 from tests.acceptance.program import CHECKOUT, UNPRIVILEGED, command, dunlin, environment, start
-from tests.acceptance.trees import make, snapshot
+from tests.acceptance.trees import being_written, make, snapshot
+from tests.acceptance.trouble import until
 from tests.fuse.slowfs import mounted
 
 root = pytest.mark.root
@@ -77,7 +78,7 @@ def test_json_tells_failures_from_the_start_too(tmp_path: Path) -> None:
 def test_json_of_an_interrupted_run(tmp_path: Path) -> None:
     source = make(tmp_path / "source", {"large": bytes(12 << 20)})
     process = start("sync", "--json", "--bwlimit=1M", source, tmp_path / "d", cwd=tmp_path)
-    wait_for(lambda: list((tmp_path / "d").glob(".dunlin-*-[0-9w]*.tmp")) if (tmp_path / "d").exists() else [])
+    until(lambda: being_written(tmp_path / "d"), process)
     process.send_signal(signal.SIGTERM)
     out, log = process.communicate(timeout=10)
     assert process.returncode == 130, log
@@ -86,13 +87,6 @@ def test_json_of_an_interrupted_run(tmp_path: Path) -> None:
     assert "SIGTERM" in told["message"]
     assert told["stats"]["pending_files"] == 1
     assert not list((tmp_path / "d").iterdir())
-
-
-def wait_for(there: Any, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # ---- the audit log ----
@@ -298,7 +292,7 @@ def test_24_when_files_only_vanished(tmp_path: Path, size: int, code: int) -> No
 def test_24_when_a_file_is_gone_before_its_turn(tmp_path: Path) -> None:
     source = make(tmp_path / "source", {"large": bytes(9 << 20), "zz/later": bytes(9 << 20)})
     process = start("sync", "--bwlimit=9M", "--scan-first", "--movers=1", source, tmp_path / "d", cwd=tmp_path)
-    wait_for(lambda: list((tmp_path / "d").rglob(".dunlin-*-[0-9w]*.tmp")) if (tmp_path / "d").exists() else [])
+    until(lambda: being_written(tmp_path / "d"), process)
     begun = "zz/later" if list((tmp_path / "d").glob("zz/.dunlin-*")) else "large"
     other = "large" if begun == "zz/later" else "zz/later"
     (source / other).unlink()
@@ -340,7 +334,7 @@ def test_the_second_run_on_a_destination_names_the_first(tmp_path: Path) -> None
     source = make(tmp_path / "source", {"large": bytes(9 << 20)})
     process = start("sync", "--bwlimit=1M", source, tmp_path / "d", cwd=tmp_path)
     try:
-        wait_for(lambda: list((tmp_path / "d").glob(".dunlin-*-[0-9w]*.tmp")) if (tmp_path / "d").exists() else [])
+        until(lambda: being_written(tmp_path / "d"), process)
         done = dunlin("sync", "--lock-wait=0", source, tmp_path / "d", cwd=tmp_path, expect=1)
         assert f"process {process.pid}" in done.stderr
     finally:
@@ -418,7 +412,10 @@ def in_terminal(
     os.close(follower)
     screen, sent, pictures = Screen(columns), "", []
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
+    while True:
+        if time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"it has not ended; this is on the screen:\n{screen.text}")
         ready, _, _ = select.select([leader], [], [], 0.2)
         if ready:
             try:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.acceptance.clouds import cloud, words
 from tests.acceptance.program import UNPRIVILEGED, dunlin, start
+from tests.acceptance.trouble import until
 from tests.unit.stores.objects.azure_stub import Reply, stub
 
 
@@ -118,11 +119,8 @@ def test_what_cannot_be_found_is_one_line(pair: Path, words: list[str], said: st
 def test_a_run_that_goes_on_or_was_cut_short_comes_first(pair: Path) -> None:
     (pair / "s/large").write_bytes(b"x" * 5_000_000)
     with start("sync", "-a", "--bwlimit", "200K", "s", "d", cwd=pair) as running:
-        for _ in range(200):
-            if query(pair, "SELECT count(*) FROM run WHERE status = 'running'") == [(1,)]:
-                break
-            assert running.poll() is None
-            os.sched_yield()
+        going = "SELECT count(*) FROM run WHERE status = 'running'"
+        until(lambda: query(pair, going) == [(1,)], running)
         done = dunlin("retry", cwd=pair, expect=1)
         assert "is still going" in done.stderr
         running.kill()

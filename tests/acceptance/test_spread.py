@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,94 +17,12 @@ import pytest
 
 from dunlin.queue.open import open_queue
 from tests.acceptance.clouds import cloud
-from tests.acceptance.program import dunlin, start
+from tests.acceptance.program import command, dunlin, environment, start
+from tests.acceptance.spread import Site, content
+from tests.acceptance.trouble import until
 from tests.servers.redis import redis_server
 
 pytestmark = pytest.mark.slow
-
-
-def until(done: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait until it is so; the deadline is only for a test that fails."""
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def content(root: Path) -> dict[str, tuple[bytes, int, int]]:
-    """Every file with its content, time and mode."""
-    return {
-        str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode)
-        for path in root.rglob("*")
-        if path.is_file()
-    }
-
-
-class Site:
-    """A tree, a queue, workers."""
-
-    def __init__(self, work: Path, url: str) -> None:
-        self.work = work
-        self.url = url
-        self.source, self.target = work / "source", work / "target"
-        self.source.mkdir()
-        self.workers: list[subprocess.Popen[bytes]] = []
-        self.files = 0
-
-    def fill(self, directories: int, files: int, size: int = 400) -> None:
-        """So many directories, two levels deep, with so many files of about that size."""
-        for d in range(directories):
-            path = self.source / f"a{d % 7}" / f"b{d}"
-            path.mkdir(parents=True)
-            for f in range(files):
-                file = path / f"f{f}"
-                file.write_bytes(f"{d}/{f} ".encode() * (size // 8 + f))
-                os.utime(file, ns=(10**18 + d, 10**18 + f))
-        self.files = directories * files
-
-    def worker(self, *words: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-        log = open(self.work / f"worker{len(self.workers)}.log", "wb")  # noqa: SIM115
-        how: dict[str, Any] = {"cwd": self.work, "env": env, "stdout": subprocess.DEVNULL, "stderr": log}
-        worker = start("worker", "--queue", self.url, *words, **how)
-        log.close()
-        self.workers.append(worker)
-        return worker
-
-    def told(self, number: int = 0) -> str:
-        return (self.work / f"worker{number}.log").read_text()
-
-    def joined(self, number: int = 0) -> None:
-        until(lambda: "worker.started" in self.told(number))
-
-    def sync(self, *words: str) -> subprocess.Popen[bytes]:
-        return start(
-            "sync", "-a", "source", "target", "--queue", self.url, "--json", *words, cwd=self.work,
-            stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
-    def result(self, run: subprocess.Popen[bytes], code: int = 0) -> dict[str, Any]:
-        out = run.communicate(timeout=60)[0].decode()
-        assert run.returncode == code, out
-        assert "Traceback" not in out
-        found: dict[str, Any] = json.loads(out.splitlines()[-1])
-        return found
-
-    def copied(self) -> int:
-        return sum(len(files) for _, _, files in os.walk(self.target))
-
-    def equal(self) -> None:
-        assert content(self.target) == content(self.source)
-
-    def children(self, worker: subprocess.Popen[bytes]) -> list[int]:
-        told = subprocess.run(["ps", "--ppid", str(worker.pid), "-o", "pid="], capture_output=True, check=False)
-        return [int(pid) for pid in told.stdout.split()]
-
-    def end(self) -> None:
-        for worker in self.workers:
-            with suppress(ProcessLookupError):
-                worker.send_signal(signal.SIGCONT)
-                worker.kill()
-            worker.wait()
 
 
 @pytest.fixture
@@ -167,7 +85,7 @@ def test_what_a_killed_worker_had_is_done_by_another_within_ten_seconds(anywhere
     site = anywhere
     site.fill(40, 20, 4_000)
     first = site.worker("--workers", "4", "--processes", "1")
-    site.joined()
+    site.ready()
     run = site.sync("--no-work", "--bwlimit", "3M")
     until(lambda: site.copied() > 50)
     site.worker("--workers", "4", "--processes", "1")
@@ -187,15 +105,15 @@ def test_a_worker_that_slept_writes_nothing_when_it_wakes(site: Site) -> None:
     with open(site.source / "huge", "wb") as file:
         file.write(os.urandom(12 << 20))
     first = site.worker("--workers", "1", "--processes", "1")
-    site.joined()
+    site.ready()
     run = site.sync("--no-work", "--bwlimit", "4M")
-    until(lambda: any(site.target.glob(".dunlin-*")))
-    (child,) = site.children(first)
-    os.kill(child, signal.SIGSTOP)
+    until(lambda: any(path.stat().st_size for path in site.target.glob(".dunlin-*")))
+    child = site.put_to_sleep(first)
     site.worker("--workers", "1", "--processes", "1")
     assert site.result(run)["stats"]["copied_files"] == 1
     site.equal()
     assert list(site.target.glob(".dunlin-*")) == []  # what the sleeper had is swept away
+    assert site.target.stat().st_mtime_ns == site.source.stat().st_mtime_ns
     (site.target / "huge").write_text("somebody's")
     os.kill(child, signal.SIGCONT)
     until(lambda: "worker.lost" in site.told())
@@ -203,12 +121,57 @@ def test_a_worker_that_slept_writes_nothing_when_it_wakes(site: Site) -> None:
     assert [path.name for path in site.target.iterdir()] == ["huge"]
 
 
+def test_a_source_that_changes_during_the_run(anywhere: Site) -> None:
+    """Files change, vanish and appear, in directories that are done, under way, and not begun."""
+    site = anywhere
+    site.fill(40, 20, 2_000)
+    for _ in range(2):
+        site.worker("--workers", "2", "--processes", "1")
+        site.ready(len(site.workers) - 1)
+    before = content(site.source)
+    run = site.sync("--no-work", "--bwlimit", "600K", "--scan-first", "--delete-extras")
+    until(lambda: site.copied() > 100)
+    names = [path.relative_to(site.source) for path in site.source.rglob("f*")]
+    removed = [name for name in names if name.name in ("f3", "f17") and not (site.target / name).exists()]
+    for name in removed:
+        (site.source / name).unlink()
+    for name in names:
+        if name.name in ("f5", "f11"):
+            (site.source / f"{name}.new").write_bytes(b"changed " * 3_000)
+            os.replace(site.source / f"{name}.new", site.source / name)
+        elif name.name == "f7":
+            with open(site.source / name, "ab") as file:
+                file.write(b"more")
+    for path in list(site.source.glob("a*/b*")):
+        (path / "appeared").write_text("new")
+        (path / "sub").mkdir()
+        (path / "sub/file").write_text("new")
+    after = content(site.source)
+    out = run.communicate(timeout=60)[0].decode()
+    result = json.loads(out.splitlines()[-1])
+    found = content(site.target)
+    for name, what in found.items():
+        assert what in (before.get(name), after.get(name)), name  # whole, of the one time or the other
+    gone = [name for name in removed if str(name) not in found]
+    stats = result["stats"]
+    assert (run.returncode, result["exit_code"]) == (24, 24), out
+    assert 0 < stats["vanished_files"] <= len(gone)  # others were gone before their directory was listed
+    assert stats["scanned_files"] == stats["copied_files"] + stats["vanished_files"]
+    assert len(found) == stats["copied_files"]
+    assert stats["failed_files"] == stats["deleted_files"] == 0
+    assert set(after) - set(found) <= {name for name in after if name not in before}
+    again = site.result(site.sync("--no-work", "--delete-extras"))
+    site.equal()
+    assert again["stats"]["deleted_files"] == len(removed) - len(gone)
+    assert list(site.target.rglob(".dunlin-*")) == []
+
+
 def test_a_run_whose_coordinator_was_killed_is_continued(site: Site) -> None:
     site.fill(40, 20, 2_000)
     (site.target).mkdir()
     (site.target / "extra").write_text("goes")
     site.worker("--workers", "4", "--processes", "1")
-    site.joined()
+    site.ready()
     run = site.sync("--no-work", "--bwlimit", "2M", "--delete-extras")
     until(lambda: site.copied() > 100)
     run.kill()
@@ -225,7 +188,7 @@ def test_a_run_whose_coordinator_was_killed_is_continued(site: Site) -> None:
 def test_what_the_queue_lost_is_done_again(site: Site) -> None:
     site.fill(40, 20, 2_000)
     site.worker("--workers", "4", "--processes", "1")
-    site.joined()
+    site.ready()
     run = site.sync("--no-work", "--bwlimit", "2M")
     until(lambda: site.copied() > 100)
     queue = open_queue(str(site.work / "queue.db"))
@@ -244,7 +207,7 @@ def test_a_worker_without_the_location_says_so_and_leaves_the_work_to_others(sit
     (site.work / "good.yaml").write_text(places % (site.source, site.target))
     (site.work / "bad.yaml").write_text("locations: {other: {url: /nowhere}}\n")
     site.worker("--config", "bad.yaml")
-    site.joined()
+    site.ready()
     run = start(
         "sync", "-a", "loc://from", "loc://to", "--config", "good.yaml", "--queue", site.url, "--no-work", "--json",
         cwd=site.work, stderr=subprocess.STDOUT,
@@ -257,10 +220,45 @@ def test_a_worker_without_the_location_says_so_and_leaves_the_work_to_others(sit
     site.equal()
 
 
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_wrong_share_is_refused_though_its_root_has_the_same_inode(site: Site, side: str) -> None:
+    """All roots of tmpfs are inode 1. In the worker's namespace another one is mounted, as on another machine."""
+    site.source.rmdir()
+    wrong = str(site.work / side)
+    worker = shlex.join(command("worker", "--queue", site.url, "--workers", "1", "--processes", "1"))
+    sync = shlex.join(command("sync", "-a", "source", "target", "--queue", site.url, "--no-work", "--json"))
+    script = f"""
+set -e
+mkdir source target
+for path in source target; do mount -t tmpfs -o size=16m none $path; done
+for n in 1 2 3; do echo $n >source/f$n; done
+unshare --mount sh -c "mount -t tmpfs -o size=16m none {side}; echo theirs >{side}/theirs; exec {worker}" 2>wrong.log &
+echo $! >wrong.pid
+{sync} 2>sync.log >result &
+run=$!
+for n in $(seq 300); do grep -q "takes no part" sync.log && break; sleep 0.1; done
+kill $(cat wrong.pid)
+test -e target/f1 && exit 7
+{worker} 2>right.log &
+right=$!
+wait $run
+kill $right
+test "$(ls -A target)" = "$(ls -A source)"
+"""
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], cwd=site.work, env=environment(site.work), capture_output=True,
+        check=False,
+    )  # fmt: skip
+    told = (site.work / "sync.log").read_text()
+    assert done.returncode == 0, (done.stderr, told)
+    assert f"takes no part: cannot take part with file://{wrong}: it is another directory here" in told
+    assert json.loads((site.work / "result").read_text())["stats"]["copied_files"] == 3
+
+
 def test_local_paths_are_left_to_workers_of_this_machine(site: Site) -> None:
     site.fill(2, 5)
     site.worker("--host-label", "another-machine")
-    site.joined()
+    site.ready()
     run = site.sync("--no-work", "--host-label", "this-one")
     time.sleep(1.5)
     assert not site.target.exists() or site.copied() == 0
@@ -274,8 +272,8 @@ def test_a_limit_holds_for_all_workers_together(site: Site) -> None:
     size = sum(path.stat().st_size for path in site.source.rglob("*") if path.is_file())
     for _ in range(2):
         site.worker("--workers", "2", "--processes", "1")
-    site.joined(0)
-    site.joined(1)
+    site.ready(0)
+    site.ready(1)
     rate = size // 4
     result = site.result(site.sync("--no-work", "--bwlimit", str(rate)))
     site.equal()
@@ -285,7 +283,7 @@ def test_a_limit_holds_for_all_workers_together(site: Site) -> None:
 def test_pause_and_resume_reach_the_workers(site: Site) -> None:
     site.fill(30, 20, 4_000)
     site.worker("--workers", "2", "--processes", "1")
-    site.joined()
+    site.ready()
     run = site.sync("--no-work", "--bwlimit", "1M")
     until(lambda: site.copied() > 20)
     dunlin("control", "pause", cwd=site.work, expect=0)
@@ -304,7 +302,7 @@ def test_a_stopped_run_ends_at_once_and_is_continued(site: Site, workers: int) -
     site.fill(30, 20, 4_000)
     for _ in range(workers):
         site.worker("--workers", "2", "--processes", "1")
-        site.joined()
+        site.ready()
     run = site.sync("--no-work", "--bwlimit", "1M")
     until(lambda: site.copied() > 20) if workers else time.sleep(2)
     run.send_signal(signal.SIGTERM)
@@ -320,7 +318,7 @@ def test_a_stopped_run_ends_at_once_and_is_continued(site: Site, workers: int) -
 def test_a_worker_lets_what_is_under_way_end(site: Site) -> None:
     site.fill(20, 20, 2_000)
     worker = site.worker("--workers", "2", "--processes", "2")
-    site.joined()
+    site.ready()
     run = site.sync("--no-work", "--bwlimit", "1M")
     until(lambda: site.copied() > 20)
     worker.send_signal(signal.SIGTERM)
@@ -336,6 +334,9 @@ def test_a_worker_lets_what_is_under_way_end(site: Site) -> None:
     [
         (("--queue", "nope://x"), "nope://x is no queue"),
         ((), "which queue? --queue is missing"),
+        (("--queue", "q.db", "--heartbeat", "10s", "--lease", "6s"), "--lease 6s is too short for --heartbeat 10s"),
+        (("--queue", "q.db", "--lease", "4s"), "a lease is two heartbeats and 1 s at least: --lease 5s, or a shorter"),
+        (("--queue", "q.db", "--heartbeat", "2600ms"), "--lease 6s is too short for --heartbeat 2.6s"),
         (("--queue", "redis://me:sekret@127.0.0.1:1/0"), "cannot open the queue redis://me@127.0.0.1:1/0"),
         (("--queue", "postgresql://me:sekret@127.0.0.1:1/x"), "cannot open the queue postgresql://me@127.0.0.1:1/x"),
     ],
@@ -362,7 +363,7 @@ def test_the_queues_password_reaches_no_log_state_or_process_title(tmp_path: Pat
 def test_two_runs_on_one_destination_over_a_queue_are_refused(site: Site) -> None:
     site.fill(10, 20, 4_000)
     site.worker("--workers", "1", "--processes", "1")
-    site.joined()
+    site.ready()
     run = site.sync("--no-work", "--bwlimit", "100K")
     until(lambda: site.target.exists() and site.copied() > 5)
     env = {"XDG_RUNTIME_DIR": str(site.work / "elsewhere")}  # as on another machine, where the lock is not seen
@@ -413,7 +414,7 @@ def test_a_queue_server_that_is_killed_and_starts_again(tmp_path: Path, forgets:
         site = Site(tmp_path / "work", server.queue())
         site.fill(40, 20, 2_000)
         site.worker("--workers", "4", "--processes", "1")
-        site.joined()
+        site.ready()
         run = site.sync("--no-work", "--bwlimit", "2M")
         until(lambda: site.copied() > 100)
         server.process.kill()

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,6 +24,7 @@ import pytest
 
 from tests.acceptance import clouds
 from tests.acceptance.program import dunlin, start
+from tests.acceptance.trouble import until
 from tests.servers.faults import Rules
 from tests.servers.s3 import S3
 
@@ -181,13 +182,11 @@ def hogs() -> Iterator[None]:
             process.wait()
 
 
-def wait_for(log: Path, what: str, alive: Callable[[], bool]) -> re.Match[str]:
+def wait_for(log: Path, what: str, process: subprocess.Popen[bytes]) -> re.Match[str]:
     """A line of the log; waits for as long as it takes a machine that others use to become quiet."""
-    deadline = time.monotonic() + 240
-    while not (found := re.search(what, text := log.read_text(encoding="utf-8"))):
-        assert alive(), text
-        assert time.monotonic() < deadline, text
-        time.sleep(0.2)
+    found: re.Match[str] = until(
+        lambda: re.search(what, log.read_text(encoding="utf-8")), process, 240, lambda: log.read_text(encoding="utf-8")
+    )
     return found
 
 
@@ -200,15 +199,12 @@ def test_a_busy_machine_gets_fewer_workers_and_gets_them_back(tmp_path: Path, cw
     with log.open("wb") as out:
         process = start("sync", "-a", *options, source, tmp_path / "target", cwd=cwd, stderr=out)
 
-        def alive() -> bool:
-            return process.poll() is None
-
         try:
             with hogs():
-                fewer = wait_for(log, r"Throttling \(cpu=(\d+)%, threshold=95%, workers=(\d+)->(\d+)\)", alive)
+                fewer = wait_for(log, r"Throttling \(cpu=(\d+)%, threshold=95%, workers=(\d+)->(\d+)\)", process)
                 assert int(fewer[1]) > 95
                 assert int(fewer[2]) > int(fewer[3]) >= 1
-            more = wait_for(log, r"Throttling (?:eased|ended) \(workers=(\d+)->(\d+)\)", alive)
+            more = wait_for(log, r"Throttling (?:eased|ended) \(workers=(\d+)->(\d+)\)", process)
             assert int(more[1]) < int(more[2])
             assert more.start() > fewer.start()
         finally:
@@ -239,17 +235,14 @@ def test_throttling_lowers_the_load_and_makes_batches_smaller(rclone_s3: S3, tmp
         )  # fmt: skip
         watch, begun = Watched(process.pid), time.monotonic()
 
-        def alive() -> bool:
-            return process.poll() is None
-
         try:
-            wait_for(log, r"throttle\.engaged", alive)
+            wait_for(log, r"throttle\.engaged", process)
             engaged, sent = time.monotonic(), proxy.count()
-            wait_for(log, r'throttle\.engaged.*"workers": ?[12]\b', alive)
+            wait_for(log, r'throttle\.engaged.*"workers": ?[12]\b', process)
             low, first = time.monotonic(), proxy.count()
             time.sleep(4)
             after, asked = watch.used(low + 1, time.monotonic()), (proxy.count() - first) / 4
-            assert alive(), "there must be something left to do, or this shows nothing"
+            assert process.poll() is None, "there must be something left to do, or this shows nothing"
         finally:
             process.terminate()
             process.wait(30)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
+import re
 import stat
 import subprocess
 from collections import Counter
@@ -186,8 +188,16 @@ def temporaries(root: Path) -> list[str]:
 
 
 def being_written(root: Path) -> list[str]:
-    """Files that are being written, not the name with which a run tries out how the destination treats names."""
-    return [str(path) for path in root.rglob(".dunlin-*-[0-9w]*")]
+    """Files that are being written, not the empty one with which a run tries out how the destination treats names.
+
+    That is its first process's; files of movers have the mover's number behind that of the run.
+    """
+    found = []
+    for path in root.rglob(".dunlin-*-*"):
+        with contextlib.suppress(FileNotFoundError):
+            if re.match(r"\.dunlin-[0-9a-f]{10,}-", path.name) or path.stat().st_size:
+                found.append(str(path))
+    return found
 
 
 # ---- making ----

@@ -85,14 +85,26 @@ def end_all() -> None:
     _begun.clear()
 
 
-def until(true: Callable[[], object], process: subprocess.Popen[bytes] | None = None, seconds: float = 20) -> None:
-    """Wait for a condition; the process must live meanwhile."""
+def until(
+    true: Callable[[], Any],
+    process: subprocess.Popen[bytes] | None = None,
+    seconds: float = 60,
+    why: Callable[[], object] = lambda: "it did not come true",
+) -> Any:
+    """Wait for a condition, and return what it gave; the process must live meanwhile.
+
+    `seconds`: the usual ones are only for a test that fails. `why`: what is told then.
+    """
     deadline = time.monotonic() + seconds
-    while not true():
+    while True:
+        begun = time.monotonic()
+        if found := true():
+            return found
         if process is not None and process.poll() is not None:
-            raise AssertionError((process.returncode, process.communicate()))
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.01)
+            raise AssertionError((process.returncode, process.communicate(), why()))
+        now = time.monotonic()
+        assert now < deadline, why()
+        time.sleep(max(0.01, now - begun))  # a look that costs much must not hold up what is looked at
 
 
 def ended(process: subprocess.Popen[bytes], seconds: float = 20) -> tuple[int, str]:

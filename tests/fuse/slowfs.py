@@ -67,12 +67,12 @@ class Mount:
 
 
 @contextlib.contextmanager
-def mounted(backing: str | Path, mountpoint: str | Path, **options: Any) -> Iterator[Mount]:
+def mounted(backing: str | Path, mountpoint: str | Path, *, patience: float = 10.0, **options: Any) -> Iterator[Mount]:
     """Mount ``backing`` at ``mountpoint`` (made if missing) with the fields of ``Options``.
 
     ``errors`` may hold errno numbers instead of names. On leaving, also after an exception, the mount is gone
-    and its process has ended: unmounted, else detached, else the process is ended, which aborts the connection.
-    Raises RuntimeError when mounting fails.
+    and its process has ended: unmounted, else detached, else, ``patience`` seconds later, the process is ended, which
+    aborts the connection. Raises RuntimeError when mounting fails.
     """
     chosen = Options(**_with_names(options)).checked()
     Path(mountpoint).mkdir(parents=True, exist_ok=True)
@@ -89,9 +89,9 @@ def mounted(backing: str | Path, mountpoint: str | Path, **options: Any) -> Iter
             raise RuntimeError(f"slowfs: could not mount {backing} at {mountpoint}")
         yield Mount(Path(mountpoint), Path(backing), process.pid, chosen)
     finally:
-        unmount(mountpoint)
+        unmount(mountpoint, patience=min(2.0, patience))
         try:
-            process.wait(10)
+            process.wait(patience)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -29,7 +29,8 @@ from dunlin.report import RecordingReport
 from dunlin.stores.base import Store
 from dunlin.stores.login import Login
 from dunlin.stores.open import Far, open_store
-from dunlin.workers.publish_serve import ServeOptions, serve_publish
+from dunlin.workers.inside import Inside, work_inside
+from dunlin.workers.publish_task import QUEUE, PublishTasks, TaskOptions
 from tests.servers.faults import Rules as Faults
 from tests.servers.faults import faults
 from tests.servers.s3 import S3
@@ -59,25 +60,34 @@ class Service:
             lambda: PublishSettings(f"s3://{bucket}", bucket),
             self.report,
             owner="service",
+            rules=lambda tenant: Rules((str(root),), ("store/",)),
             uploads=self.existence,
         )
         self.stop = Stop()
+        self.tasks = PublishTasks(
+            lambda place: (place, self.login()),
+            TaskOptions(notes=self.existence, recorded=self.queue.read),
+            self.report,
+        )
         self.worker = threading.Thread(
-            target=serve_publish,
-            args=(self.queue, self.open, ServeOptions("w"), self.stop, self.report, self.existence),
+            target=work_inside, args=(self.queue, {QUEUE: self.tasks}, Inside("host"), self.stop, self.report)
         )
         self.publisher.start()
         if worker:
             self.worker.start()
 
     def open(self, place: str) -> Store:
+        return open_store(place, far=Far(login=self.login(), listings=1))
+
+    def login(self) -> Login:
         keys = {"access_key_id": self.server.key_id, "secret_access_key": self.server.secret}
-        return open_store(place, far=Far(login=Login({**keys, "endpoint": self.server.url}), listings=1))
+        return Login({**keys, "endpoint": self.server.url})
 
     def close(self) -> None:
         self.stop.request("the end of the test")
         if self.worker.ident is not None:
             self.worker.join(60)
+        self.tasks.close()
         self.publisher.close()
         self.existence.close()
         self.store.close()
@@ -250,11 +260,15 @@ from dunlin.pace.stop import Stop
 from dunlin.queue.open import open_queue
 from dunlin.report import NullReport
 from dunlin.stores.login import Login
-from dunlin.stores.open import Far, open_store
-from dunlin.workers.publish_serve import ServeOptions, serve_publish
+from dunlin.workers.agent import Pace
+from dunlin.workers.inside import Inside, work_inside
+from dunlin.workers.publish_task import QUEUE, TaskOptions, PublishTasks
 name, queue, login = sys.argv[1:]
-far = Far(login=Login(json.loads(login)), listings=1)
-serve_publish(open_queue(queue), lambda place: open_store(place, far=far), ServeOptions(name), Stop(), NullReport())
+queue = open_queue(queue)
+how = TaskOptions(recorded=queue.read)
+tasks = PublishTasks(lambda place: (place, Login(json.loads(login))), how, NullReport())
+pace = Pace(lease=3.0, beat=0.5)
+work_inside(queue, {QUEUE: tasks}, Inside(name, pace=pace), Stop(), NullReport())
 """
 
 
@@ -291,6 +305,39 @@ def test_workers_that_are_killed_lose_nothing(rclone_s3: S3, tmp_path: Path) -> 
                 worker.kill()
                 worker.wait()
             service.close()
+
+
+def test_a_worker_that_sleeps_for_long_overwrites_nothing(rclone_s3: S3, tmp_path: Path) -> None:
+    """It is stopped while its upload is refused for now; meanwhile another one uploads what the file has become, and
+    deletes the source. What the first one holds in memory is the only copy of the old version, and must not win."""
+    source = tmp_path / "folder" / "file"
+    source.parent.mkdir()
+    source.write_bytes(b"old")
+    service = Service(tmp_path, rclone_s3, rclone_s3.bucket(), worker=False)
+    with faults(rclone_s3.url, Faults(busy=1.0, kinds=frozenset({"write"}))) as proxy:
+        login = {"access_key_id": rclone_s3.key_id, "secret_access_key": rclone_s3.secret, "endpoint": proxy.origin}
+        rest = ["sleeper", str(tmp_path / "queue.db"), json.dumps(login)]
+        sleeper = subprocess.Popen([sys.executable, "-c", WORKER, *rest])
+        try:
+            job = service.publish(source.parent, delete=True)
+            service.until(lambda: proxy.count(kind="write", fault="busy") >= 2)
+            sleeper.send_signal(signal.SIGSTOP)
+            source.write_bytes(b"newer")
+            service.worker.start()
+            assert service.until_done(job).status is JobStatus.COMPLETED
+            service.until(lambda: not source.exists())
+            before = proxy.count(kind="write")
+            proxy.rules = Faults()
+            sleeper.send_signal(signal.SIGCONT)
+            service.until(lambda: any(each.host == "sleeper" and not each.busy for each in service.queue.workers()))
+            assert proxy.count(kind="write") == before
+        finally:
+            sleeper.kill()
+            sleeper.wait()
+            service.close()
+    client = rclone_s3.client()
+    assert client.get_object(Bucket=service.bucket, Key="store/file")["Body"].read() == b"newer"
+    client.close()
 
 
 def test_a_service_that_is_killed_goes_on_where_it_was(rclone_s3: S3, tmp_path: Path) -> None:

@@ -200,7 +200,6 @@ def test_clients_that_collect_at_once_number_each_piece_of_news_once(postgres: P
 
     with ThreadPoolExecutor(6) as threads:
         seen = set.union(*threads.map(one, range(6)), {(news.key, news.number) for news in queues[0].collect("q", 300)})
-    assert sorted(number for _, number in seen) == list(range(1, 301))
-    assert len({key for key, _ in seen}) == 300
+    assert len({number for _, number in seen}) == len({key for key, _ in seen}) == len(seen) == 300
     for queue in queues:
         queue.close()

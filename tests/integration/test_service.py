@@ -87,6 +87,17 @@ def test_publish_check_and_results(tmp_path: Path) -> None:
         service.stop()
 
 
+def test_a_folder_around_the_destination_is_refused(tmp_path: Path) -> None:
+    """Else each job would publish what the one before has published, and delete it."""
+    source = tree(tmp_path / "source")
+    with serving(tmp_path / "cwd", env={"DUNLIN_PUBLISH_DESTINATION": str(source / "pub")}) as service:
+        answer = service.client.post("/publish", json=[{"from": str(source), "to": "store/"}])
+        assert answer.status_code == 400
+        assert answer.json()["error"].endswith("the destination lies in it")
+        service.stop()
+    assert not (source / "pub").exists()
+
+
 def test_a_service_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     source, target = tree(tmp_path / "source", 40), tmp_path / "target"
     service = begin(tmp_path / "cwd")

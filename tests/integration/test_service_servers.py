@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from tests.integration.service import serving
@@ -98,4 +99,6 @@ def test_a_store_that_is_away_is_told_as_such(tmp_path: Path) -> None:
         answer = service.client.post("/publish", json=[{"from": str(source), "to": "store/"}])
         assert answer.status_code == 200
         assert service.client.post(f"/api/v1/jobs/{answer.json()['job_id']}/cancel").json()["status"] == "cancelled"
+        begun = time.monotonic()
         assert "not-shown" not in service.stop()
+        assert time.monotonic() - begun < 10, "what waits for a store that is away ends with the service"

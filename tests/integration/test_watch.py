@@ -43,7 +43,6 @@ def endure(options: SyncOptions) -> tuple[int, list[tuple[int, int, int]]]:
         result = watch([once], Watch(0.0, CYCLES), Stop(), NullReport(), wait)
     finally:
         waiting.close()
-        gc.unfreeze()
     assert result.run == CYCLES
     return result.exit_code, found
 

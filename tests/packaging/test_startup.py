@@ -59,7 +59,8 @@ def watched(*arguments: str | Path, names: tuple[str, ...] = HEAVY) -> str:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--version"], ["--help"], ["sync", "--help"], ["dashboard", "--help"], ["serve", "--help"]],
+    [["--version"], ["--help"], ["sync", "--help"], ["dashboard", "--help"], ["serve", "--help"],
+     ["backup", "--help"], ["ls", "--help"], ["repo", "--help"]],
 )
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     assert watched(*arguments).startswith("TRIED [] CODE 0 ")
@@ -75,6 +76,23 @@ def test_a_small_run_imports_only_what_it_uses(tmp_path: Path) -> None:
     assert watched(*run, names=while_copying) == "TRIED [] CODE 0 COLLECTED 0 True"
     assert watched(*run, names=IDLE) == "TRIED [] CODE 0 COLLECTED 0 True"
     assert (tmp_path / "target" / "name").read_text() == "content"
+
+
+# What makes a backup, and what hands units to workers elsewhere: who looks into a repository or restores needs neither.
+ELSEWHERE = ("dunlin.jobs.backup", "dunlin.workers.saving", "dunlin.workers.savers", "dunlin.workers.remote",
+             "dunlin.queue", "multiprocessing")  # fmt: skip
+
+
+def test_a_restore_loads_nothing_that_makes_a_backup(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "name").write_text("content")
+    where = ("--repo", tmp_path / "vault", "--no-cache")
+    assert "CODE 0 " in watched("repo", "init", tmp_path / "vault", "--no-encryption")
+    made = watched("backup", tmp_path / "source", *where, names=ELSEWHERE)
+    assert "'dunlin.workers.saving'" in made
+    assert watched("ls", "latest", *where, names=ELSEWHERE).startswith("TRIED [] CODE 0 ")
+    assert watched("restore", "latest", tmp_path / "new", *where, names=ELSEWHERE).startswith("TRIED [] CODE 0 ")
+    assert (tmp_path / "new" / "name").read_text() == "content"
 
 
 def test_names_that_no_url_holds_are_what_urllib_is_for(tmp_path: Path) -> None:

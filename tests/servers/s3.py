@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 
@@ -22,11 +23,10 @@ class S3:
 
     def client(self, **options: Any) -> Any:
         """A boto3 client that tries once, reads no configuration of the machine, and uses path-style addresses."""
-        import boto3
         from botocore.config import Config
 
         config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, **options)
-        session = boto3.session.Session(self.key_id, self.secret, region_name=self.region)
+        session = _session(self.key_id, self.secret, self.region)
         return session.client("s3", endpoint_url=self.url, config=config)
 
     def bucket(self) -> str:
@@ -36,3 +36,11 @@ class S3:
         client.create_bucket(Bucket=name)
         client.close()
         return name
+
+
+@cache
+def _session(key_id: str, secret: str, region: str) -> Any:
+    """A session of boto3's, kept: a new one reads the model of S3 anew for each client, which takes 0.1 s."""
+    import boto3
+
+    return boto3.session.Session(key_id, secret, region_name=region)

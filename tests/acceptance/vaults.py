@@ -1,0 +1,56 @@
+"""What the tests of repositories share: the program beside one of them, its commands, and what files hold."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+from tests.acceptance.program import dunlin
+
+Run = Callable[..., CompletedProcess[str]]
+
+ENVIRONMENT = {"DUNLIN_REPO": "vault", "DUNLIN_PASSWORD": "correct horse", "DUNLIN_PROGRESS": "0"}
+
+COMMANDS = {
+    "backup": ["backup", "home"],
+    "scan": ["scan", "home"],
+    "snapshots": ["snapshots"],
+    "ls": ["ls", "latest"],
+    "find": ["find", "latest", "*"],
+    "du": ["du", "latest"],
+    "diff": ["diff", "latest", "latest"],
+    "restore": ["restore", "latest", "back"],
+    "verify": ["verify"],
+    "forget": ["forget", "--keep-last", "1"],
+    "prune": ["prune"],
+    "stats": ["repo", "stats"],
+    "rebuild-index": ["repo", "rebuild-index"],
+    "password": ["repo", "password", "list"],
+}
+"""Every command on a repository that is there."""
+
+
+def runner(desk: Path, environment: Mapping[str, str]) -> Run:
+    """`run(*words, expect=0, env=None, **how)`: `dunlin` in that directory; see `program.dunlin`."""
+
+    def run(*words: str | Path, expect: int = 0, env: Mapping[str, str] | None = None, **how: Any) -> Any:
+        return dunlin(*words, cwd=desk, env={**environment, **(env or {})}, expect=expect, **how)
+
+    return run
+
+
+def fill(home: Path, count: int, *sizes: int, directories: int = 5, name: str = "f") -> None:
+    """Make `count` files that nothing compresses, of these sizes in turn, in that many directories."""
+    rng = random.Random(f"{count} {name}")
+    for number in range(count):
+        path = home / f"d{number % directories}" / f"{name}{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(rng.randbytes(sizes[number % len(sizes)]))
+
+
+def content(root: Path) -> dict[str, bytes]:
+    """Every file below it, by its path."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
