@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import NoReturn
 
 LOCK, UNFINISHED, LOG = ".dunlin-lock", ".dunlin-unfinished", ".dunlin-setup.log"
-SECONDS = {"core": 15, "dev": 60, "cloud": 20, "queue": 5, "tui": 5, "watch": 5, "web": 10}
+SECONDS = {"core": 15, "dev": 60, "backup": 10, "cloud": 20, "queue": 5, "tui": 5, "watch": 5, "web": 10}
 """How long a set-up takes on two cores with a warm connection; said to the person who waits."""
 EXTRAS = {
+    "backup": "backups",
     "cloud": "object stores",
     "queue": "queues on Redis and PostgreSQL",
     "tui": "the dashboard",

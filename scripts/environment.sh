@@ -3,7 +3,7 @@
 # `environment SET` sets $python to an interpreter that has the packages of constraints/SET.txt and finds
 # src/; it makes or mends the environment only when its stamps are not what they should be. A stamp,
 # .dunlin-SET in the environment, holds the first line of the constraints (a fingerprint of the rest) and
-# the checkout's path. Extras (cloud, queue, tui, watch, web) have stamps too once they were added, and are kept up
+# the checkout's path. Extras (backup, cloud, queue, tui, watch, web) have stamps too once they were added, and are kept up
 # to date with the rest. The work itself is done by environment.py, since it needs a lock that dies with its holder.
 
 environment() { # SET
@@ -40,7 +40,7 @@ own() {
 
 ready() { # ENVIRONMENT SET
     [ -x "$1/bin/python" ] && [ -r "$1/.dunlin-$2" ] && fits "$1" "$2" || return
-    for extra in cloud queue tui watch web; do
+    for extra in backup cloud queue tui watch web; do
         [ ! -r "$1/.dunlin-$extra" ] || fits "$1" "$extra" || return
     done
 }

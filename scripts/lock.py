@@ -5,13 +5,13 @@
     scripts/python scripts/lock.py --keep     keep the versions that are pinned, add what is new, drop what is unused
     scripts/python scripts/lock.py --check    fail when the files do not fit pyproject.toml; needs no network
 
-core is what every command needs, cloud, queue, tui, watch and web are what the extras of these names need besides, dev
-is all of them with the tools. pip resolves (`pip install --dry-run --report`), for the Python and the platform that run
-this script; dev is resolved first and the others within it, so that all files name the same versions. The report knows
-the hash of one file per package only. The others are read from the index page that pip itself uses, through pip's
-own (private) reader, because there is no public command that prints them: sources, and wheels for CPython 3.11 to
-3.14 on Linux (glibc and musl; x86_64, aarch64, armv7l) and macOS. Windows wheels are left out: the launcher is
-a POSIX shell script, and Windows would need other packages as well.
+core is what every command needs, backup, cloud, queue, tui, watch and web are what the extras of these names need
+besides, dev is all of them with the tools. pip resolves (`pip install --dry-run --report`), for the Python and the
+platform that run this script; dev is resolved first and the others within it, so that all files name the same
+versions. The report knows the hash of one file per package only. The others are read from the index page that pip
+itself uses, through pip's own (private) reader, because there is no public command that prints them: sources, and
+wheels for CPython 3.11 to 3.14 on Linux (glibc and musl; x86_64, aarch64, armv7l) and macOS. Windows wheels are left
+out: the launcher is a POSIX shell script, and Windows would need other packages as well.
 
 The first line of a file is a fingerprint of the rest. The launcher compares that one line with what it noted
 when it made the environment; the unit tests compare it with the content.
@@ -34,7 +34,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints"
-EXTRAS = ("cloud", "queue", "tui", "watch", "web")
+EXTRAS = ("backup", "cloud", "queue", "tui", "watch", "web")
 """What the launcher adds on first use; scripts/environment.sh and environment.py know the same names."""
 PYTHONS = ("cp311", "cp312", "cp313", "cp314")
 MACHINES = re.compile(r"(manylinux|musllinux|macosx|linux).*_(x86_64|aarch64|armv7l|arm64|universal2|intel)$")

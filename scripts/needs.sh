@@ -26,12 +26,15 @@ needs() {
     need tmux tmux
     need chromium chromium
     need setpriv util-linux
+    need zstd zstd
     need redis-server redis-server
     need sshd openssh-server
     need systemd-analyze systemd
     need_postgres
     need_library libstdc++.so.6 libstdc++6 # node
-    [ "$purpose" != bench ] || need_library libsecret-1.so.0 libsecret-1-0 # azcopy
+    [ "$purpose" = bench ] || return 0
+    need_library libsecret-1.so.0 libsecret-1-0 # azcopy
+    need wrk wrk
 }
 
 purpose=${1-}

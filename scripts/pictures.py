@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:
     from textual.pilot import Pilot
 
+    from tests.unit.web.served import Served
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
@@ -265,10 +267,6 @@ def history_phone(place: Path) -> bytes:
 
 def monitor(place: Path, path: str, size: tuple[int, int], scheme: Literal["light", "dark"]) -> bytes:
     """A page over the service that its unit tests make, without its script; `{running}` in the path is a job's id."""
-    from playwright.sync_api import sync_playwright
-
-    from dunlin.report.address import Address
-    from dunlin.web.listener import Listener, listen
     from tests.unit.web.busy import busy, hour
     from tests.unit.web.served import served
 
@@ -277,19 +275,38 @@ def monitor(place: Path, path: str, size: tuple[int, int], scheme: Literal["ligh
         jobs = busy(made)
         hour(made.depth)
         minutes = iter([1_790_000_900] * 10_000)
-        listener = Listener(made.app, listen(Address("127.0.0.1", 0)), lambda event: None)
-        listener.start()
-        try:
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-                viewport: Any = {"width": size[0], "height": size[1]}
-                context = browser.new_context(viewport=viewport, color_scheme=scheme, java_script_enabled=False)
-                opened = context.new_page()
-                opened.goto(f"http://{listener.address}/monitoring{path.format_map(jobs._asdict())}")
-                taken = opened.screenshot()
-                browser.close()
-        finally:
-            listener.close()
+        return _of_service(made, path.format_map(jobs._asdict()), size, scheme)
+
+
+def backup(place: Path, path: str, size: tuple[int, int], scheme: Literal["light", "dark"]) -> bytes:
+    """A page over the repository that the tests of these pages make."""
+    from tests.unit.web.vaulted import grown, vaulted
+
+    home = grown(place)
+    with vaulted(place / "service", home, clock=lambda: home.now / 1e9 + 40_000) as made:
+        return _of_service(made, f"/backup{path}", size, scheme)
+
+
+def _of_service(made: Served, path: str, size: tuple[int, int], scheme: Literal["light", "dark"]) -> bytes:
+    """A page of a service below that of its monitor, without its script."""
+    from playwright.sync_api import sync_playwright
+
+    from dunlin.report.address import Address
+    from dunlin.web.listener import Listener, listen
+
+    listener = Listener(made.app, listen(Address("127.0.0.1", 0)), lambda event: None)
+    listener.start()
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            viewport: Any = {"width": size[0], "height": size[1]}
+            context = browser.new_context(viewport=viewport, color_scheme=scheme, java_script_enabled=False)
+            opened = context.new_page()
+            opened.goto(f"http://{listener.address}/monitoring{path}")
+            taken = opened.screenshot()
+            browser.close()
+    finally:
+        listener.close()
     return taken
 
 
@@ -306,6 +323,21 @@ def monitor_job(place: Path) -> bytes:
 @picture("monitor-tasks.png")
 def monitor_tasks(place: Path) -> bytes:
     return monitor(place, "/tasks?status=leased", (1100, 460), "light")
+
+
+@picture("backup.png")
+def backup_share(place: Path) -> bytes:
+    return backup(place, "/share?repository=vault&share=home", (1100, 1130), "light")
+
+
+@picture("backup-browse.png")
+def backup_browse(place: Path) -> bytes:
+    return backup(place, "/browse?repository=vault&share=home&path=docs&sort=size&down=1", (375, 720), "dark")
+
+
+@picture("backup-changes.png")
+def backup_changes(place: Path) -> bytes:
+    return backup(place, "/compare?repository=vault&share=home&old=20261214&new=20261228", (1100, 640), "light")
 
 
 def main(names: list[str]) -> int:
