@@ -293,10 +293,12 @@ def test_a_unit_that_is_stopped_tells_what_it_has_unless_its_lease_is_lost(desk:
     desk.write("b/f", b"two")
     work, held = desk.work(), desk.held("a", "b")
     real = work._make.do
+    full = 0
 
     def stopped(*unit: object) -> object:
+        nonlocal full
         if unit[1] == "b":
-            assert desk.packs() == 1  # it was full
+            full = desk.packs()
             held.lost = lost
             raise DunlinError("go on", "", ErrorKind.INTERRUPTED, "the run was stopped")
         return real(*unit)  # type: ignore[arg-type]
@@ -305,9 +307,12 @@ def test_a_unit_that_is_stopped_tells_what_it_has_unless_its_lease_is_lost(desk:
     done = work.do(held, never)
     result = wire.unpack_result(done.body)
     assert held.lost is lost
+    assert full >= 1
     if not lost:
         assert not done.whole
-        assert ([number for number, *_ in result.replies], desk.packs()) == ([0], 3)
+        assert [number for number, *_ in result.replies] == [0]
+        # That of small files, and what the large one's last chunks began: they are cut elsewhere by every key.
+        assert full < desk.packs() <= full + 2
     else:
         assert (result.replies, desk.packs()) == ([], 0)
     work.close()
