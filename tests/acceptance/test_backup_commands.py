@@ -135,6 +135,30 @@ def test_snapshots_are_forgotten_by_a_rule_only(desk: Path, run: Run) -> None:
     assert "latest of which share? there are a, b; write --share NAME" in said
 
 
+def test_a_snapshot_with_a_secret_is_removed_by_name_and_its_content_freed(desk: Path) -> None:
+    run = runner(desk, {**PASSWORD, "DUNLIN_KEEP_LAST": "5"})  # which is no rule of this command line
+    run("repo", "init", "vault")
+    run("backup", "home")
+    (desk / "home/secret").write_text("a password " * 999)
+    run("backup", "home")
+    (desk / "home/secret").unlink()
+    before, spoilt = (line.split()[0] for line in run("snapshots").stdout.splitlines()[1:3])
+    wrong = run("forget", "--keep-last", "1", spoilt, expect=1).stderr
+    assert "--keep-last and named snapshots do not go together" in wrong
+    assert "cannot find the snapshot feeble" in run("forget", spoilt, "feeble", expect=1).stderr
+    assert "name it by its id" in run("forget", "latest", expect=1).stderr
+    assert run("forget", "-n", spoilt).stdout.splitlines()[-1] == "would remove 1 snapshot"
+    done = run("forget", "--prune", spoilt).stdout.splitlines()
+    assert done[1].split()[:2] == ["remove", spoilt]
+    assert done[2] == "removed 1 snapshot"
+    run("prune")
+    assert run("ls", "latest").stdout.splitlines() == ["docs/", "link", "photos/"]
+    run("verify", "--read-data")
+    assert run("backup", "home").stdout.splitlines()[0].endswith("(195 KiB), 0 new, 0 changed")
+    assert spoilt not in run("snapshots", "--json").stdout
+    assert before in run("snapshots", "--json").stdout
+
+
 def test_a_scan_has_the_tree_and_no_content(desk: Path, run: Run) -> None:
     run("repo", "init", "vault")
     run("scan", "home")

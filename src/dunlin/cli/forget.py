@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from dunlin.cli import keeping, parameters
 from dunlin.cli.base import Option, parsed
 from dunlin.cli.working import Told, conduct
-from dunlin.errors import printable
+from dunlin.errors import printable, usage
 
 if TYPE_CHECKING:
     from dunlin.backup.prune import Pruned
@@ -24,7 +25,8 @@ RULES = "What is kept (whatever any of these keeps; the newest snapshot of a sha
 COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 
 HELP = """
-Remove snapshots by a policy, in each share by itself. At least one rule is needed.
+Remove snapshots: those that are named, by the beginnings of their ids or times; or, in each share by itself, those that
+no rule keeps.
 
 --keep-daily 7 keeps the newest snapshot of each of the newest seven days that have one, and so do the others of its
 kind. What snapshots hold is only freed by `dunlin prune`, or with --prune right afterwards.
@@ -33,12 +35,15 @@ kind. What snapshots hold is only freed by `dunlin prune`, or with --prune right
 EXAMPLE = """
 dunlin forget -n --repo /mnt/vault --keep-daily 7 --keep-weekly 5 --keep-monthly 12
 dunlin forget --repo /mnt/vault --share docs --keep-last 3 --keep-within 30d --keep-tag release
+dunlin forget --repo /mnt/vault --prune 9c2f1a70
 """
 
 
 @click.pass_context
-def forget(ctx: click.Context, /, **values: Any) -> int:
+def forget(ctx: click.Context, /, snapshots: tuple[str, ...], **values: Any) -> int:
     """Parse, call, print, exit code."""
+    if snapshots:
+        _only_named(ctx, values)
     from dunlin.backup.retention import Policy
     from dunlin.jobs import prune
     from dunlin.jobs.forget import Options
@@ -47,7 +52,8 @@ def forget(ctx: click.Context, /, **values: Any) -> int:
     counts = {name: values[f"keep_{name}"] or 0 for name in COUNTS}
     policy = Policy(**counts, within=values["keep_within"] or 0, tags=tuple(values["keep_tag"]))
     dry = bool(values["dry_run"])
-    options = Options(policy, keeping.tenant_of(ctx), values["share"] or "", dry, damaged=bool(values["damaged"]))
+    options = Options(policy, keeping.tenant_of(ctx), values["share"] or "", dry)
+    options = options._replace(damaged=bool(values["damaged"]), snapshots=snapshots)
     frees = values["prune"] and not dry
 
     def acts(opened: Repository, report: Report, stop: Stop) -> tuple[list[Fate], Pruned | None]:
@@ -57,6 +63,15 @@ def forget(ctx: click.Context, /, **values: Any) -> int:
         return fates, prune.prune(opened, prune.Options(options.tenant), keeping.me(), report, stop)
 
     return conduct(ctx, "Prune" if frees else "", acts, lambda done: _told(*done, dry))
+
+
+def _only_named(ctx: click.Context, values: dict[str, Any]) -> None:
+    """Have rules of the configuration and the environment mean nothing. Raises USAGE for those of the command line."""
+    for name in [*(f"keep_{each}" for each in (*COUNTS, "within", "tag")), "damaged"]:
+        if values[name] and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            flag = f"--{name.replace('_', '-')}"
+            raise usage(f"{flag} and named snapshots do not go together", "forget by the one, then by the others")
+        values[name] = () if name == "keep_tag" else None
 
 
 def _told(fates: list[Fate], pruned: Pruned | None, dry: bool) -> Told:
@@ -90,8 +105,9 @@ def _people(fates: list[Fate], dry: bool, hint: bool) -> Iterator[str]:
     ]  # fmt: skip
     yield from table(("", "id", "time", "share", "kept by"), rows, (0, 1, 2, 3, 4))
     gone = sum(not fate.kept for fate in fates)
+    kept = f", kept {len(fates) - gone:,}" if len(fates) > gone else ""
     word = "would remove" if dry else "removed"
-    yield (f"{word} {format_number(gone, 'snapshot')}, kept {len(fates) - gone:,}"
+    yield (f"{word} {format_number(gone, 'snapshot')}{kept}"
            + ("; `dunlin prune` frees what they alone needed" if gone and hint and not dry else ""))  # fmt: skip
 
 
@@ -131,6 +147,7 @@ def _options() -> list[Option]:
 
 
 command = keeping.looking(
-    "forget", "remove snapshots by a policy", HELP, EXAMPLE, forget, [], _options(),
+    "forget", "remove snapshots, by a policy or by name", HELP, EXAMPLE, forget,
+    [click.Argument(["snapshots"], nargs=-1, metavar="[SNAPSHOT ...]")], _options(),
     share=keeping.ANY_SHARE, works=True,
 )  # fmt: skip

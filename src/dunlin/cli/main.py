@@ -30,7 +30,7 @@ COMMANDS = {
     "du": "show how much lies where in a snapshot",
     "diff": "show what differs between two snapshots",
     "restore": "bring back what a snapshot holds",
-    "forget": "remove snapshots by a policy",
+    "forget": "remove snapshots, by a policy or by name",
     "prune": "free what no snapshot needs",
     "verify": "see whether a repository is whole",
     "status": "show runs, totals, pending and failed files",

@@ -84,6 +84,7 @@ _OWN = {
     "forget": (
         _SHARE, *(_own(f"keep_{name}", _count) for name in _KEEP), _own("keep_within", schema.duration),
         _own("keep_tag", schema.names), _own("prune", schema.switch), _own("damaged", schema.switch),
+        _own("snapshots", schema.names),
     ),
 }  # fmt: skip
 _SPREAD = ("backup", "scan", "restore", "verify")
@@ -241,7 +242,7 @@ def _prune(context: click.Context, name: str, job: Job, tenant: Tenant) -> Asked
 
 def _forget(context: click.Context, name: str, job: Job, tenant: Tenant) -> Asked:
     from dunlin.backup.retention import Policy
-    from dunlin.jobs.forget import Options
+    from dunlin.jobs.forget import Options, check
 
     values, share = context.params, _share_of(job)
     # Rules are the job's alone: what the environment of the service says must not remove anybody's snapshots.
@@ -249,9 +250,9 @@ def _forget(context: click.Context, name: str, job: Job, tenant: Tenant) -> Aske
     within = values["keep_within"] if "--keep-within" in job.values else 0
     policy = Policy(**given, within=within or 0, tags=tuple(_said(job, "--keep-tag", ())))
     damaged = bool(_said(job, "--damaged", False))
-    if not any(policy) and not damaged:
-        raise usage("no rule says what is kept", "give keep_last, keep_daily or one of their like")
     dry = bool(_said(job, "--dry-run", False))
     prune = bool(_said(job, "--prune", False))
-    options = Options(policy, tenant.name, share, dry, damaged=damaged)
+    named = tuple(_said(job, "--snapshots", ()))
+    options = Options(policy, tenant.name, share, dry, damaged=damaged, snapshots=named)
+    check(options)
     return Asked(name, options, share=share, dry=dry, prune=prune)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from dunlin.backup.manifest import Manifest
@@ -154,14 +154,16 @@ def _one(area: Area, text: str, content: bool) -> Manifest:
 
 
 def _among(opened: Repository, tenant: str, shares: list[str], wanted: Wanted) -> Place:
-    text = wanted.snapshot
-    hits: list[tuple[Area, SnapshotName]] = []
-    for name in shares:
-        area = opened.area(tenant, name)
-        hits += [(area, each) for each in meant(area.snapshots(), text)]
+    areas = [opened.area(tenant, name) for name in shares]
+    area, found = only([(area, area.snapshots()) for area in areas], wanted.snapshot)
+    return Place(area, area.manifest(found), wanted.path)
+
+
+def only(listed: Sequence[tuple[Area, Sequence[SnapshotName]]], text: str) -> tuple[Area, SnapshotName]:
+    """The one snapshot of some shares that `text` means. Raises USAGE where it could be several, NOT_FOUND."""
+    hits = [(area, name) for area, names in listed for name in meant(names, text)]
     if len(hits) == 1:
-        area, found = hits[0]
-        return Place(area, area.manifest(found), wanted.path)
+        return hits[0]
     if hits:
         where = sorted({area.share for area, _ in hits})
         raise usage(f"{printable(text)!r} could be {len(hits)} snapshots of {_listed(where)}", "give more of the id")

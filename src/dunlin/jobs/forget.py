@@ -1,4 +1,7 @@
-"""Forgetting snapshots by a policy: their manifests go, nothing else; `prune` frees what no snapshot needs any more.
+"""Forgetting snapshots, by a policy or by name: their manifests go, nothing else; `prune` frees what none needs.
+
+A policy keeps the newest of each share. What is named goes, also the newest: somebody says so who has a reason, like a
+password that should never have been in it. Backups that go on meanwhile lose nothing by that (`backup.prune`).
 
 Scans hold no content, so they never stand for a backup: the policy judges each kind by itself.
 """
@@ -10,20 +13,22 @@ from datetime import tzinfo
 from typing import NamedTuple
 
 from dunlin.backup.manifest import Manifest
-from dunlin.backup.repository import Area, Repository, SnapshotName
+from dunlin.backup.repository import LATEST, Area, Repository, SnapshotName
 from dunlin.backup.retention import Candidate, Policy, decide
 from dunlin.backup.words import check_name
-from dunlin.errors import DunlinError, usage
+from dunlin.errors import DunlinError, ErrorKind, usage
+from dunlin.jobs.browse import only
 
 
 class Options(NamedTuple):
     """What is to be forgotten.
 
     Attributes:
-        policy: what is kept; one without a rule is refused.
+        policy: what is kept; one without a rule is refused, unless `snapshots` are named.
         tenant: whose; share: one share, "": each share of the tenant by itself.
         dry: only tell. zone: whose days and weeks are meant; None: those of this machine.
         damaged: snapshots that cannot be read go; else they stay.
+        snapshots: beginnings of ids or times: these go, and no other ones.
     """
 
     policy: Policy
@@ -32,6 +37,7 @@ class Options(NamedTuple):
     dry: bool = False
     zone: tzinfo | None = None
     damaged: bool = False
+    snapshots: tuple[str, ...] = ()
 
 
 class Fate(NamedTuple):
@@ -46,23 +52,54 @@ class Fate(NamedTuple):
         return bool(self.reasons)
 
 
+def check(options: Options) -> None:
+    """Raises USAGE where nothing says what goes, or rules and names do."""
+    ruled = any(options.policy) or options.damaged
+    if ruled and options.snapshots:
+        raise usage("rules and named snapshots do not go together", "forget by the ones, then by the others")
+    if not ruled and not options.snapshots:
+        hint = "give --keep-last, --keep-daily and their like, or name snapshots; -n shows what they do"
+        raise usage("no rule says what is kept", hint)
+
+
 def forget(opened: Repository, options: Options) -> list[Fate]:
     """Decide about each snapshot, newest first within its share, and remove the manifests of those that go.
 
-    Raises USAGE without any rule, DENIED where the repository is append-only.
+    Of `snapshots` nothing is removed unless all are found. Raises USAGE without any rule, or where it is not clear
+    which snapshot is meant; NOT_FOUND; DENIED where the repository is append-only.
     """
-    if not any(options.policy) and not options.damaged:
-        raise usage("no rule says what is kept", "give --keep-last, --keep-daily and their like; -n shows what they do")
+    check(options)
     shares = opened.shares(check_name("tenant", options.tenant))
     if options.share:
         shares = [check_name("share", options.share)]
     areas = [opened.area(options.tenant, share) for share in shares]
-    fates = [fate for area in areas for fate in _of(area, options)]
+    named = _named(areas, options.snapshots)
+    fates = named or [fate for area in areas for fate in _of(area, options)]
     gone = [fate.snapshot.key for fate in fates if not fate.kept]
     if gone and not options.dry:
         opened.objects.remove(gone)
         opened.objects.sync()
     return fates
+
+
+def _named(areas: Sequence[Area], texts: Sequence[str]) -> list[Fate]:
+    listed = [(area, area.snapshots()) for area in areas] if texts else []
+    found: dict[str, Fate] = {}
+    for text in texts:
+        if text == LATEST:
+            raise usage("which snapshot is the latest changes", "name it by its id; dunlin snapshots tells it")
+        area, name = only(listed, text)
+        found[name.key] = Fate(_read(area, name), ())
+    return sorted(found.values(), key=lambda fate: (fate.snapshot.time, fate.snapshot.id), reverse=True)
+
+
+def _read(area: Area, name: SnapshotName) -> Manifest:
+    try:
+        return area.manifest(name)
+    except DunlinError as error:
+        if error.kind is not ErrorKind.CORRUPT:
+            raise
+        return _unknown(area, name)
 
 
 def _of(area: Area, options: Options) -> list[Fate]:

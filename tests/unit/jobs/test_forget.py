@@ -1,4 +1,4 @@
-"""Forgetting removes manifests by a policy, and nothing else."""
+"""Forgetting removes manifests, by a policy or by name, and nothing else."""
 
 from __future__ import annotations
 
@@ -61,6 +61,40 @@ def test_no_rule_is_refused() -> None:
     with pytest.raises(DunlinError, match="no rule"):
         forget(opened, Options(Policy(), "default"))
     assert left(opened) == {"a": 3, "b": 3}
+
+
+def test_those_that_are_named_go_also_the_newest_and_one_that_cannot_be_read() -> None:
+    opened = made()
+    area = opened.area("default", "a")
+    first, second, third = area.snapshots()
+    opened.objects.put(second.key, b"nonsense")
+    names = (third.id, second.id, third.id[:12])
+    dry = forget(opened, Options(Policy(), "default", dry=True, snapshots=names))
+    assert left(opened) == {"a": 3, "b": 3}
+    fates = forget(opened, Options(Policy(), "default", snapshots=names))
+    assert fates == dry
+    assert [(fate.snapshot.id, fate.kept) for fate in fates] == [(third.id, False), (second.id, False)]
+    assert area.snapshots() == [first]
+    assert left(opened) == {"a": 1, "b": 3}
+
+
+def test_nothing_goes_unless_all_that_are_named_are_found_and_clear() -> None:
+    opened = made()
+    one = opened.area("default", "b").snapshots()[0]
+    for names, words in (
+        ((one.id, "nothing"), "there is none"),
+        ((one.id, "19700103T"), "could be 2 snapshots of a, b"),
+        ((one.id, "latest"), "which snapshot is the latest changes"),
+    ):
+        with pytest.raises(DunlinError, match=words):
+            forget(opened, Options(Policy(), "default", snapshots=names))
+    with pytest.raises(DunlinError, match="there is none"):
+        forget(opened, Options(Policy(), "default", "a", snapshots=(one.id,)))
+    with pytest.raises(DunlinError, match="do not go together"):
+        forget(opened, Options(Policy(last=1), "default", snapshots=(one.id,)))
+    assert left(opened) == {"a": 3, "b": 3}
+    assert len(forget(opened, Options(Policy(), "default", "b", snapshots=("19700103T",)))) == 1
+    assert left(opened) == {"a": 3, "b": 2}
 
 
 def test_where_nothing_may_be_removed_nothing_is() -> None:
