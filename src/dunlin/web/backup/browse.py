@@ -44,8 +44,10 @@ class Asked(NamedTuple):
     after: int
 
 
-def folder_page(where: Where, asked: Asked, found: Folder, known: Sequence[Manifest]) -> list[Child]:
-    """A directory."""
+def folder_page(
+    where: Where, asked: Asked, found: Folder, known: Sequence[Manifest], *, append_only: bool
+) -> list[Child]:
+    """A directory; that of the whole snapshot has the button that removes it."""
     below = found.below
     told = [format_number(count, one, many) for count, one, many in (
         (found.directories, "directory", "directories"), (found.files, "file", "files")) if count]  # fmt: skip
@@ -60,6 +62,7 @@ def folder_page(where: Where, asked: Asked, found: Folder, known: Sequence[Manif
         el("section", _search(where, found.snapshot, found.path), el("p", words, class_="hint"),
            _orders(where, asked, found), listed, _more(where, asked, found)),
         _restore(where, found.snapshot, found.path, "what lies in it"),
+        _forget(where, found.snapshot) if where.admin and not (found.path or append_only) else None,
     ]  # fmt: skip
 
 
@@ -285,3 +288,12 @@ def _restore(where: Where, snapshot: Manifest, path: str, what: str) -> Child:
     asked = form(where, "restore", fields, at=snapshot.id, place=escaped(path))
     head = f"Restore {path}" if path else "Restore all of it"
     return el("section", el("details", el("summary", head), asked))
+
+
+def _forget(where: Where, snapshot: Manifest) -> Safe:
+    """The form that removes the snapshot, whatever a policy would keep."""
+    words = "Say because it holds what should never have been backed up. Rules on the share's page remove old ones."
+    free = el("label", el("input", type="checkbox", name="prune", value="true"), " and free what it alone needed")
+    button = el("button", f"Forget {snapshot.id[:8]}", class_="act", data_sure=True)
+    asked = form(where, "forget", free, button, kind="apply", at=snapshot.id)
+    return el("section", el("details", el("summary", "Forget this snapshot"), el("p", words, class_="hint"), asked))

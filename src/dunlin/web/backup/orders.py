@@ -73,13 +73,13 @@ def prune(form: Form) -> tuple[JobKind, dict[str, Any]]:
 
 
 def forget(form: Form) -> tuple[JobKind, dict[str, Any]]:
-    """Remove the snapshots of a share that no rule keeps."""
+    """Remove the snapshots of a share that no rule keeps, or the one at which the form was drawn."""
     rules: dict[str, Any] = {f"keep_{name}": counted(getattr(form, name)) for name in RULES}
     return "forget", {
         "repository": form.repository, "share": form.share, **{name: value for name, value in rules.items() if value},
         **_some(
             keep_within=form.within.strip(), keep_tag=[each.strip() for each in form.tag.split(",") if each.strip()],
-            prune=form.prune == "true",
+            prune=form.prune == "true", snapshots=[form.at] if form.at else [],
         ),
     }  # fmt: skip
 

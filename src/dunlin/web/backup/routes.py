@@ -181,7 +181,8 @@ def _browsed(
         return whole(page, title, "backup", *parts, status=404)
     if kind == "directory":
         found = looks.folder(vault, snapshot, asked.path, asked.sort, asked.down, asked.after, browse.COUNT)
-        return whole(page, title, "backup", *browse.folder_page(where, asked, found, known))
+        parts = browse.folder_page(where, asked, found, known, append_only=vault.append_only)
+        return whole(page, title, "backup", *parts)
     details = looks.details(vault, snapshot, asked.path)
     past = versions.history(vault, where.share, asked.path)
     return whole(page, title, "backup", *browse.details_page(where, details, past, known))

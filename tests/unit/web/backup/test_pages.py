@@ -313,6 +313,8 @@ def test_a_viewer_sees_neither_buttons_nor_downloads(tmp_path: Path) -> None:
             assert not found & {"forget", "prune"}
         leads = {action.rpartition("/")[2] for action, _ in forms(page(made, pages[1], headers=admin))}
         assert {"forget", "prune", "verify", "backup"} <= leads
+        leads = {action.rpartition("/")[2] for action, _ in forms(page(made, pages[2], headers=admin))}
+        assert leads >= {"forget", "restore"}
         for verb in ("backup", "restore", "verify", "forget", "prune"):
             answer = made.post(f"{ROOT}/{verb}", data={"repository": "vault"}, headers=HTML | viewer)
             assert answer.status_code == 403
@@ -343,7 +345,8 @@ def test_an_append_only_repository_offers_no_forgetting(tmp_path: Path) -> None:
         settings.repositories["vault"] = home.known(append_only=True)  # type: ignore[index]
         text = page(made, f"{ROOT}/share?{ASKED}&last=1")
         assert "append-only: nothing is removed" in words(text)
-        assert not [each for each in forms(text) if each[0].endswith("forget")]
+        for drawn in (text, page(made, f"{ROOT}/browse?{ASKED}")):
+            assert not [each for each in forms(drawn) if each[0].endswith("forget")]
 
 
 # ---- orders ----
@@ -400,6 +403,17 @@ def test_buttons_of_a_share_ask_for_jobs(taking: Served) -> None:
         "forget", {**common, "keep_last": 1, "keep_monthly": "all", "keep_within": "3d", "keep_tag": ["a", "b"],
                    "prune": True},
     )  # fmt: skip
+
+
+def test_the_page_of_a_snapshot_removes_it_and_that_of_a_directory_in_it_does_not(taking: Served) -> None:
+    text = page(taking, f"{ROOT}/browse?{ASKED}&at=latest")
+    [fields] = [fields for action, fields in forms(text) if action.endswith("/forget")]
+    assert f"Forget {fields['at'][:8]}" in words(text)
+    asked = {"repository": "vault", "share": "home", "snapshots": [fields["at"]]}
+    assert _asked(taking, order(taking, "forget", **fields)) == ("forget", asked)
+    assert _asked(taking, order(taking, "forget", **fields, prune="true")) == ("forget", {**asked, "prune": True})
+    below = page(taking, f"{ROOT}/browse?{ASKED}&path=docs")
+    assert not [each for each in forms(below) if each[0].endswith("/forget")]
 
 
 def test_forms_of_a_session_carry_its_token(tmp_path: Path) -> None:
