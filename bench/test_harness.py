@@ -36,13 +36,13 @@ def test_cpu_of_children_is_counted_also_when_nobody_waited_for_them(tmp_path: P
 
 
 def test_memory_is_the_sum_of_all_processes_with_shared_pages_once(tmp_path: Path) -> None:
-    code = "import os, time\nbig = bytearray(b'x') * 50_000_000\npid = os.fork()\ntime.sleep(0.6)\nif pid: os.wait()"
+    code = "import os, time\nbig = bytearray(b'x') * 50_000_000\npid = os.fork()\ntime.sleep(2)\nif pid: os.wait()"
     shared = python(tmp_path, code)
     assert 50e6 < shared.peak_pss < 90e6
     assert shared.peak_rss > 100e6
     own = python(
         tmp_path,
-        "import os, time\npid = os.fork()\nbig = bytearray(b'x') * 50_000_000\ntime.sleep(0.6)\nif pid: os.wait()",
+        "import os, time\npid = os.fork()\nbig = bytearray(b'x') * 50_000_000\ntime.sleep(2)\nif pid: os.wait()",
     )
     assert own.peak_pss > 100e6
     assert own.processes == 2

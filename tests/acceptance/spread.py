@@ -74,6 +74,14 @@ class Crew:
         found: dict[str, Any] = json.loads(out.splitlines()[-1])
         return found
 
+    def waiting(self) -> int:
+        """How many units of a run nobody has taken; 0 where there is no queue yet."""
+        file = self.work / self.url
+        if not file.exists():
+            return 0
+        with closing(open_queue(str(file))) as queue:
+            return sum(stats.waiting for stats in queue.stats())
+
     def children(self, worker: subprocess.Popen[bytes]) -> list[int]:
         """The processes of a worker that work."""
         return [child.pid for child in psutil.Process(worker.pid).children()]
@@ -92,7 +100,7 @@ class Crew:
             until(lambda: psutil.Process(child).status() == psutil.STATUS_STOPPED)
             with closing(open_queue(str(file))) as queue:
                 has = any(stats.leased for stats in queue.stats())
-            if has and _free(file):
+            if has and free(file):
                 return True
             os.kill(child, signal.SIGCONT)
             return False
@@ -109,7 +117,7 @@ class Crew:
             worker.wait()
 
 
-def _free(file: Path) -> bool:
+def free(file: Path) -> bool:
     """Whether others can write to a SQLite file within a second."""
     with closing(sqlite3.connect(file, timeout=1, isolation_level=None)) as database:
         try:
@@ -148,6 +156,14 @@ class Site(Crew):
     def copied(self) -> int:
         """How many files have reached the destination."""
         return sum(not name.startswith(".dunlin-") for _, _, files in os.walk(self.target) for name in files)
+
+    def writing(self) -> bool:
+        """Whether content has come into a temporary file right below the destination. Probes are empty, and go."""
+        for path in self.target.glob(".dunlin-*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_size:
+                    return True
+        return False
 
     def equal(self) -> None:
         """The destination is what the source is."""

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from tests.acceptance import program
 from tests.acceptance.clouds import cloud
 from tests.acceptance.trouble import ended, in_memory, remount, tmpfs, until
-from tests.acceptance.vaults import COMMANDS, ENVIRONMENT, Run, content, fill, runner
+from tests.acceptance.vaults import COMMANDS, ENVIRONMENT, Run, bytes_read, content, fill, leases, runner
 from tests.fuse.slowfs import mounted
 
 pytestmark = pytest.mark.slow
@@ -246,9 +245,9 @@ def test_a_source_that_disappears_in_the_middle_makes_no_snapshot(desk: Path, ru
         running = program.start(
             "backup", str(source), "--share", "disk", "--bwlimit", "2M", "--movers", "1", cwd=desk, env=ENVIRONMENT
         )
-        leases = desk / "vault/default/leases"
-        until(lambda: any(leases.iterdir()), running)
-        time.sleep(1.5)  # some megabytes are read now
+        until(lambda: leases(desk), running)
+        before = bytes_read(running)
+        until(lambda: bytes_read(running) > before + (3 << 20), running)  # of 14 MB
         if how == "unmounted":
             subprocess.run(["umount", "-l", desk / "disk"], check=True)
         elif how == "removed":

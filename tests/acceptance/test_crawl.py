@@ -114,9 +114,9 @@ def threads(pid: int) -> list[int]:
 def test_threads_do_not_pile_up_over_empty_directories(
     tmp_path: Path, cwd: Path, options: tuple[str, ...], stopped: bool
 ) -> None:
-    fill(tmp_path / "source", 0, 0)
-    for n in range(5_000):
-        (tmp_path / "source" / f"d{n:04}").mkdir()
+    # So many that a look at the processes, and the signal, come in time even where this process stands still a while.
+    count = 20_000 if stopped else 10_000
+    fill(tmp_path / "source", 0, count)
     process = start("sync", "-aq", *options, tmp_path / "source", tmp_path / "target", cwd=cwd)
     began, asked, most = time.monotonic(), 0.0, 0
     while process.poll() is None:
@@ -130,6 +130,6 @@ def test_threads_do_not_pile_up_over_empty_directories(
     assert code == (130 if stopped else 0), told
     assert 0 < most <= 2 + 16, "one that reads, one that answers, and those that take units"
     # Deadlines are for a busy machine; on an idle one it is 2 s, and 0.3 s.
-    assert time.monotonic() - (asked or began) < (5 if stopped else 30)
+    assert time.monotonic() - (asked or began) < (10 if stopped else 60)
     if not stopped and "-n" not in options:
-        assert sum(1 for _ in (tmp_path / "target").iterdir()) == 5_000
+        assert sum(1 for _ in (tmp_path / "target").iterdir()) == count

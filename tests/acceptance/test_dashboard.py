@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -27,14 +28,25 @@ from tests.integration.service import serving
 SECONDS = 30.0
 
 
-def wait(terminal: Terminal, words: str) -> str:
-    """What is shown once `words` are."""
-    until(lambda: words in terminal.visible, why=lambda: f"no {words!r} in\n{terminal.visible}")
-    return terminal.visible
+def wait(terminal: Terminal, *words: str, without: str = "") -> str:
+    """The first screen that shows all of `words`, and no longer `without`: a page is not drawn at one stroke."""
+
+    def there() -> str:
+        text = terminal.visible
+        drawn = all(each in text for each in words) and not (without and without in text)
+        return text if drawn else ""
+
+    return str(until(there, why=lambda: f"no {words!r} without {without!r} in\n{terminal.visible}"))
 
 
 def size_of(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    """Bytes of all files, while some get their names: one that has another by now does not count."""
+    total = 0
+    for here, _, files in os.walk(directory):
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(os.path.join(here, name)).st_size
+    return total
 
 
 def sign_of_life(place: Path) -> int:
@@ -42,6 +54,13 @@ def sign_of_life(place: Path) -> int:
     with sqlite3.connect(f"file:{place}/.sync-state.db?mode=ro", uri=True) as database:
         [(updated,)] = database.execute("SELECT updated FROM run")
     return int(updated)
+
+
+def signs_of_life(place: Path, count: int) -> None:
+    """Wait for so many of them."""
+    for _ in range(count):
+        moment = sign_of_life(place)
+        until(lambda moment=moment: sign_of_life(place) > moment, why=lambda: "the run went silent")  # type: ignore[misc]
 
 
 def percent(text: str) -> int:
@@ -95,10 +114,9 @@ def test_a_stranger_watches_pauses_and_leaves(place: Path, syncing: subprocess.P
 
         terminal.press("p")
         wait(terminal, "‖ Paused")
+        signs_of_life(place, 1)  # what was let go before the pause is still being written for a moment
         before = size_of(target)
-        for _ in range(2):
-            moment = sign_of_life(place)
-            until(lambda moment=moment: sign_of_life(place) > moment, why=lambda: "the run went silent")  # type: ignore[misc]
+        signs_of_life(place, 2)
         assert size_of(target) == before, "bytes moved while the run was paused"
         assert syncing.poll() is None
 
@@ -127,8 +145,7 @@ def test_ctrl_c_ends_it_and_no_colour_is_none(tmp_path: Path) -> None:
         terminal = Terminal(tmp_path, 80, 24)
         try:
             terminal.type(f'{variables}dunlin dashboard --theme dark; echo "exit code $?"')
-            text = wait(terminal, "✓ Completed")
-            assert "100%" in text
+            wait(terminal, "✓ Completed", "100%")
             assert bool(re.search(r"\x1b\[(?:[0-9;]*;)?[34][0-8]\b", terminal.colored)) is coloured
             terminal.press("C-c")
             wait(terminal, "exit code 0")
@@ -146,7 +163,7 @@ def test_a_signal_leaves_the_terminal_as_it_was(name: str, tmp_path: Path) -> No
         terminal.type(f"sh -c 'echo $$ >number; exec {words}'; echo \"exit code $?\"")
         wait(terminal, "✓ Completed")
         os.kill(int((tmp_path / "number").read_text()), getattr(signal, f"SIG{name}"))
-        assert "echo $$ >number" in wait(terminal, "exit code 130")  # the screen of the shell is back
+        wait(terminal, "echo $$ >number", "exit code 130")  # the screen of the shell is back
         terminal.type("echo still $((40 + 2)) here")
         wait(terminal, "still 42 here")
     finally:
@@ -181,7 +198,7 @@ def test_a_file_that_another_process_has_locked_is_waited_for(tmp_path: Path) ->
         wait(terminal, "the state file is locked by another process")
         other.execute("COMMIT")
         other.close()
-        assert "locked" not in wait(terminal, "✓ Completed")
+        wait(terminal, "✓ Completed", without="locked")
     finally:
         terminal.close()
 
@@ -213,6 +230,7 @@ def test_beside_a_file_without_a_write_ahead_log(place: Path) -> None:
             wait(terminal, "✓ Completed")
             terminal.press("q")
             wait(terminal, "exit code 0")
+            until(lambda: process.poll() is not None, why=lambda: "the sync is over and did not end")
         finally:
             terminal.close()
             process.terminate()
@@ -237,8 +255,7 @@ def test_a_service_is_watched_and_its_job_paused_resumed_and_cancelled(place: Pa
         try:
             call = f"dunlin dashboard --url {service.url} --refresh-interval 1"
             terminal.type(f'{call} --key dk_wrong; echo "exit code $?"')
-            said = wait(terminal, "exit code 1")
-            assert "it does not know this key" in said
+            wait(terminal, "it does not know this key", "exit code 1")
             terminal.type(f'clear; DUNLIN_KEY=@key.txt {call}; echo "exit code $?"')
             wait(terminal, "▶ Running")
             wait(terminal, "files/s")
@@ -281,9 +298,10 @@ def drawn(text: str, width: int) -> bool:
 
 
 def test_no_service_at_the_address_is_one_line(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.socket() as server:  # bound and not listening: nobody else gets the port, and nobody answers
+        server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
-    code, lines = on_a_terminal(tmp_path, command("dashboard", "--url", f"http://127.0.0.1:{port}"))
+        code, lines = on_a_terminal(tmp_path, command("dashboard", "--url", f"http://127.0.0.1:{port}"))
     assert (code, lines) == (1, [f"dunlin: cannot read the service http://127.0.0.1:{port}: Connection refused"])
 
 

@@ -36,9 +36,11 @@ def test_what_a_run_did(work: Path) -> None:
     assert sum(band["bytes"] for band in found["sizes"]) == found["stats"]["copied_bytes"]
     assert found["largest"][0] == {"path": "big.bin", "bytes": 3 << 20}
     assert {each["path"]: each["files"] for each in found["directories"]} == {"d0": 100, "d1": 100, "d2": 100, "": 1}
-    slowest = found["slowest"][0]
-    assert slowest["seconds"] > 0.1  # 3 MiB at 6 MiB per second, of which some may go at once
-    assert slowest["bytes"] >= 3 << 20
+    seconds = [each["seconds"] for each in found["slowest"]]
+    assert seconds == sorted(seconds, reverse=True)
+    large = max(found["slowest"], key=lambda each: each["bytes"])
+    assert large["seconds"] > 0.1  # 3 MiB at 6 MiB per second, of which some may go at once
+    assert large["bytes"] >= 3 << 20
 
 
 def test_a_second_run_has_only_what_it_wrote(work: Path) -> None:
@@ -98,7 +100,8 @@ def test_a_signature_behind_a_url_is_nowhere(work: Path, request: pytest.Fixture
 
 
 def test_beside_a_run_that_goes_on(work: Path) -> None:
-    process = start("sync", "source", "target", "--bwlimit", "512K", cwd=work)
+    # Most of a minute: each of the commands beside it may take seconds on a busy machine.
+    process = start("sync", "source", "target", "--bwlimit", "64K", cwd=work)
     try:
         while True:
             done = dunlin("history", "latest", "--json", cwd=work)

@@ -20,7 +20,7 @@ def work(tmp_path: Path) -> Path:
     (work / "s").mkdir(parents=True)
     for n in range(40):
         (work / f"s/f{n:02}").write_bytes(b"x" * 100_000)
-    (work / "s/large").write_bytes(b"x" * 8_000_000)
+    (work / "s/large").write_bytes(b"x" * 24_000_000)
     return work
 
 
@@ -54,7 +54,7 @@ def test_a_run_can_be_followed_while_it_goes_on(work: Path) -> None:
         assert "files/s" in dunlin("status", cwd=work, expect=0).stdout
 
         dunlin("control", "pause", cwd=work, expect=0)
-        assert until(lambda: (found := view.now()) and found.status == "paused", seconds=3)
+        assert until(lambda: (found := view.now()) and found.status == "paused")
         assert "paused" in dunlin("status", cwd=work, expect=0).stdout
         dunlin("control", "resume", cwd=work, expect=0)
         dunlin("control", "bwlimit", "off", cwd=work, expect=0)

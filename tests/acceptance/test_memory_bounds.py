@@ -42,7 +42,7 @@ def test_large_objects_stay_within_the_limit(tmp_path: Path, request: pytest.Fix
         places, env = words(pair.source, bucket)
         dunlin("sync", *places, cwd=pair.cwd, env=env, expect=0)
     limits = (f"--max-memory-mb={LIMIT_MB}", "--disk-buffer-mb=16", "--movers=2", "--no-auto-throttle")
-    with bucket.through(Rules(bytes_per_second=120e6)) as (slow, _):
+    with bucket.through(Rules(bytes_per_second=60e6)) as (slow, _):
         places, env = words(*((pair.source, slow) if way == "up" else (slow, pair.target)))
         process = start("sync", *limits, *places, cwd=pair.cwd, env=env)
         most, looks = 0, 0

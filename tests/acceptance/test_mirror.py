@@ -297,7 +297,7 @@ def interrupted(source: Path, destination: Path, *more: str, sig: int = signal.S
     try:
         wait_for_transfer(process, destination)
         process.send_signal(sig)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
@@ -333,7 +333,7 @@ def test_a_run_that_continues_one_with_source_errors_deletes_nothing(pair: tuple
     try:
         wait_for_transfer(process, destination)
         process.send_signal(sig)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
@@ -355,12 +355,12 @@ def test_what_appears_at_the_source_after_the_scan_is_not_deleted(pair: tuple[Pa
     make(destination, {"late": b"x", "really-extra": b"x", "late-tree/one/two": b"x", "gone/f": b"x"}, mtime=None)
     (source / "large").write_bytes(os.urandom(256 << 10))
     process = start(
-        "sync", "-a", "--delete-extras", "--bwlimit=128K", "--scan-first", source, destination, cwd=source.parent
+        "sync", "-a", "--delete-extras", "--bwlimit=64K", "--scan-first", source, destination, cwd=source.parent
     )
     try:
         wait_for_transfer(process, destination)
         make(source, {"late": b"y", "late-tree/one/two": b"y"}, mtime=None)
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()

@@ -95,10 +95,11 @@ def test_an_object_that_goes_away_meanwhile_is_no_failure(
     with bucket.through() as (there, proxy):
         places, env = words(there, pair.target)
         # What is listed stays listed for the run; the first read finds it slow enough to delete another.
-        proxy.rules = Rules(latency_s=0.2)
+        proxy.rules = Rules(latency_s=0.6)
         process = start("sync", "--workers", "1", *places, cwd=pair.cwd, env=env)
         until(lambda: proxy.count(kind="list") and any(s.kind == "read" for s in proxy.seen()), process)
         bucket.delete("f6", "f7")
+        proxy.rules = Rules()
         code, told = ended(process, 60)
     assert code == 24, told
     assert sorted(tree(pair.target)) == [f"f{n}" for n in range(6)]
@@ -164,7 +165,7 @@ def test_control_stop_ends_a_run(pair: Pair, request: pytest.FixtureRequest) -> 
     bucket = cloud(request, "s3")
     content = some(60)
     bucket.put(content)
-    with bucket.through(Rules(latency_s=0.1)) as (there, proxy):
+    with bucket.through(Rules(latency_s=0.4)) as (there, proxy):
         places, env = words(there, pair.target)
         process = start("sync", "--workers", "2", *places, cwd=pair.cwd, env=env)
         until(lambda: proxy.count(kind="read") >= 4, process)

@@ -80,7 +80,7 @@ def test_json_of_an_interrupted_run(tmp_path: Path) -> None:
     process = start("sync", "--json", "--bwlimit=1M", source, tmp_path / "d", cwd=tmp_path)
     until(lambda: being_written(tmp_path / "d"), process)
     process.send_signal(signal.SIGTERM)
-    out, log = process.communicate(timeout=10)
+    out, log = process.communicate(timeout=30)
     assert process.returncode == 130, log
     told = json.loads(out)
     assert told["status"] == "interrupted"
@@ -291,12 +291,12 @@ def test_24_when_files_only_vanished(tmp_path: Path, size: int, code: int) -> No
 
 def test_24_when_a_file_is_gone_before_its_turn(tmp_path: Path) -> None:
     source = make(tmp_path / "source", {"large": bytes(9 << 20), "zz/later": bytes(9 << 20)})
-    process = start("sync", "--bwlimit=9M", "--scan-first", "--movers=1", source, tmp_path / "d", cwd=tmp_path)
+    process = start("sync", "--bwlimit=3M", "--scan-first", "--movers=1", source, tmp_path / "d", cwd=tmp_path)
     until(lambda: being_written(tmp_path / "d"), process)
     begun = "zz/later" if list((tmp_path / "d").glob("zz/.dunlin-*")) else "large"
     other = "large" if begun == "zz/later" else "zz/later"
     (source / other).unlink()
-    out, log = process.communicate(timeout=20)
+    out, log = process.communicate(timeout=60)
     assert process.returncode == 24, log
     assert b"1 file vanished" in out
     assert (tmp_path / "d" / begun).exists()
@@ -411,7 +411,7 @@ def in_terminal(
     )  # fmt: skip
     os.close(follower)
     screen, sent, pictures = Screen(columns), "", []
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         if time.monotonic() > deadline:
             process.kill()
@@ -437,7 +437,7 @@ def in_terminal(
 def test_the_live_view_appears_and_is_cleaned_up(tmp_path: Path, columns: int) -> None:
     source = make(tmp_path / "source", {"a-large-file-with-a-rather-long-name": bytes(9 << 20), "small": b"x"})
     code, sent, screen, pictures = in_terminal(
-        "sync", "--bwlimit=6M", source, tmp_path / "d", cwd=tmp_path, columns=columns
+        "sync", "--bwlimit=2M", source, tmp_path / "d", cwd=tmp_path, columns=columns
     )
     assert code == 0, sent
     live = [picture for picture in pictures if "pending" in picture or "scanned" in picture]
@@ -454,7 +454,7 @@ def test_the_live_view_appears_and_is_cleaned_up(tmp_path: Path, columns: int) -
 
 def test_no_color_and_dumb_terminals(tmp_path: Path) -> None:
     source = make(tmp_path / "source", {"large": bytes(9 << 20)})
-    arguments = ("sync", "--bwlimit=6M", source)
+    arguments = ("sync", "--bwlimit=3M", source)
     _, colored, _, _ = in_terminal(*arguments, tmp_path / "a", cwd=tmp_path)
     _, plain, _, _ = in_terminal(*arguments, tmp_path / "b", cwd=tmp_path, env={"NO_COLOR": "1"})
     code, dumb, _, _ = in_terminal(*arguments, tmp_path / "c", cwd=tmp_path, env={"TERM": "dumb"})

@@ -96,7 +96,8 @@ def test_far_away_more_requests_are_made_at_a_time(tmp_path: Path, request: pyte
 
 
 def test_who_says_how_many_gets_as_many(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    seen, said = synced(tmp_path, request, Rules(kinds=CONTENT, latency_s=0.3), 500, "--workers=20")
+    # So far away that what this machine itself takes for a request does not show, also where it is busy.
+    seen, said = synced(tmp_path, request, Rules(kinds=CONTENT, latency_s=1.0), 300, "--workers=20")
     assert max(1 + each.beside for each in seen) == 20
     assert under_way(seen[40:-40]) >= 17
     assert "Requests to the store" not in said

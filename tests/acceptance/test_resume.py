@@ -39,9 +39,9 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
         yield Pair.make(place)
 
 
-def cut_short(pair: Pair, *options: str, files: int = 10) -> None:
+def cut_short(pair: Pair, *options: str, files: int = 10, limit: str = "8M") -> None:
     """A run that is interrupted as soon as `files` files are there, with everything listed before."""
-    process = begin(pair, "-a", "--bwlimit=10M", "--scan-first", *options)
+    process = begin(pair, "-a", f"--bwlimit={limit}", "--scan-first", *options)
     until(lambda: copied(pair) >= files, process)
     process.send_signal(signal.SIGTERM)
     code, words = ended(process)
@@ -57,7 +57,7 @@ def test_finished_directories_are_not_listed_again(tmp_path: Path) -> None:
         (backing / f"d{n:02}" / "file").write_bytes(b"x" * 200_000)
     age(backing)
     with mounted(backing, pair.source) as mount:
-        cut_short(pair, files=20)
+        cut_short(pair, files=20, limit="3M")
         left = ask(pair, "SELECT count(*) FROM file WHERE status = 0")[0][0]
         assert 0 < left <= 40
         time.sleep(1.1)  # what the kernel remembers of names and attributes
@@ -98,7 +98,8 @@ def test_rescan_lists_all_again_and_copies_only_what_is_missing(pair: Pair) -> N
     assert summary["stats"]["scanned_files"] == 40
     assert summary["stats"]["copied_files"] == 40 - had
     after = change_times(pair.target)
-    assert [path for path in touched(before, after) if path in before and b"/f" in path] == []
+    kept = [path for path in before if os.path.basename(path).startswith(b"f")]
+    assert set(touched(before, after)).isdisjoint(kept)
     check_state(pair)
 
 
@@ -122,9 +123,11 @@ def test_other_filters_begin_anew_and_keep_hashes(pair: Pair) -> None:
     assert summary["continued"] is False
     assert "other files are selected" in summary["stderr"]
     assert summary["stats"]["scanned_files"] == 30
-    assert summary["stats"]["copied_files"] <= 30 - len(hashes) + 1
+    # How many were there, and so whether those that are left out now are among them, is a matter of time.
+    selected = {row for row in hashes if not row[1].startswith("f03")}
+    assert summary["stats"]["copied_files"] <= 30 - len(selected) + 1
     kept = ask(pair, "SELECT directory_id, name, hash FROM file WHERE status = 1 ORDER BY 1, 2")
-    assert set(hashes) <= set(kept)
+    assert selected <= set(kept)
     assert complete(pair, "-a")["continued"] is False
     check_state(pair)
 
@@ -285,7 +288,7 @@ def test_a_continued_run_in_another_boot_looks_at_what_was_done_before(pair: Pai
         (pair.source / f"d{n:02}").mkdir()
         (pair.source / f"d{n:02}" / "file").write_bytes(os.urandom(400_000))
     age(pair.source)
-    cut_short(pair)
+    cut_short(pair, limit="2M")
     done = ask(pair, "SELECT d.path FROM directory d WHERE d.status = 2 AND d.path <> ''")
     assert done
     reboot(pair)

@@ -316,7 +316,7 @@ def workers(service: Service) -> list[psutil.Process]:
 
 def begun(service: Service, **options: Any) -> str:
     """A backup that goes on for some seconds, of which something is done; its job."""
-    asked = ask(service, "backup", bwlimit="600K", **options)
+    asked = ask(service, "backup", bwlimit="400K", **options)
     assert asked["code"] == 201, asked
     service.wait(f"/api/v1/jobs/{asked['id']}", lambda job: job["counts"].get("copied_files"))
     return str(asked["id"])
@@ -410,6 +410,7 @@ def test_with_a_queue_workers_take_part(tmp_path: Path) -> None:
         (tmp_path / "elsewhere").mkdir()
         worker = start("worker", "--config", site.config, "--processes", "1", cwd=tmp_path / "elsewhere", stderr=told)
         try:
+            service.wait("/healthz", lambda _: "worker.started" in (tmp_path / "told").read_text())
             job = ask(service, "backup", bwlimit="600K", source=str(docs))["id"]
             service.wait(f"/api/v1/jobs/{job}", lambda _: "takes part in run" in (tmp_path / "told").read_text())
             ended = service.job(job)

@@ -145,7 +145,7 @@ def measured(pair: Pair, *options: str) -> tuple[dict[str, int], int]:
     """A sync's statistics and its peak memory."""
     process = start("sync", *options, "--json", pair.source, pair.target, cwd=pair.cwd)
     sampled = Sampled(process.pid)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     peak = sampled.stop()
     assert process.returncode == 0, err.decode("utf-8", "replace")
     return json.loads(out)["stats"], peak

@@ -137,7 +137,7 @@ def test_what_a_killed_worker_had_is_saved_by_another(anywhere: Site) -> None:
 
 
 def test_what_a_worker_stored_that_slept_through_its_lease_is_in_nobodys_way(site: Site) -> None:
-    site.fill(40, 10, 20_000)
+    site.fill(70, 10, 20_000)
     first = site.worker("--workers", "1")
     site.ready()
     run = site.backup("--no-work", "--bwlimit", "2M")
@@ -174,8 +174,8 @@ def test_a_worker_that_cannot_open_the_repository_says_why_and_others_do_the_wor
 
 
 def in_the_middle(site: Site) -> subprocess.Popen[bytes]:
-    """A backup of 10 MB at 3 MB a second, of which a part is stored."""
-    site.fill(60, 20, 8_000)
+    """A backup of 16 MB at 3 MB a second, of which a part is stored: packs come after some 7 MB."""
+    site.fill(100, 20, 8_000)
     site.worker("--workers", "2")
     site.ready()
     run = site.backup("--no-work", "--bwlimit", "3M")

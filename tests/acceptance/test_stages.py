@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from tests.acceptance.program import UNPRIVILEGED, dunlin
 from tests.acceptance.trees import Pair, same, temporaries
 from tests.acceptance.trouble import age, ask, begin, check_state, complete, ended, in_memory, kill, movers, told, until
-from tests.fuse.slowfs import mounted
+from tests.fuse.slowfs import Mount, mounted
 
 FILES = 24
 
@@ -103,26 +104,45 @@ def test_kills_at_any_instant(pair: Pair) -> None:
 
 def staged(backing: Path) -> bool:
     """Whether a stage stands in the root, with files in it."""
-    return any(path.is_dir() and any(path.iterdir()) for path in backing.glob(".dunlin-*"))
+    for path in backing.glob(".dunlin-*"):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # it has just been given its name
+            if os.listdir(path):
+                return True
+    return False
+
+
+def frozen(mount: Mount) -> bool:
+    """Whether a stage stands in the root of the mount; then its file system stands still until it is sent SIGCONT."""
+    if not staged(mount.backing):
+        return False
+    os.kill(mount.pid, signal.SIGSTOP)
+    if staged(mount.backing):
+        return True
+    os.kill(mount.pid, signal.SIGCONT)
+    return False
 
 
 @pytest.fixture
-def slow(tmp_path: Path) -> Iterator[tuple[Pair, Path]]:
-    """A pair whose destination answers late, and what is really there."""
+def slow(tmp_path: Path) -> Iterator[tuple[Pair, Mount]]:
+    """A pair whose destination answers late, and where that is mounted."""
     pair = Pair.make(tmp_path)
     nested(pair.source, 16, 3)
     backing = tmp_path / "backing"
     backing.mkdir()
-    with mounted(backing, pair.target, latency_ms=2):
-        yield pair, backing
+    with mounted(backing, pair.target, latency_ms=2) as mount:
+        yield pair, mount
 
 
 @pytest.mark.fuse
-def test_the_stage_of_a_killed_run_goes_with_the_next(slow: tuple[Pair, Path]) -> None:
-    pair, backing = slow
+def test_the_stage_of_a_killed_run_goes_with_the_next(slow: tuple[Pair, Mount]) -> None:
+    pair, mount = slow
+    backing = mount.backing
     process = begin(pair, "-a")
-    until(lambda: staged(backing), process)
-    kill(process.pid)
+    until(lambda: frozen(mount), process)
+    try:
+        kill(process.pid)
+    finally:
+        os.kill(mount.pid, signal.SIGCONT)
     process.communicate()
     until(lambda: staged(backing))  # nobody was left to remove it
     told(pair, "-a")
@@ -132,9 +152,9 @@ def test_the_stage_of_a_killed_run_goes_with_the_next(slow: tuple[Pair, Path]) -
 
 
 @pytest.mark.fuse
-def test_the_stage_of_a_killed_run_goes_with_the_next_also_without_its_lock_file(slow: tuple[Pair, Path]) -> None:
+def test_the_stage_of_a_killed_run_goes_with_the_next_also_without_its_lock_file(slow: tuple[Pair, Mount]) -> None:
     """The machine was started anew: the state alone tells who is dead."""
-    pair, backing = slow
+    pair, backing = slow[0], slow[1].backing
     process = begin(pair, "-a", "--scan-first")
     until(lambda: next(backing.rglob("f?"), None), process)  # all is listed, and most of it waits
     kill(process.pid)
@@ -159,17 +179,7 @@ def test_the_stage_of_a_killed_mover_goes_in_the_same_run(tmp_path: Path) -> Non
     backing.mkdir()
     with mounted(backing, pair.target, latency_ms=1) as mount:
         process = begin(pair, "-a", "--movers=1", "--threads=1")
-
-        def frozen() -> bool:
-            if not (movers(process) and staged(backing)):
-                return False
-            os.kill(mount.pid, signal.SIGSTOP)
-            if staged(backing):
-                return True
-            os.kill(mount.pid, signal.SIGCONT)
-            return False
-
-        until(frozen, process)
+        until(lambda: movers(process) and frozen(mount), process)
         try:
             kill(movers(process)[0])
         finally:
@@ -183,11 +193,15 @@ def test_the_stage_of_a_killed_mover_goes_in_the_same_run(tmp_path: Path) -> Non
 
 
 @pytest.mark.fuse
-def test_a_stop_leaves_no_stage(slow: tuple[Pair, Path]) -> None:
-    pair, backing = slow
+def test_a_stop_leaves_no_stage(slow: tuple[Pair, Mount]) -> None:
+    pair, mount = slow
+    backing = mount.backing
     process = begin(pair, "-a")
-    until(lambda: staged(backing), process)
-    process.terminate()
+    until(lambda: frozen(mount), process)
+    try:
+        process.terminate()
+    finally:
+        os.kill(mount.pid, signal.SIGCONT)
     code, words = ended(process, 60)
     assert code == 130, words
     assert not temporaries(backing)

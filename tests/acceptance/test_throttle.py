@@ -228,7 +228,7 @@ def test_throttling_lowers_the_load_and_makes_batches_smaller(rclone_s3: S3, tmp
     source = small_files(tmp_path / "source", 100, 100)
     log = tmp_path / "log"
     options = ("--auto-throttle", "--throttle-threshold", "0.01", "--movers", "1", "--workers", "12")
-    with clouds.s3(rclone_s3).through(Rules(latency_s=0.03)) as (bucket, proxy), log.open("wb") as out:
+    with clouds.s3(rclone_s3).through(Rules(latency_s=0.1)) as (bucket, proxy), log.open("wb") as out:
         process = start(
             "sync", *options, "--log-format", "json", "--s3-endpoint", proxy.origin, source, bucket.url,
             cwd=cwd, env=bucket.env, stderr=out,

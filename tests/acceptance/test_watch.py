@@ -64,9 +64,9 @@ def waits(pair: Pair) -> bool:
     return "the next full look is in" in said(pair)
 
 
-def stopped(process: subprocess.Popen[bytes], pair: Pair, seconds: float = 3.0) -> None:
-    """It ends with 130 within that time, and in good order."""
-    process.wait(timeout=seconds)
+def stopped(process: subprocess.Popen[bytes], pair: Pair) -> None:
+    """It ends with 130 long before the next full look, and in good order."""
+    process.wait(timeout=30)
     assert (process.returncode, "Traceback" in said(pair)) == (130, False)
 
 
@@ -77,12 +77,14 @@ def test_a_change_is_noticed_at_once(pair: Pair, watching: Watching) -> None:
     (pair.source / "a").write_bytes(b"1")
     process = watching("--watch-interval", "10m", pair.source, pair.target)
     until(lambda: waits(pair), process)
+    # Where this process gets no time in between, a cycle finds the directory empty; the file it finds whole.
+    (pair.root / "new").write_bytes(b"22")
     (pair.source / "d").mkdir()
-    (pair.source / "d" / "new").write_bytes(b"22")
+    (pair.root / "new").rename(pair.source / "d" / "new")
     began = time.monotonic()
     until(lambda: (pair.target / "d" / "new").exists(), process)
-    assert time.monotonic() - began < 10
-    until(lambda: runs(pair) >= 2, process)
+    assert time.monotonic() - began < 60
+    until(lambda: runs(pair) >= 2 and (pair.root / "out").read_text().count("copied 1 file") >= 2, process)
     process.send_signal(signal.SIGTERM)
     stopped(process, pair)
     assert "Watch ended (reason=interrupted by SIGTERM)" in said(pair)
@@ -163,7 +165,7 @@ def test_a_store_may_be_away_for_a_while(pair: Pair, request: pytest.FixtureRequ
         until((pair.target / "new").exists, process, 60)
         until(lambda: ask(pair, "SELECT total_blobs_tracked FROM sync_checkpoint") == [(2,)], process)
         process.send_signal(signal.SIGTERM)
-        stopped(process, pair, 10)
+        stopped(process, pair)
     [(checked, total)] = ask(pair, "SELECT last_check_time, total_blobs_tracked FROM sync_checkpoint")
     assert (total, checked > "2026") == (2, True)
 
@@ -185,16 +187,16 @@ def test_one_new_object_among_ten_thousand(pair: Pair, watching: Watching, tmp_p
         with bucket.through() as (there, proxy):
             places, env = words(there, pair.target)
             process = watching("--json", "--watch-interval", "2s", *places, env=env)
-            until(lambda: runs(pair) >= 1, process, 120)
-            proxy.forget()
+            until(lambda: runs(pair) >= 1, process, 300)
             before = runs(pair)
+            proxy.forget()
             bucket.put({"d050/new": b"new"})
             began = time.monotonic()
             until((pair.target / "d050" / "new").exists, process, 60)
             took = time.monotonic() - began
             until(lambda: runs(pair) >= before + 2, process, 60)
             process.send_signal(signal.SIGTERM)
-            stopped(process, pair, 10)
+            stopped(process, pair)
             listed, cycles = proxy.count(kind="list"), runs(pair) - before + 1
             assert took < 30, f"{took:.1f} s"
             # A page has 1,000 keys; a run begins with two looks at the bucket.

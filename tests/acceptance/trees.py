@@ -10,7 +10,7 @@ import re
 import stat
 import subprocess
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -183,8 +183,15 @@ def touched(before: dict[bytes, int], after: dict[bytes, int]) -> list[bytes]:
 
 
 def temporaries(root: Path) -> list[str]:
-    """Left-over temporary files of dunlin."""
-    return [str(path) for path in root.rglob(".dunlin-*")]
+    """Temporary files of dunlin and directories of such: left over, or in the middle of a run."""
+    return [path for path in _below(root) if os.path.basename(path).startswith(".dunlin-")]
+
+
+def _below(root: Path) -> Iterator[str]:
+    """Every path below `root`, while others make and remove some: a directory that is gone by now has nothing."""
+    for directory, directories, files in os.walk(root):
+        for name in directories + files:
+            yield os.path.join(directory, name)
 
 
 def being_written(root: Path) -> list[str]:
@@ -193,10 +200,11 @@ def being_written(root: Path) -> list[str]:
     That is its first process's; files of movers have the mover's number behind that of the run.
     """
     found = []
-    for path in root.rglob(".dunlin-*-*"):
+    for path in temporaries(root):
+        name = os.path.basename(path)
         with contextlib.suppress(FileNotFoundError):
-            if re.match(r"\.dunlin-[0-9a-f]{10,}-", path.name) or path.stat().st_size:
-                found.append(str(path))
+            if name.count("-") > 1 and (re.match(r"\.dunlin-[0-9a-f]{10,}-", name) or os.stat(path).st_size):
+                found.append(path)
     return found
 
 

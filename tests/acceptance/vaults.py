@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
+
+import psutil
 
 from tests.acceptance.program import dunlin
 
@@ -49,6 +53,21 @@ def fill(home: Path, count: int, *sizes: int, directories: int = 5, name: str = 
         path = home / f"d{number % directories}" / f"{name}{number}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(rng.randbytes(sizes[number % len(sizes)]))
+
+
+def leases(desk: Path) -> list[Path]:
+    """The leases of the tenant `default`; what is just being written to become one is none yet."""
+    return list((desk / "vault/default/leases").glob("[!.]*"))
+
+
+def bytes_read(process: subprocess.Popen[bytes]) -> int:
+    """What a process and those that it started have read so far, from files and whatever else."""
+    first = psutil.Process(process.pid)
+    total = 0
+    for each in (first, *first.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            total += each.io_counters().read_chars
+    return total
 
 
 def content(root: Path) -> dict[str, bytes]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from dunlin.queue.open import open_queue
 
 LONG = 60.0
 """Seconds of a lease that does not run out in a test; one of 0 seconds has run out at once."""
+BRIEF = 0.2
+"""Seconds of what is to run out in a test."""
 
 
 @dataclass
@@ -66,3 +69,11 @@ def stats(queue: Queue, name: str = "q") -> QueueStats:
 
 def news(queue: Queue, name: str = "q") -> list[tuple[str, int, Kind, bytes, str, str]]:
     return [tuple(one[1:]) for one in queue.collect(name, 100)]
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Ask until it is so; the deadline is only for a test that fails."""
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.005)

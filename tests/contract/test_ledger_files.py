@@ -597,14 +597,16 @@ def test_postgresql_finds_rows_by_index_before_it_knows_the_table(postgres: Any,
 
 
 KILLED = """
-import sys
+import signal, sys
 from dunlin.queue.ledger import FileResult, FileStatus, UnitResult, open_ledger
 ledger = open_ledger(sys.argv[1])
 print("ready", flush=True)
-while units := ledger.files.open_units(sys.argv[2], count=3):
+for _ in range(int(sys.argv[3])):
+    units = ledger.files.open_units(sys.argv[2], count=3)
     outcome = [FileResult(place, FileStatus(place % 3 + 1), "no", 10) for place in range(40)]
     ledger.files.apply([UnitResult(unit.job, unit.number, 1, outcome) for unit in units])
     print("applied", flush=True)
+signal.pause()
 """
 
 
@@ -612,7 +614,9 @@ def test_a_killed_process_leaves_exact_counters(ledger: Ledger, ledger_url: str)
     job = published(ledger)
     walk(ledger, job, *[files(40, begin=40 * n) for n in range(60)])
     for lines in (2, 5, 9):
-        with subprocess.Popen([sys.executable, "-c", KILLED, ledger_url, job], stdout=subprocess.PIPE) as child:
+        # One turn more than is waited for may be under way; if it went on for longer, it might tell all that there is.
+        command = [sys.executable, "-c", KILLED, ledger_url, job, str(lines)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
             for _ in range(lines):
                 child.stdout.readline()

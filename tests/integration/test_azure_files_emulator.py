@@ -33,7 +33,7 @@ from tests.integration.azure_files_sdk import ALL, Altering, account_sas, altere
 MIB = 1 << 20
 SDDL = "O:S-1-5-21-21-16-18-217G:S-1-5-21-21-16-18-513D:PAI(A;;FA;;;SY)(A;OICI;0x1200a9;;;S-1-5-21-21-16-18-1001)"
 OTHER_SDDL = "O:BAG:SYD:(A;OICI;FA;;;BA)(D;;FW;;;BU)"
-SOON = datetime.now(UTC) + timedelta(hours=1)
+SOON = datetime.now(UTC) + timedelta(days=1)  # this may be read long before the tests run
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import pytest
 from azure.storage.blob import BlobServiceClient
 from botocore.exceptions import ClientError
 
+from tests.acceptance.trouble import until
 from tests.integration.test_servers import obstore_s3
 from tests.servers.azurite import Azurite
 from tests.servers.faults import Proxy, Rules, faults
@@ -143,6 +144,7 @@ def test_a_stalled_request_gets_nothing_until_its_client_leaves(shelf: Shelf) ->
         client.sendall(f"GET {shelf.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         with pytest.raises(TimeoutError):
             client.recv(1)
+    until(shelf.proxy.seen)  # the proxy may not have come to it yet
     assert [(r.fault, r.status) for r in shelf.proxy.seen()] == [("stalled", 0)]
     assert shelf.get()[:2] == (200, BODY)
 

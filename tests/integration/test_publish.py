@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from dunlin.jobs.existence import Existence, ExistenceOptions, Found
@@ -31,6 +32,7 @@ from dunlin.stores.login import Login
 from dunlin.stores.open import Far, open_store
 from dunlin.workers.inside import Inside, work_inside
 from dunlin.workers.publish_task import QUEUE, PublishTasks, TaskOptions
+from tests.acceptance.spread import free
 from tests.servers.faults import Rules as Faults
 from tests.servers.faults import faults
 from tests.servers.s3 import S3
@@ -307,6 +309,17 @@ def test_workers_that_are_killed_lose_nothing(rclone_s3: S3, tmp_path: Path) -> 
             service.close()
 
 
+def stopped(worker: subprocess.Popen[bytes], queue: Path) -> bool:
+    """Stop a worker, but for one that is just writing into the queue: it would hold up everybody else."""
+    worker.send_signal(signal.SIGSTOP)
+    while psutil.Process(worker.pid).status() != psutil.STATUS_STOPPED:
+        time.sleep(0.001)
+    if free(queue):
+        return True
+    worker.send_signal(signal.SIGCONT)
+    return False
+
+
 def test_a_worker_that_sleeps_for_long_overwrites_nothing(rclone_s3: S3, tmp_path: Path) -> None:
     """It is stopped while its upload is refused for now; meanwhile another one uploads what the file has become, and
     deletes the source. What the first one holds in memory is the only copy of the old version, and must not win."""
@@ -321,7 +334,7 @@ def test_a_worker_that_sleeps_for_long_overwrites_nothing(rclone_s3: S3, tmp_pat
         try:
             job = service.publish(source.parent, delete=True)
             service.until(lambda: proxy.count(kind="write", fault="busy") >= 2)
-            sleeper.send_signal(signal.SIGSTOP)
+            service.until(lambda: stopped(sleeper, tmp_path / "queue.db"))
             source.write_bytes(b"newer")
             service.worker.start()
             assert service.until_done(job).status is JobStatus.COMPLETED

@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.clouds import FIXTURES, Cloud
 from tests.acceptance.program import start
-from tests.integration.service import Service, serving
+from tests.integration.service import PATIENCE, Service, serving
 from tests.integration.test_service import tree
 from tests.servers.faults import Rules
 from tests.servers.redis import Redis
@@ -135,7 +135,7 @@ def publish_and_kill_one(
     """A publish job in the midst of which a worker is killed; its id."""
     item = {"from": str(folder), "to": "store/", "delete_after_sync": True}
     id: str = service.client.post("/publish", json=[item]).json()["job_id"]
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     while len(cloud.keys()) < 20:
         assert time.monotonic() < end, service.log()
     all_workers[0].kill()

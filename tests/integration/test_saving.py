@@ -8,7 +8,6 @@ import shutil
 import signal
 import stat
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -453,26 +452,28 @@ def test_a_root_that_cannot_be_listed_makes_no_snapshot(place: Place) -> None:
 def test_an_interrupted_backup_leaves_no_snapshot_and_what_it_stored_is_found(place: Place) -> None:
     for number in range(300):
         place.write(f"d{number}/f", os.urandom(5000))
-    stop, (reading, writing) = Stop(), os.pipe()
+    stop, (reading, writing), (leave, gate) = Stop(), os.pipe(), os.pipe()
+    os.write(gate, bytes(150))  # so many directories are read before it is stopped, and not one more
 
-    class Slow(LocalStore):
+    class Gated(LocalStore):
         def list(self, directory: str):  # type: ignore[no-untyped-def]
             os.write(writing, b".")  # movers are processes: this is what all of them have begun
-            time.sleep(0.01)
+            os.read(leave, 1)
             yield from super().list(directory)
 
     def stopping() -> None:
-        for _ in range(150):
+        for _ in range(151):
             os.read(reading, 1)
         stop.request("a signal")
+        os.write(gate, bytes(300))
 
     thread = threading.Thread(target=stopping, daemon=True)
     thread.start()
     with pytest.raises(DunlinError) as error:
-        place.back_up(lambda: Slow(str(place.source)), stop)
+        place.back_up(lambda: Gated(str(place.source)), stop)
     thread.join(20)
-    os.close(reading)
-    os.close(writing)
+    for each in (reading, writing, leave, gate):
+        os.close(each)
     assert error.value.kind is ErrorKind.INTERRUPTED
     assert place.area().snapshots() == []
     done = place.back_up()

@@ -133,7 +133,7 @@ def test_server_that_ends_at_once_shows_its_log() -> None:
 
 def test_server_that_never_answers_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "PATIENCE_S", 2.0)
-    command = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"]
+    command = ["sh", "-c", "echo $$; exec sleep 60"]
     with (
         pytest.raises(ServerError, match="stub did not answer within") as raised,
         running("stub", lambda port, data: command),

@@ -54,7 +54,8 @@ def cycle_of(runs: Sequence[int]) -> int:
 
 def holds(found: list[tuple[int, int, int]]) -> None:
     (memory, fds, threads), (memory_after, fds_after, threads_after) = found
-    assert (fds_after, threads_after) == (fds, threads)
+    assert fds_after <= fds  # what tests before have left in this process may end meanwhile
+    assert threads_after <= threads
     assert memory_after - memory < 12 << 20, f"{(memory_after - memory) >> 10} KiB more"
 
 

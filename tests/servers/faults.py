@@ -114,7 +114,7 @@ class Proxy:
         self._seen: list[Request] = []
         self._ordered: list[tuple[str, str]] = []
         self._asked: Counter[tuple[str, str]] = Counter()
-        self._under_way = 0
+        self._under_way: set[int] = set()
         self.connections = 0  # that clients have made so far
         self._open: set[socket.socket] = set()
         self._away = self._ended = False
@@ -267,15 +267,20 @@ class Proxy:
         """Counts a request among those under way; it is one too many where the rules say so."""
         counts = not rules.kinds or request.kind in rules.kinds
         with self._lock:
-            request.beside = self._under_way
-            if counts and 0 < rules.at_once <= self._under_way and not request.fault:
+            request.beside = len(self._under_way)
+            if counts and 0 < rules.at_once <= request.beside and not request.fault:
                 request.fault = "busy"
-            self._under_way += counts
+            if counts:
+                self._under_way.add(id(request))
         try:
             yield
         finally:
-            with self._lock:
-                self._under_way -= counts
+            self._leave(request)
+
+    def _leave(self, request: Request) -> None:
+        """A request is under way until the last of its answer goes out: its client may ask for more at once."""
+        with self._lock:
+            self._under_way.discard(id(request))
 
     @contextmanager
     def _served(self, request: Request, rules: Rules) -> Iterator[None]:
@@ -293,6 +298,7 @@ class Proxy:
     ) -> bool:
         if request.fault == "reset":
             self._record(request, 0)
+            self._leave(request)
             http1.reset(client)
             return False
         if request.fault == "stalled":
@@ -314,6 +320,7 @@ class Proxy:
                 listening = server.offer(piece)
         if refused:
             self._record(request, _STATUS[request.fault][0])
+            self._leave(request)
             client.sendall(_refusal(request, self.rules.retry_after_s))
             return True
         again = self._answer(request, client, server)
@@ -326,9 +333,12 @@ class Proxy:
             for _ in http1.body(server.stream, size):
                 pass
             self._record(request, 0)
+            self._leave(request)
             http1.reset(client)
             return False
         self._record(request, http1.status_of(head))
+        if not size:
+            self._leave(request)
         client.sendall(head.raw())
         # A chunked or endless answer is cut after its first byte.
         cut = request.fault == "truncated" and size not in (0, 1)
@@ -337,6 +347,8 @@ class Proxy:
             part = piece[: most - request.answered_bytes] if cut else piece
             self._pass(1, len(part))
             request.answered_bytes += len(part)
+            if request.answered_bytes >= (most if cut else size) > 0:
+                self._leave(request)
             client.sendall(part)
             if cut and request.answered_bytes >= most:
                 return False

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +71,9 @@ def test_an_order_is_given_and_seen_to_be_taken(
     result = dunlin("control", *words)
     assert result.exit_code == 0, result.stderr
     assert said in result.stdout
+    until = time.monotonic() + 20
+    while not running:  # it is on record that it was taken before whoever took it has it
+        assert time.monotonic() < until
     assert [(each.verb, each.argument) for each in running] == [order]
 
 

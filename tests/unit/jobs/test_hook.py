@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import psutil
@@ -457,6 +458,7 @@ import subprocess, sys, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 print(child.pid, flush=True)
+open(sys.argv[1], "w").close()
 time.sleep(60)
 """
 
@@ -468,11 +470,20 @@ def gone(pid: int) -> bool:
         return True
 
 
-def test_a_command_that_takes_too_long_is_ended_with_all_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_takes_too_long_is_ended_with_all_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = tmp_path / "begun"
+
+    def clock() -> float:
+        return time.monotonic() + 60 * begun.exists()  # its time is over as soon as it has started what it starts
+
     monkeypatch.setattr(module, "GRACE", 0.2)
-    ran = run_command(command(SPAWNS, timeout=1.0), nothing, lambda: True)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock))
+    hook = command(SPAWNS, timeout=60.0)
+    ran = run_command(hook._replace(command=f"{hook.command} {begun}"), nothing, lambda: True)
     assert (ran.status, ran.timed_out) == (-signal.SIGKILL, True)
-    assert ran.error == "ended after 1 seconds: it took too long"
+    assert ran.error == "ended after 60 seconds: it took too long"
     child = int(ran.output)
     until = time.monotonic() + 20
     while not gone(child):

@@ -72,14 +72,15 @@ def failed_run(outward: Outward, told: list[str]) -> None:
     run.ends(Event(Level.ERROR, "run.ended", "", {"status": "failed", "exit_code": 2}), {})
 
 
-def test_a_server_that_refuses_does_not_hold_up_the_end() -> None:
+def test_a_server_that_refuses_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT", 60.0)
     told: list[str] = []
     outward = Outward(Options(webhook=webhook_of("http://127.0.0.1:1/x")), 1, "1")
     failed_run(outward, told)
     begun = time.monotonic()
     outward.close()
     # Attempts by the policy of the run would be waited for until WAIT is over.
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 30
     assert len(told) == 1
     assert "Connection refused" in told[0]
 
@@ -96,7 +97,7 @@ def test_how_long_the_end_waits_for_one_who_never_answers(monkeypatch: pytest.Mo
         begun = time.monotonic()
         outward.close(lambda: hurry)
         lasted = time.monotonic() - begun
-    assert lasted < 2.5
+    assert lasted < 10  # as long as nobody waits: the wait where one is in a hurry, or for the way of sending
     assert hurry or lasted >= wait
     assert len(told) == 1
     assert "no answer in time" in told[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 from typing import NoReturn
@@ -18,7 +19,6 @@ from dunlin.pace.stop import Stop
 from dunlin.report import RecordingReport
 from dunlin.stores.login import Login
 from dunlin.stores.objects import place as places
-from tests.servers.process import free_port
 from tests.unit.stores.objects.fake_service import FakeService
 
 
@@ -53,12 +53,15 @@ class Noted(Gate):
 
 
 def test_nobody_at_the_address_is_asked_a_few_times_only() -> None:
-    login = Login({"endpoint": f"http://127.0.0.1:{free_port()}", "access_key_id": "k", "secret_access_key": "s"})
     gate = Noted()
-    store = places.open_place(places.place_of("s3://bucket", login), gate=gate, start=True)
-    with pytest.raises(DunlinError) as caught:
-        store.stat("")
-    store.close()
+    with socket.socket() as taken:  # nobody listens there, and nobody else gets the port
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        login = Login({"endpoint": address, "access_key_id": "k", "secret_access_key": "s"})
+        store = places.open_place(places.place_of("s3://bucket", login), gate=gate, start=True)
+        with pytest.raises(DunlinError) as caught:
+            store.stat("")
+        store.close()
     assert (caught.value.kind, caught.value.exit_code) == (ErrorKind.NETWORK, 1)
     assert gate.errors == [ErrorKind.NETWORK] * 3
 

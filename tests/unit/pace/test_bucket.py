@@ -375,8 +375,8 @@ def test_processes_share_one_limit() -> None:
         # Each grant is not earlier than the schedule allows, seen from the start.
         for count, (moment, _) in enumerate(went, 1):
             assert n * count <= rate * (moment - began + WINDOW) / SECOND
-        # 4.8 MB at 20 MB/s; generous above, since the machine is shared.
-        assert 0.19 < (went[-1][0] - began) / SECOND < 2
+        # 4.8 MB at 20 MB/s; very generous above, since the machine is shared.
+        assert 0.19 < (went[-1][0] - began) / SECOND < 10
     finally:
         os.close(reading)
         os.close(writing)

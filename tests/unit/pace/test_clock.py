@@ -26,5 +26,7 @@ def test_where_no_clock_knows_of_sleep_time_passes_all_the_same(monkeypatch: pyt
 
 
 def test_the_sleep_of_this_machine_can_be_asked_for() -> None:
-    assert clock.asleep() > -0.01
-    assert abs(clock.asleep() - clock.asleep()) < 0.25
+    # The process may be held up between the two clocks that are compared: then a look shows less.
+    one, other = (max(clock.asleep() for _ in range(100)) for _ in range(2))
+    assert one > -0.01
+    assert abs(one - other) < 0.01

@@ -131,9 +131,9 @@ def test_one_who_never_answers() -> None:
 
 
 def test_nobody_there() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    error = refused(mail_of(("a@x",), f"smtp://127.0.0.1:{port}"))
+    with socket.socket() as taken:  # nobody listens there, and nobody else gets the port
+        taken.bind(("127.0.0.1", 0))
+        error = refused(mail_of(("a@x",), f"smtp://127.0.0.1:{taken.getsockname()[1]}"))
     assert (error.kind, error.reason) == (ErrorKind.NETWORK, "Connection refused")
 
 

@@ -69,10 +69,11 @@ def test_what_the_server_answers(status: int, kind: ErrorKind, words: str) -> No
 
 
 def test_nobody_there() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with pytest.raises(DunlinError) as raised:
-        post(webhook_of(f"http://127.0.0.1:{port}/{SECRET}"), NOTICE)
+    with socket.socket() as taken:  # nobody listens there, and nobody else gets the port
+        taken.bind(("127.0.0.1", 0))
+        hook = webhook_of(f"http://127.0.0.1:{taken.getsockname()[1]}/{SECRET}")
+        with pytest.raises(DunlinError) as raised:
+            post(hook, NOTICE)
     assert (raised.value.kind, raised.value.reason) == (ErrorKind.NETWORK, "Connection refused")
     assert raised.value.__cause__ is None
 

@@ -39,7 +39,7 @@ def bucket() -> Iterator[Bucket]:
 def no_thread_stays() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # others may have left some that end meanwhile
 
 
 @pytest.fixture(params=["memory", "local"])
@@ -153,7 +153,7 @@ class Reader:
 
 
 def test_a_reader_that_fails_ends_the_call_and_nothing_is_left(tmp_path: Path, bucket: Bucket) -> None:
-    target = LocalStore(str(tmp_path))
+    target, before = LocalStore(str(tmp_path)), set(threading.enumerate())
     for error in (DunlinError("read", "f", ErrorKind.IO), RuntimeError("odd"), KeyboardInterrupt()):
         for blocks in (0, 1, 20):
             reader = Reader(4096 * 30, blocks, error)
@@ -161,7 +161,7 @@ def test_a_reader_that_fails_ends_the_call_and_nothing_is_left(tmp_path: Path, b
                 stream_file(reader, target, reader.entry, "f", Meta(), SMALL, SHARE, bucket, NullReport())
             assert caught.value is error
             assert os.listdir(tmp_path) == []
-            assert [t.name for t in threading.enumerate()] == [threading.current_thread().name]
+            assert set(threading.enumerate()) <= before
 
 
 def test_a_hasher_that_fails_ends_the_call_and_nothing_is_left(
@@ -196,12 +196,12 @@ def test_a_writer_that_fails_ends_the_call_while_its_error_is_still_held(tmp_pat
                 body.release(data)
             raise AssertionError
 
-    reader = Reader(4096 * 300, 300)
+    reader, before = Reader(4096 * 300, 300), set(threading.enumerate())
     with pytest.raises(DunlinError) as caught:
         stream_file(reader, Full(), reader.entry, "f", Meta(), SMALL, SHARE, bucket, NullReport())
     # The traceback in `caught` still refers to the frames of the write.
     assert caught.value.kind is ErrorKind.NO_SPACE
-    assert threading.active_count() == 1
+    assert set(threading.enumerate()) <= before
     assert reader.given <= 3 + 4  # what was written, and the pool
 
 

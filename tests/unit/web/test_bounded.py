@@ -30,8 +30,10 @@ def hung() -> Iterator[tuple[threading.Event, Callable[[], str]]]:
     back.set()
 
 
-async def _both(bounded: Bounded, first: Callable[[], Any], then: Callable[[], Any]) -> list[Any]:
-    """What comes of two calls, the second made while the first is under way."""
+async def _both(
+    bounded: Bounded, first: Callable[[], Any], then: Callable[[], Any], refused: Callable[[], object] = lambda: None
+) -> list[Any]:
+    """What comes of two calls, the second made while the first is under way; `refused` is told that one was."""
     found: list[Any] = []
 
     async def make(call: Callable[[], Any]) -> None:
@@ -39,6 +41,7 @@ async def _both(bounded: Bounded, first: Callable[[], Any], then: Callable[[], A
             found.append(await bounded(call))
         except Refused as error:
             found.append((error.status, error.detail))
+            refused()
 
     async with anyio.create_task_group() as group:
         group.start_soon(make, first)
@@ -55,17 +58,8 @@ def test_what_finds_no_thread_is_refused(
     bounded = Bounded(1, waiting, patience)
     ran: list[int] = []
 
-    async def go() -> list[Any]:
-        async def come_back() -> None:
-            await anyio.sleep(0.1)
-            back.set()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(come_back)
-            return await _both(bounded, look, lambda: ran.append(1))
-
     try:
-        assert anyio.run(go) == [(503, FULL), "there"]
+        assert anyio.run(_both, bounded, look, lambda: ran.append(1), back.set) == [(503, FULL), "there"]
         assert ran == []  # what was refused is not done later
         assert anyio.run(lambda: bounded(lambda: "free again")) == "free again"
     finally:

@@ -61,7 +61,8 @@ def test_a_touch_and_a_file_that_is_gone_are_no_change(tmp_path: Path) -> None:
     thread.start()
     os.utime(file)
     file.unlink()
-    file.write_text("a: 1")
+    (tmp_path / "new").write_text("a: 1")
+    os.replace(tmp_path / "new", file)  # at once: a file that is half written is a change
     stop.wait(0.4)  # several looks
     stop.set()
     thread.join(PATIENCE)

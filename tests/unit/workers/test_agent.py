@@ -58,9 +58,10 @@ class Site:
         others: Mapping[str, Handler] = {},
         grace: float = 20.0,
         slots: int = 2,
+        pace: Pace = FAST,
     ) -> None:
         options = AgentOptions(
-            WORKER, "host", 7, slots, ("host",), resolve, others=others, grace=grace, pace=FAST
+            WORKER, "host", 7, slots, ("host",), resolve, others=others, grace=grace, pace=pace
         )
 
         def body() -> None:
@@ -245,13 +246,14 @@ def test_what_does_not_end_in_time_is_others_at_once(site: Site, monkeypatch: py
 
     monkeypatch.setattr(part, "run_unit", stuck)
     site.put(Scan(""))
-    site.work(slots=1, grace=0.1)
+    patient = FAST._replace(lease=60.0)
+    site.work(slots=1, grace=0.1, pace=patient)
     assert begun.wait(20)
     before = time.monotonic()
     site.stop.request("the test wants it")
     (news,) = site.news()
     assert news.kind is Kind.LOST
-    assert time.monotonic() - before < FAST.lease
+    assert time.monotonic() - before < patient.lease
     release.set()
     site.end()
     assert len(site.queue.collect(QUEUE, 10)) == 1  # what it came to is told to nobody

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -32,7 +33,10 @@ def test_which_directory_has_changed(changes: Changes, places: tuple[Path, Path]
     (places[1] / "d").mkdir()
     (places[1] / "d" / "f").write_bytes(b"1")
     assert changes.wait(20, lambda: False) == {1}
-    assert changes.wait(0, lambda: False) == frozenset()
+    until = time.monotonic() + 20
+    while more := changes.wait(0, lambda: False):  # the file may be told apart from its directory
+        assert more == {1}
+        assert time.monotonic() < until
 
 
 def test_what_is_ignored_wakes_nobody(changes: Changes, places: tuple[Path, Path]) -> None:

@@ -268,10 +268,11 @@ def test_nobody_has_a_token() -> None:
 
 
 def test_a_token_service_that_is_not_there(private_key: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.socket() as taken:  # nobody listens there, and nobody else gets the port
+        taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    began = time.monotonic()
-    error = refused(opened(service_account=key_file(url, private_key)).current)
+        began = time.monotonic()
+        error = refused(opened(service_account=key_file(url, private_key)).current)
     assert (error.kind, error.reason) == (ErrorKind.AUTH, "the login service of Google Cloud does not answer")
     assert time.monotonic() - began < 5
 
