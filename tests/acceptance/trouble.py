@@ -122,7 +122,7 @@ def ended(process: subprocess.Popen[bytes], seconds: float = 20) -> tuple[int, s
 
 def movers(process: subprocess.Popen[bytes]) -> list[int]:
     """Process ids of the movers: the children that do not lead a session of their own, as the flusher does."""
-    with contextlib.suppress(psutil.Error):
+    with contextlib.suppress(psutil.Error, ProcessLookupError):
         children = psutil.Process(process.pid).children()
         return [c.pid for c in children if c.status() != psutil.STATUS_ZOMBIE and os.getsid(c.pid) != c.pid]
     return []

@@ -9,8 +9,10 @@ a thread that lives as long as it is needed, as pytest's main thread does.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -97,11 +99,16 @@ def end(child: subprocess.Popen[bytes]) -> None:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of 127.0.0.1 that nobody listened on a moment ago, and that no connection is given by itself.
+
+    Below the range from which clients get theirs (32768 and up in Linux), or another test's connection could have it
+    before the server does.
+    """
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            port = 15_000 + secrets.randbelow(17_000)  # no seed of a test makes two take the same
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _answers(child: subprocess.Popen[bytes], port: int) -> bool:
