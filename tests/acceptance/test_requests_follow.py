@@ -47,7 +47,7 @@ def synced(
     bucket = cloud(request, "fast")
     with bucket.through(rules) as (slow, proxy):
         places, env = words(pair.source, slow)
-        done = dunlin("sync", *options, *places, cwd=pair.cwd, env=env, expect=0, timeout=180)
+        done = dunlin("sync", "--no-auto-throttle", *options, *places, cwd=pair.cwd, env=env, expect=0, timeout=180)
         seen = content(proxy)
     assert len(bucket.keys()) == files
     return seen, done.stdout + done.stderr
@@ -73,7 +73,7 @@ def test_a_store_with_few_servers_is_not_kept_waiting_for(tmp_path: Path, reques
         log.open("wb") as out,
     ):
         places, env = words(pair.source, slow)
-        running = start("sync", *places, cwd=pair.cwd, env=env, stdout=out, stderr=out)
+        running = start("sync", "--no-auto-throttle", *places, cwd=pair.cwd, env=env, stdout=out, stderr=out)
         while running.poll() is None and (proxy.count() < 1_500 or stood(log.read_text())[-1] > START // 2):
             time.sleep(0.1)
         running.send_signal(signal.SIGINT)

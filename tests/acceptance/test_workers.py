@@ -16,6 +16,8 @@ from tests.servers.faults import Request, Rules
 
 LATENCY = 0.05
 """Seconds that a request is held, for each that may be under way."""
+CALM = "--no-auto-throttle"
+"""Other tests keep the machine busy, which is no reason here to have fewer files in flight."""
 ALONE = 25
 """Files that the process that leads moves before there are movers."""
 
@@ -42,7 +44,7 @@ def test_so_many_files_are_in_flight(tmp_path: Path, request: pytest.FixtureRequ
     latency = LATENCY * workers
     with bucket.through(Rules(latency_s=latency)) as (there, proxy):
         places, env = words(there, tmp_path / "target")
-        told = dunlin("sync", f"--workers={workers}", *places, cwd=cwd, env=env, expect=0).stderr
+        told = dunlin("sync", f"--workers={workers}", CALM, *places, cwd=cwd, env=env, expect=0).stderr
         reads = sorted(proxy.seen(kind="read"), key=lambda r: r.began_s)
     assert f"Starting download (workers={workers})" in told
     assert len(reads) == len(files)
@@ -59,7 +61,7 @@ def test_uploads_are_counted_in_the_same_way(tmp_path: Path, request: pytest.Fix
         (source / f"f{n:02}").write_bytes(b"x")
     with bucket.through(Rules(latency_s=LATENCY * 5)) as (there, proxy):
         places, env = words(source, there)
-        dunlin("sync", "--workers=5", *places, cwd=cwd, env=env, expect=0)
+        dunlin("sync", "--workers=5", CALM, *places, cwd=cwd, env=env, expect=0)
         assert at_once(proxy.seen(kind="write"), LATENCY * 5) == 5
 
 
@@ -70,5 +72,5 @@ def test_fewer_workers_than_movers_leave_movers_out(tmp_path: Path, request: pyt
     cwd.mkdir()
     with bucket.through(Rules(latency_s=LATENCY * 2)) as (there, proxy):
         places, env = words(there, tmp_path / "target")
-        dunlin("sync", "--workers=2", "--movers=4", *places, cwd=cwd, env=env, expect=0)
+        dunlin("sync", "--workers=2", "--movers=4", CALM, *places, cwd=cwd, env=env, expect=0)
         assert at_once(proxy.seen(kind="read"), LATENCY * 2) == 2
