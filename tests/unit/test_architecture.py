@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import re
@@ -31,6 +32,24 @@ def script(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_types_are_compiled_when_modules_are_imported() -> None:
+    """msgspec compiles a type when it is first decoded, and keeps what it has of it *before* that is complete: a second
+    thread that decodes it at that moment ends the process with a segmentation fault (0.22). Imports are one at a time.
+    """
+    found = []
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        tree = ast.parse(path.read_bytes())
+        late = {id(call) for each in ast.walk(tree) if isinstance(each, ast.FunctionDef) for call in ast.walk(each)}
+        for call in ast.walk(tree):
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+                continue
+            name, typed = call.func.attr, any(each.arg == "type" for each in call.keywords)
+            owner = ast.unparse(call.func.value)
+            if "msgspec" in owner and (name == "convert" or typed or (name == "Decoder" and id(call) in late)):
+                found.append(f"{path.relative_to(ROOT)}:{call.lineno}")
+    assert found == []
 
 
 def test_imports_point_downwards() -> None:

@@ -115,10 +115,13 @@ class PublishOptions(msgspec.Struct, frozen=True):
     sources: list[Origin]
 
 
+_options = msgspec.json.Decoder(PublishOptions).decode
+
+
 def options_of(job: Job) -> PublishOptions:
     """The options of a publish job. Raises CORRUPT for what are none."""
     try:
-        return msgspec.json.decode(job.options, type=PublishOptions)
+        return _options(job.options)
     except msgspec.MsgspecError as error:
         raise DunlinError("read the options of the job", job.id, ErrorKind.CORRUPT, str(error)) from error
 

@@ -31,6 +31,9 @@ class Shared(NamedTuple):
     rates: Mapping[str, int] = {}
 
 
+_shared = msgspec.msgpack.Decoder(Shared).decode
+
+
 def tenant_group(tenant: str) -> str:
     """The group, and the account, of a tenant."""
     return f"tenant:{tenant}"
@@ -42,7 +45,7 @@ def read(queue: Queue) -> Shared | None:
     if body is None:
         return None
     try:
-        return msgspec.msgpack.decode(body, type=Shared)
+        return _shared(body)
     except msgspec.MsgspecError:
         return None  # of a version that writes it otherwise: it is put again
 

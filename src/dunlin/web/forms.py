@@ -257,8 +257,10 @@ class TaskShown(msgspec.Struct):
 
 def task_shown(task: TaskInfo) -> TaskShown:
     """A task as it is answered."""
-    words = {name: legible(each) if isinstance(each, str) else each for name, each in task._asdict().items()}
-    return msgspec.convert(words | {"status": task.status.value}, TaskShown)
+    words: dict[str, Any] = {
+        name: legible(each) if isinstance(each, str) else each for name, each in task._asdict().items()
+    }
+    return TaskShown(**{**words, "status": task.status.value})
 
 
 class WorkerShown(msgspec.Struct):

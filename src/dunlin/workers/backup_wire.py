@@ -117,6 +117,7 @@ class _Result(NamedTuple):
     seconds: float
 
 
+_setup = msgspec.msgpack.Decoder(BackupSetup).decode
 _members = msgspec.msgpack.Decoder(list[tuple[int, str, int, _Facts, int]]).decode
 _result = msgspec.msgpack.Decoder(_Result).decode
 
@@ -128,7 +129,7 @@ def pack_setup(setup: BackupSetup) -> bytes:
 
 def unpack_setup(body: bytes) -> BackupSetup:
     """The reverse. Raises USAGE for another `FORMAT`, INTERNAL for what is none of ours."""
-    return packing.unpacked_setup(body, packing.BACKUP, BackupSetup, FORMAT, "a backup")
+    return packing.unpacked_setup(body, packing.BACKUP, _setup, FORMAT, "a backup")
 
 
 def pack_unit(group: Sequence[Member]) -> bytes:

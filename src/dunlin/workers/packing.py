@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from types import GenericAlias
 from typing import Any, NamedTuple, TypeVar, get_type_hints
@@ -156,6 +156,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _outcome = msgspec.msgpack.Decoder(GenericAlias(tuple, tuple(_OUTCOME.values()))).decode
 _unit = msgspec.msgpack.Decoder(GenericAlias(tuple, (str, msgspec.Raw, bool, _KNOWN))).decode
 _tasks = {name: msgspec.msgpack.Decoder(kind).decode for name, kind in tasks.KINDS.items()}
+_setup = msgspec.msgpack.Decoder(RunSetup).decode
+_orders = msgspec.msgpack.Decoder(Orders).decode
 _texts = msgspec.msgpack.Decoder(list[str]).decode
 _progress = msgspec.msgpack.Decoder(list[tuple[int, str, int, int]]).decode
 
@@ -207,11 +209,11 @@ def unpacked(body: bytes, kinds: bytes, decode: Any) -> Any:
         raise DunlinError("read from the queue", "", ErrorKind.INTERNAL, f"this is not ours: {error}") from error
 
 
-def unpacked_setup(body: bytes, kind: bytes, wanted: type[S], form: int, what: str) -> S:
+def unpacked_setup(body: bytes, kind: bytes, read: Callable[[bytes], S], form: int, what: str) -> S:
     """The setup of a run: a named tuple that begins with the number of its form and the version that coordinates.
 
     Args:
-        kind: its first byte. form: that this version speaks. what: the run, for people.
+        kind: its first byte. read: what decodes the rest. form: that this version speaks. what: the run, for people.
 
     Raises USAGE for another form, INTERNAL for what is none of ours.
     """
@@ -222,7 +224,7 @@ def unpacked_setup(body: bytes, kind: bytes, wanted: type[S], form: int, what: s
             reason = f"it is coordinated by dunlin {head[1]}, which speaks another format"
             hint = "use one version of dunlin everywhere"
             raise DunlinError(f"take part in {what}", "", ErrorKind.USAGE, reason, hint)
-        return msgspec.msgpack.decode(data, type=wanted)
+        return read(data)
 
     setup: S = unpacked(body, kind, decode)
     return setup
@@ -348,7 +350,7 @@ def pack_setup(setup: RunSetup) -> bytes:
 
 def unpack_setup(body: bytes) -> RunSetup:
     """The reverse. Raises USAGE for another `FORMAT`, INTERNAL for what is none of ours."""
-    return unpacked_setup(body, SETUP, RunSetup, FORMAT, "a run")
+    return unpacked_setup(body, SETUP, _setup, FORMAT, "a run")
 
 
 def pack_orders(orders: Orders) -> bytes:
@@ -358,5 +360,5 @@ def pack_orders(orders: Orders) -> bytes:
 
 def unpack_orders(body: bytes) -> Orders:
     """The reverse. Raises INTERNAL."""
-    orders: Orders = unpacked(body, ORDERS, msgspec.msgpack.Decoder(Orders).decode)
+    orders: Orders = unpacked(body, ORDERS, _orders)
     return orders

@@ -98,6 +98,10 @@ class UnitOutcome(NamedTuple):
     mark: bytes = b""
 
 
+_unit = msgspec.msgpack.Decoder(PublishUnit).decode
+_outcome = msgspec.msgpack.Decoder(UnitOutcome).decode
+
+
 def pack(outcome: UnitOutcome | PublishUnit) -> bytes:
     """As it travels."""
     return msgspec.msgpack.encode(outcome)
@@ -106,7 +110,7 @@ def pack(outcome: UnitOutcome | PublishUnit) -> bytes:
 def unpack_unit(payload: bytes) -> PublishUnit:
     """The unit of a payload. Raises CONFIG for what this version cannot read."""
     try:
-        unit = msgspec.msgpack.decode(payload, type=PublishUnit)
+        unit = _unit(payload)
     except msgspec.MsgspecError as error:
         reason = f"this version cannot read it ({error})"
         raise DunlinError("do the task", "", ErrorKind.CONFIG, reason, "service and workers must be alike") from error
@@ -119,6 +123,6 @@ def unpack_unit(payload: bytes) -> PublishUnit:
 def unpack_outcome(body: bytes) -> UnitOutcome:
     """A result or a part of one. Raises CONFIG for what this version cannot read."""
     try:
-        return msgspec.msgpack.decode(body, type=UnitOutcome)
+        return _outcome(body)
     except msgspec.MsgspecError as error:
         raise DunlinError("read the result", "", ErrorKind.CONFIG, str(error)) from error

@@ -94,6 +94,7 @@ class _Result(NamedTuple):
     seconds: float
 
 
+_setup = msgspec.msgpack.Decoder(VerifySetup).decode
 _unit = msgspec.msgpack.Decoder(_Unit).decode
 _result = msgspec.msgpack.Decoder(_Result).decode
 
@@ -105,7 +106,7 @@ def pack_setup(setup: VerifySetup) -> bytes:
 
 def unpack_setup(body: bytes) -> VerifySetup:
     """The reverse. Raises USAGE for another `FORMAT`, INTERNAL for what is none of ours."""
-    return packing.unpacked_setup(body, packing.VERIFY, VerifySetup, FORMAT, "a verification")
+    return packing.unpacked_setup(body, packing.VERIFY, _setup, FORMAT, "a verification")
 
 
 def pack_unit(unit: Packs) -> bytes:

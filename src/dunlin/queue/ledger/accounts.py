@@ -36,6 +36,9 @@ class _Settings(msgspec.Struct, frozen=True):
     caps: dict[str, int] = msgspec.field(default_factory=dict)
 
 
+_settings = msgspec.json.Decoder(_Settings).decode
+
+
 class Accounts:
     """Tenants and users."""
 
@@ -223,7 +226,7 @@ def _nobody() -> str:
 
 def _tenant(row: Sequence[Any]) -> Tenant:
     name, settings, created = row
-    found = msgspec.json.decode(settings, type=_Settings)
+    found = _settings(settings)
     roots, prefixes = map(meant, found.allowed_roots), map(meant, found.allowed_prefixes)
     return Tenant(meant(name), tuple(roots), tuple(prefixes), found.caps, created)
 

@@ -63,6 +63,7 @@ MINUTE = 60_000 << 20
 """By how much ids grow in a minute (`ids`)."""
 
 _COUNTS = msgspec.json.Decoder(dict[str, int])
+_RAW = msgspec.json.Decoder(msgspec.Raw)
 
 
 class Jobs:
@@ -362,7 +363,7 @@ def _job(row: Sequence[Any]) -> Job:
 def json_text(text: bytes, what: str) -> str:
     """JSON as the ledger stores it. Raises USAGE for what is none."""
     try:
-        msgspec.json.decode(text, type=msgspec.Raw)
+        _RAW.decode(text)
         return text.decode()
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise usage(f"the {what} of a job must be JSON: {line(str(error))}") from None

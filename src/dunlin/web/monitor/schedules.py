@@ -105,10 +105,14 @@ def _tenants(page: Page, chosen: str) -> Child:
     return el("label", "Tenant", el("select", *words, name="tenant"))
 
 
+_options = msgspec.json.Decoder(dict[str, object]).decode
+_form_of = msgspec.json.Decoder(NewScheduleForm).decode
+
+
 def asked(form: Form, before: Schedule | None) -> NewScheduleForm:
     """What the form means; what it does not ask for stays as it was. Raises `Refused`."""
     try:
-        options = msgspec.json.decode(form.options, type=dict[str, object])
+        options = _options(form.options)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise Refused(400, f"the options are no JSON object: {error}") from None
     try:
@@ -119,6 +123,6 @@ def asked(form: Form, before: Schedule | None) -> NewScheduleForm:
     if before is not None:
         body |= {"enabled": before.new.enabled, "overlap": before.new.overlap, "priority": before.new.priority}
     try:
-        return msgspec.convert(body, NewScheduleForm)
+        return _form_of(msgspec.json.encode(body))
     except msgspec.ValidationError as error:
         raise Refused(400, str(error)) from None
