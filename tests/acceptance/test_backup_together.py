@@ -13,7 +13,7 @@ import pytest
 
 from tests.acceptance import program
 from tests.acceptance.trouble import ended, in_memory, until
-from tests.acceptance.vaults import ENVIRONMENT, Run, content, leases, runner
+from tests.acceptance.vaults import ENVIRONMENT, Run, content, going_on, leases, runner
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def test_two_shares_are_backed_up_while_a_prune_and_a_verification_run(desk: Pat
     slow = ["--bwlimit", "120K", "--movers", "1"]
     running = {home: program.start("backup", home, "--force", *slow, cwd=desk, env=ENVIRONMENT)
                for home in ("one", "two")}  # fmt: skip
-    until(lambda: len(leases(desk)) == 2)
+    until(lambda: going_on(desk) == 2)
     said = run("backup", "one", expect=1).stderr
     assert f"another backup of this share is going on ({os.uname().nodename}, process {running['one'].pid})" in said
     told = json.loads(run("prune", "--max-unused", "0%", "--json").stdout)
@@ -72,6 +72,9 @@ def test_one_prune_of_a_tenant_at_a_time(desk: Path, run: Run) -> None:
     for words in (["prune"], ["forget", "--keep-last", "1", "--prune"], ["repo", "rebuild-index"]):
         said = run(*words, expect=1).stderr
         assert "another prune of this tenant is going on (another host, process 7)" in said
+        assert "forgotten;" not in said
+    said = run("forget", "--prune", run("snapshots").stdout.splitlines()[1].split()[0], expect=1).stderr
+    assert "forgotten; free what they needed later: dunlin prune --max-unused 0%" in said
     assert run("backup", "one").stdout.startswith("snapshot ")
 
 

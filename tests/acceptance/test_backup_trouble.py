@@ -11,7 +11,7 @@ import pytest
 
 from tests.acceptance import program
 from tests.acceptance.trouble import until
-from tests.acceptance.vaults import bytes_read, leases
+from tests.acceptance.vaults import bytes_read, going_on, leases
 
 PASSWORD = {"DUNLIN_PASSWORD": "correct horse", "DUNLIN_REPO": "vault"}
 
@@ -165,7 +165,7 @@ def test_a_share_has_one_writer(tmp_path: Path) -> None:
     env = {"DUNLIN_REPO": "vault"}
     program.dunlin("repo", "init", "vault", "--no-encryption", cwd=desk, env=env, expect=0)
     running = program.start("backup", "home", "--bwlimit", "200K", cwd=desk, env=env)
-    until(lambda: leases(desk), running)
+    until(lambda: going_on(desk), running)
     try:
         said = program.dunlin("backup", "home", cwd=desk, env=env, expect=1).stderr
         assert "another backup of this share is going on" in said

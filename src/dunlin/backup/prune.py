@@ -123,11 +123,13 @@ class Looked(NamedTuple):
     Attributes:
         leases: of backups that were alive before or after the manifests were read.
         pinned: every snapshot that a backup goes on from was there.
+        orphaned: some were not: a backup needs what no snapshot does, since somebody forgot it meanwhile.
     """
 
     shares: list[Share]
     leases: list[Live]
     pinned: bool
+    orphaned: bool
 
 
 def prune(
@@ -233,8 +235,9 @@ class _Prune:
             ):
                 ids = {manifest.id for share in shares for manifest in share.manifests}
                 every = [*before, *leases.values()]
-                pinned = all(each.parent is not None and each.parent in ids | {""} for each in every)
-                return Looked(shares, list(leases.values()), pinned)
+                orphaned = any(each.parent is not None and each.parent not in ids | {""} for each in every)
+                pinned = not orphaned and all(each.parent is not None for each in every)
+                return Looked(shares, list(leases.values()), pinned, orphaned)
 
     def _leases(self) -> list[Live]:
         now, writes = self._lease.pin(""), isinstance(self._lease, Lease)
@@ -419,8 +422,12 @@ class _Prune:
     # ---- mark ----
 
     def mark(self, *, dry: bool = False) -> bool:
-        """Mark what nothing needs; whether there was anything."""
+        """Mark what nothing needs; whether there was anything.
+
+        As long as a backup goes on from a snapshot that is gone, all of that waits: its packs look unneeded.
+        """
         looked = self._look()
+        waits, dry = looked.orphaned and not dry, dry or looked.orphaned
         area = looked.shares[0].area
         found = marks.read(area, [])
         began = min((each.began for each in looked.leases), default=None)
@@ -441,6 +448,9 @@ class _Prune:
             if began is None or each.time < began:
                 marked[key] = each.size
         marked = {key: size for key, size in marked.items() if key not in found.wanted}
+        if waits:
+            self.done.waiting += len(marked)
+            return False
         self.done.marked_objects += len(marked)
         self.done.marked_bytes += sum(marked.values())
         if dry or not marked:

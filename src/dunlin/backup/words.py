@@ -80,6 +80,14 @@ def check_name(kind: str, name: str) -> str:
     return name
 
 
+_HEX = re.compile(r"[0-9a-f]{32}")
+
+
+def is_id(text: str) -> bool:
+    """Whether it is such a name as `new_id` makes, whole."""
+    return _HEX.fullmatch(text) is not None
+
+
 def new_id() -> str:
     """A fresh name for an object: 16 random bytes in 32 hexadecimal digits."""
     return secrets.token_hex(16)

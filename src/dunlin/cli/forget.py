@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from dunlin.cli import keeping, parameters
 from dunlin.cli.base import Option, parsed
 from dunlin.cli.working import Told, conduct
-from dunlin.errors import printable, usage
+from dunlin.errors import DunlinError, printable, usage
 
 if TYPE_CHECKING:
     from dunlin.backup.prune import Pruned
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from dunlin.pace.stop import Stop
     from dunlin.report import Report
 
-RULES = "What is kept (whatever any of these keeps; the newest snapshot of a share always stays)"
+RULES = "What is kept (whatever any of these keeps; the newest snapshot of a share stays, too)"
 COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 
 HELP = """
 Remove snapshots: those that are named, by the beginnings of their ids or times; or, in each share by itself, those that
-no rule keeps.
+no rule keeps. With --prune what only a named one held is gone from the repository afterwards.
 
 --keep-daily 7 keeps the newest snapshot of each of the newest seven days that have one, and so do the others of its
-kind. What snapshots hold is only freed by `dunlin prune`, or with --prune right afterwards.
+kind. What snapshots hold is only freed by `dunlin prune`, or with --prune right afterwards; some of it stays in packs
+that are mostly needed (`dunlin prune --max-unused`).
 """
 
 EXAMPLE = """
@@ -46,7 +47,7 @@ def forget(ctx: click.Context, /, snapshots: tuple[str, ...], **values: Any) -> 
         _only_named(ctx, values)
     from dunlin.backup.retention import Policy
     from dunlin.jobs import prune
-    from dunlin.jobs.forget import Options
+    from dunlin.jobs.forget import Options, freeing
     from dunlin.jobs.forget import forget as act
 
     counts = {name: values[f"keep_{name}"] or 0 for name in COUNTS}
@@ -60,9 +61,14 @@ def forget(ctx: click.Context, /, snapshots: tuple[str, ...], **values: Any) -> 
         fates = act(opened, options)
         if not frees:
             return fates, None
-        return fates, prune.prune(opened, prune.Options(options.tenant), keeping.me(), report, stop)
+        try:
+            return fates, prune.prune(opened, freeing(options), keeping.me(), report, stop)
+        except DunlinError as error:
+            if not all(fate.kept for fate in fates):
+                error.hint = f"the snapshots are forgotten; free what they needed later: {_pruning(snapshots)}"
+            raise
 
-    return conduct(ctx, "Prune" if frees else "", acts, lambda done: _told(*done, dry))
+    return conduct(ctx, "Prune" if frees else "", acts, lambda done: _told(*done, dry, bool(snapshots)))
 
 
 def _only_named(ctx: click.Context, values: dict[str, Any]) -> None:
@@ -74,9 +80,9 @@ def _only_named(ctx: click.Context, values: dict[str, Any]) -> None:
         values[name] = () if name == "keep_tag" else None
 
 
-def _told(fates: list[Fate], pruned: Pruned | None, dry: bool) -> Told:
+def _told(fates: list[Fate], pruned: Pruned | None, dry: bool, named: bool) -> Told:
     freed = {} if pruned is None else {"prune": dataclasses.asdict(pruned)}
-    lines = list(_people(fates, dry, hint=pruned is None))
+    lines = list(_people(fates, dry, named, hint=pruned is None))
     wrong: list[str] = []
     if pruned is not None:
         from dunlin.cli.prune import people, trouble
@@ -91,12 +97,12 @@ def _machine(fate: Fate) -> dict[str, Any]:
     return {"kept": fate.kept, "reasons": list(fate.reasons), **keeping.described(fate.snapshot)}
 
 
-def _people(fates: list[Fate], dry: bool, hint: bool) -> Iterator[str]:
+def _people(fates: list[Fate], dry: bool, named: bool, hint: bool) -> Iterator[str]:
     from dunlin.cli.history import table
     from dunlin.pace.sizes import format_moment, format_number
 
     if not fates:
-        yield "no snapshots yet"
+        yield "none of these snapshots is there" if named else "no snapshots yet"
         return
     rows = [
         ("keep" if fate.kept else "remove", fate.snapshot.id[:8], format_moment(fate.snapshot.time, seconds=True),
@@ -107,8 +113,12 @@ def _people(fates: list[Fate], dry: bool, hint: bool) -> Iterator[str]:
     gone = sum(not fate.kept for fate in fates)
     kept = f", kept {len(fates) - gone:,}" if len(fates) > gone else ""
     word = "would remove" if dry else "removed"
-    yield (f"{word} {format_number(gone, 'snapshot')}{kept}"
-           + ("; `dunlin prune` frees what they alone needed" if gone and hint and not dry else ""))  # fmt: skip
+    more = f"; `{_pruning(named)}` frees what they alone needed" if gone and hint and not dry else ""
+    yield f"{word} {format_number(gone, 'snapshot')}{kept}{more}"
+
+
+def _pruning(named: object) -> str:
+    return "dunlin prune --max-unused 0%" if named else "dunlin prune"
 
 
 def _count(text: str) -> int:

@@ -242,6 +242,7 @@ def _prune(context: click.Context, name: str, job: Job, tenant: Tenant) -> Asked
 
 def _forget(context: click.Context, name: str, job: Job, tenant: Tenant) -> Asked:
     from dunlin.backup.retention import Policy
+    from dunlin.backup.words import is_id
     from dunlin.jobs.forget import Options, check
 
     values, share = context.params, _share_of(job)
@@ -253,6 +254,8 @@ def _forget(context: click.Context, name: str, job: Job, tenant: Tenant) -> Aske
     dry = bool(_said(job, "--dry-run", False))
     prune = bool(_said(job, "--prune", False))
     named = tuple(_said(job, "--snapshots", ()))
+    if not all(map(is_id, named)):  # a job may be done twice, and other snapshots may come before it is
+        raise usage("snapshots: they are named by their whole ids there", "`dunlin snapshots --json` tells them")
     options = Options(policy, tenant.name, share, dry, damaged=damaged, snapshots=named)
     check(options)
     return Asked(name, options, share=share, dry=dry, prune=prune)

@@ -1,7 +1,11 @@
 """Forgetting snapshots, by a policy or by name: their manifests go, nothing else; `prune` frees what none needs.
 
 A policy keeps the newest of each share. What is named goes, also the newest: somebody says so who has a reason, like a
-password that should never have been in it. Backups that go on meanwhile lose nothing by that (`backup.prune`).
+password that should never have been in it. A backup that goes on from it meanwhile loses nothing: until it is over,
+nothing is marked and nothing removed (`backup.prune`).
+
+Its content lies in packs with that of others, and packs that are mostly needed stay as they are: only a prune that
+leaves nothing unused (`freeing`) takes it out of the store.
 
 Scans hold no content, so they never stand for a backup: the policy judges each kind by itself.
 """
@@ -10,14 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import tzinfo
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dunlin.backup.manifest import Manifest
 from dunlin.backup.repository import LATEST, Area, Repository, SnapshotName
 from dunlin.backup.retention import Candidate, Policy, decide
-from dunlin.backup.words import check_name
-from dunlin.errors import DunlinError, ErrorKind, usage
+from dunlin.backup.words import check_name, is_id
+from dunlin.errors import DunlinError, ErrorKind, printable, usage
 from dunlin.jobs.browse import only
+
+if TYPE_CHECKING:  # numpy comes with it
+    from dunlin.jobs import prune
+
+LEAST = 8
+"""Characters by which a snapshot is named at least: so many are shown of an id, and are the day of a time."""
 
 
 class Options(NamedTuple):
@@ -28,7 +38,8 @@ class Options(NamedTuple):
         tenant: whose; share: one share, "": each share of the tenant by itself.
         dry: only tell. zone: whose days and weeks are meant; None: those of this machine.
         damaged: snapshots that cannot be read go; else they stay.
-        snapshots: beginnings of ids or times: these go, and no other ones.
+        snapshots: ids, or beginnings of ids or times of `LEAST` characters: these go, and no other ones. One whose
+            whole id is given may be gone already: whoever tries again after half of the work finds that so.
     """
 
     policy: Policy
@@ -53,13 +64,25 @@ class Fate(NamedTuple):
 
 
 def check(options: Options) -> None:
-    """Raises USAGE where nothing says what goes, or rules and names do."""
+    """Raises USAGE where nothing says what goes, rules and names do, or a name is too short or will mean another."""
     ruled = any(options.policy) or options.damaged
     if ruled and options.snapshots:
         raise usage("rules and named snapshots do not go together", "forget by the ones, then by the others")
     if not ruled and not options.snapshots:
         hint = "give --keep-last, --keep-daily and their like, or name snapshots; -n shows what they do"
         raise usage("no rule says what is kept", hint)
+    for text in options.snapshots:
+        if text == LATEST:
+            raise usage("which snapshot is the latest changes", "name it by its id; dunlin snapshots tells it")
+        if len(text) < LEAST:
+            raise usage(f"{printable(text)!r} is too short for a name", f"give {LEAST} characters of the id at least")
+
+
+def freeing(options: Options) -> prune.Options:
+    """How what nobody needs is freed afterwards: what was named is to be gone from the store, whatever that costs."""
+    from dunlin.jobs import prune
+
+    return prune.Options(options.tenant, 0.0) if options.snapshots else prune.Options(options.tenant)
 
 
 def forget(opened: Repository, options: Options) -> list[Fate]:
@@ -73,8 +96,10 @@ def forget(opened: Repository, options: Options) -> list[Fate]:
     if options.share:
         shares = [check_name("share", options.share)]
     areas = [opened.area(options.tenant, share) for share in shares]
-    named = _named(areas, options.snapshots)
-    fates = named or [fate for area in areas for fate in _of(area, options)]
+    if options.snapshots:
+        fates = _named(areas, options.snapshots)
+    else:
+        fates = [fate for area in areas for fate in _of(area, options)]
     gone = [fate.snapshot.key for fate in fates if not fate.kept]
     if gone and not options.dry:
         opened.objects.remove(gone)
@@ -83,11 +108,11 @@ def forget(opened: Repository, options: Options) -> list[Fate]:
 
 
 def _named(areas: Sequence[Area], texts: Sequence[str]) -> list[Fate]:
-    listed = [(area, area.snapshots()) for area in areas] if texts else []
+    listed = [(area, area.snapshots()) for area in areas]
     found: dict[str, Fate] = {}
     for text in texts:
-        if text == LATEST:
-            raise usage("which snapshot is the latest changes", "name it by its id; dunlin snapshots tells it")
+        if is_id(text) and not any(name.id == text for _, names in listed for name in names):
+            continue
         area, name = only(listed, text)
         found[name.key] = Fate(_read(area, name), ())
     return sorted(found.values(), key=lambda fate: (fate.snapshot.time, fate.snapshot.id), reverse=True)

@@ -136,7 +136,7 @@ def prune(work: Work, stop: Stop, report: Report) -> Done:
 def forget(work: Work, stop: Stop, report: Report) -> Done:
     """`dunlin forget`; with `work.prune` what nobody needs is freed afterwards."""
     from dunlin.jobs.forget import forget as act
-    from dunlin.jobs.prune import Options
+    from dunlin.jobs.forget import freeing
     from dunlin.jobs.prune import prune as free
 
     begun = time.monotonic()
@@ -144,7 +144,7 @@ def forget(work: Work, stop: Stop, report: Report) -> Done:
         fates = act(opened, work.asked)
         found = None
         if work.prune and not work.asked.dry:
-            found = free(opened, Options(work.tenant), _me(), report, stop)
+            found = free(opened, freeing(work.asked), _me(), report, stop)
     freed = {} if found is None else {"prune": _pruned(found)}
     seconds = round(time.monotonic() - begun, 3)
     body = {"repository": work.name, "seconds": seconds, "dry_run": work.asked.dry, **_decided(fates), **freed}

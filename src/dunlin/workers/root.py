@@ -9,14 +9,17 @@ devices, the id of statvfs), so the tree itself must.
 * *At a destination* the coordinator makes an empty file whose name nobody can guess, a temporary one of its run. Where
   that name is found, the directory is the same. It goes with the run, or, like all temporary files, with the next.
 * *At a source* nothing may be written. There some names are told with their inodes and the times of their last change
-  (ctime, which nobody can set): the root itself and a few below it. One that agrees is proof enough, for no other file
-  system has an inode of that number, under that name, changed at the same time. Only the root is no name, and times of
-  change come in steps of some milliseconds: two roots that were filled by one command agree. So a root also needs one
-  of the names to have its inode still, where there are names. As long as anything of them stays as it is, others may
-  change, vanish and appear; where all have changed, the coordinator looks anew and the worker asks again (`remote`).
-  The same goes for a destination that only workers may write to.
+  (ctime, which nobody can set): the root itself and a few names below it. One name that agrees is proof enough, for
+  hardly another file system has an inode of that number, under that name, changed at the same time; but where that time
+  has whole seconds only (some file systems know no others, and programs that format write such), two must. What
+  formatting makes (`lost+found`) is no mark. The root has no name, and times of change come in steps of some
+  milliseconds: two that were filled by one command agree. So a root that agrees needs one of the names to have its
+  inode still, where there are names. As long as that much stays as it is, all else may change, vanish and appear; else
+  the coordinator looks anew and the worker asks again (`remote`). The same goes for a destination that only workers may
+  write to.
 
-What cannot be told apart are two copies of one block device.
+What cannot be told apart are two copies of one block device, and two file systems of one kind that were filled in step,
+the same names in the same tick of the clock.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ Mark = tuple[str, int, int]
 
 MARKS = 16
 """So many at most: each costs a worker a round trip if none agrees."""
+
+SECOND = 10**9
 
 BELOW = 4
 """Directories in the root that are looked into."""
@@ -63,7 +68,7 @@ def _entries(path: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
                     entry.stat(follow_symlinks=False)
                 except OSError:
                     continue
-                if not entry.name.startswith(".dunlin-"):
+                if not entry.name.startswith(".dunlin-") and entry.name != "lost+found":
                     yield entry.name, entry
     except OSError:
         return
@@ -96,11 +101,13 @@ def same(root: str, marks: tuple[Mark, ...], proof: str = "") -> bool:
     if not marks:
         return True
     top, *below = marks
-    there = not below
+    there, agreed = not below, 0
     for path, *was in below:
         now = _look(root, path)
         if now == tuple(was):
-            return True
+            agreed += 1
+            if agreed > 1 or now[1] % SECOND:
+                return True
         there = there or (now is not None and now[0] == was[0])
     return there and _look(root, "") == top[1:]
 

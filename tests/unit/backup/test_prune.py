@@ -95,6 +95,28 @@ def test_the_snapshot_that_a_backup_goes_on_from_is_pinned(world: World) -> None
     world.restores()
 
 
+@pytest.mark.parametrize("at", range(2, 6))
+def test_a_backup_whose_parent_is_forgotten_and_pruned_is_made_all_the_same(world: World, at: int) -> None:
+    """From its lease on, whatever it writes next: nothing that it counts on is marked."""
+    world.change("docs", "a", Y)
+    world.back_up("docs")
+    world.change("docs", "b", X)
+    waiting = []
+
+    def meanwhile(client: Client) -> None:
+        forget(world)
+        told = prune.prune(world.area("docs").repository, "acme", "somebody", max_unused=0.0)
+        waiting.append((told.marked_objects, told.waiting > 0))
+
+    world.back_up("docs", at, meanwhile)
+    assert waiting == [(0, True)]
+    assert len(world.area("docs").snapshots()) == 1
+    world.restores()
+    world.prune()
+    world.prune()
+    world.restores()
+
+
 def test_an_index_that_a_sleeper_writes_later_deceives_nobody(world: World) -> None:
     world.change("docs", "a", Y)
 

@@ -102,7 +102,7 @@ def test_rules_of_forgetting_and_how_much_a_prune_leaves() -> None:
     assert found.options.policy == Policy(last=3, yearly=FOREVER, within=86_400, tags=("a",))
     assert (found.prune, found.dry, found.options.dry) == (True, True, True)
     assert asked("forget", {"repository": "vault", "damaged": True}).options.damaged
-    assert asked("forget", {"repository": "vault", "snapshots": ["9c2f"]}).options.snapshots == ("9c2f",)
+    assert asked("forget", {"repository": "vault", "snapshots": ["9c" * 16]}).options.snapshots == ("9c" * 16,)
     assert asked("prune", {"repository": "vault", "max_unused": "10%"}).options.max_unused == 0.1
     assert asked("prune", {"repository": "vault"}).options.max_unused == 0.05
 
@@ -133,8 +133,10 @@ def test_rules_of_forgetting_and_how_much_a_prune_leaves() -> None:
         ("prune", {"repository": "vault", "max_unused": "101%"}, "is no percentage"),
         ("prune", {"repository": "vault", "share": "x"}, "share: there is no such option"),
         ("forget", {"repository": "vault"}, "no rule says what is kept"),
-        ("forget", {"repository": "vault", "snapshots": ["9c"], "keep_last": 1}, "do not go together"),
-        ("forget", {"repository": "vault", "snapshots": "9c"}, None),
+        ("forget", {"repository": "vault", "snapshots": ["9c" * 16], "keep_last": 1}, "do not go together"),
+        ("forget", {"repository": "vault", "snapshots": "9c" * 16}, None),
+        ("forget", {"repository": "vault", "snapshots": ["9c2f1a70"]}, "by their whole ids"),
+        ("forget", {"repository": "vault", "snapshots": ["latest"]}, "by their whole ids"),
         ("forget", {"repository": "vault", "snapshots": [5]}, "snapshots"),
         ("forget", {"repository": "vault", "keep_last": 0}, "no rule says what is kept"),
         ("forget", {"repository": "vault", "keep_last": -1}, "keep_last"),

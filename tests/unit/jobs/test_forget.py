@@ -73,6 +73,7 @@ def test_those_that_are_named_go_also_the_newest_and_one_that_cannot_be_read() -
     assert left(opened) == {"a": 3, "b": 3}
     fates = forget(opened, Options(Policy(), "default", snapshots=names))
     assert fates == dry
+    assert forget(opened, Options(Policy(), "default", snapshots=(third.id,))) == []  # somebody tries again
     assert [(fate.snapshot.id, fate.kept) for fate in fates] == [(third.id, False), (second.id, False)]
     assert area.snapshots() == [first]
     assert left(opened) == {"a": 1, "b": 3}
@@ -82,14 +83,16 @@ def test_nothing_goes_unless_all_that_are_named_are_found_and_clear() -> None:
     opened = made()
     one = opened.area("default", "b").snapshots()[0]
     for names, words in (
-        ((one.id, "nothing"), "there is none"),
+        ((one.id, "nothing there"), "there is none"),
+        ((one.id, "1970"), "too short for a name"),
         ((one.id, "19700103T"), "could be 2 snapshots of a, b"),
         ((one.id, "latest"), "which snapshot is the latest changes"),
     ):
         with pytest.raises(DunlinError, match=words):
             forget(opened, Options(Policy(), "default", snapshots=names))
     with pytest.raises(DunlinError, match="there is none"):
-        forget(opened, Options(Policy(), "default", "a", snapshots=(one.id,)))
+        forget(opened, Options(Policy(), "default", "a", snapshots=(one.id[:8],)))
+    assert forget(opened, Options(Policy(), "default", "a", snapshots=(one.id,))) == []  # may have been there before
     with pytest.raises(DunlinError, match="do not go together"):
         forget(opened, Options(Policy(last=1), "default", snapshots=(one.id,)))
     assert left(opened) == {"a": 3, "b": 3}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dunlin.workers import root as module
 from dunlin.workers.context import TEMPORARY
 from dunlin.workers.root import MARKS, marks, prove, retract, same
 
@@ -67,6 +68,26 @@ def test_two_roots_of_one_inode_that_changed_in_one_step_of_the_clock_are_told_a
     inode = (root / "d0").stat().st_ino
     assert same(str(root), (top, ("d0", inode, 7)))  # d0 has changed since
     assert same(str(root), (top,))  # an empty one has nothing else
+
+
+def test_times_of_whole_seconds_prove_less(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two disks that were formatted in one second have one inode and one such time of change for what that makes."""
+    (root / "lost+found").mkdir()
+    assert "lost+found" not in {path for path, _, _ in marks(str(root))}
+    (root / "d0").chmod(0o700)  # now and in no whole second
+    top, *below = marks(str(root))
+    other = (top[0], top[1], top[2] - 1)
+    look = module._look
+
+    def coarse(root: str, path: str) -> tuple[int, int] | None:
+        found = look(root, path)
+        return None if found is None else (found[0], found[1] // 10**9 * 10**9)
+
+    whole = [(path, inode, changed // 10**9 * 10**9) for path, inode, changed in below]
+    monkeypatch.setattr(module, "_look", coarse)
+    assert not same(str(root), (other, whole[0]))
+    assert same(str(root), (other, *whole[:2]))
+    assert same(str(root), ((top[0], top[1], top[2] // 10**9 * 10**9), whole[0]))
 
 
 def test_the_marks_of_a_large_directory_are_few(tmp_path: Path) -> None:

@@ -292,7 +292,7 @@ def _restore(where: Where, snapshot: Manifest, path: str, what: str) -> Child:
 
 def _forget(where: Where, snapshot: Manifest) -> Safe:
     """The form that removes the snapshot, whatever a policy would keep."""
-    words = "Say because it holds what should never have been backed up. Rules on the share's page remove old ones."
+    words = "Say because it holds what nobody should see. Rules on the share's page remove old ones."
     free = el("label", el("input", type="checkbox", name="prune", value="true"), " and free what it alone needed")
     button = el("button", f"Forget {snapshot.id[:8]}", class_="act", data_sure=True)
     asked = form(where, "forget", free, button, kind="apply", at=snapshot.id)
