@@ -263,8 +263,10 @@ def test_a_service_is_watched_and_its_job_paused_resumed_and_cancelled(place: Pa
             wait(terminal, "the job is paused now")
             assert service.client.get(job).json()["status"] == "paused"
             terminal.press("p")
-            wait(terminal, "the job is running now")
-            assert service.client.get(job).json()["status"] == "running"
+            # It waits for its turn first, for half a second or so; who looks meanwhile is told that.
+            notes = ("the job is queued now", "the job is running now")
+            until(lambda: any(each in terminal.visible for each in notes), why=lambda: terminal.visible)
+            service.wait(job, lambda found: found["status"] == "running")
             service.stop()
             wait(terminal, "⚠ the service does not answer (Connection refused); figures from")
             again = start("serve", "--http-addr", str(service.port), cwd=place)
