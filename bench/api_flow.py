@@ -18,8 +18,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from bench.publish_flow import answers, until
-from tests.servers.process import free_port
+from bench.publish_flow import serving, until
 
 CONNECTIONS = 32
 MIX = ("/api/v1/jobs", "/api/v1/jobs/{job}", "/api/v1/jobs/{job}/files?limit=50", "/api/v1/queues", "/api/v1/tasks",
@@ -36,18 +35,7 @@ end
 
 def main(folder: Path, work: Path, seconds: int, command: list[str]) -> dict[str, Any]:
     """Start the service, let it sync, and ask."""
-    port = free_port()
-    work.mkdir(parents=True)
-    settings = {
-        "http": {"addr": f"127.0.0.1:{port}"},
-        "publish": {"destination": str(work / "there")},
-        "queue": {"url": str(work / "queue.db"), "ledger": str(work / "ledger.db")},
-    }
-    (work / "config.yaml").write_text(json.dumps(settings))
-    with (work / "log").open("wb") as log:
-        service = subprocess.Popen([*command, "serve", "--config", work / "config.yaml"], stderr=log, stdout=log)
-    try:
-        until(lambda: answers(port))
+    with serving(work, command) as (port, _):
         few = work / "few"
         few.mkdir()
         for number in range(200):
@@ -60,9 +48,6 @@ def main(folder: Path, work: Path, seconds: int, command: list[str]) -> dict[str
         syncs.over = True
         syncs.join(120)
         return told | {"syncs": syncs.ended, "failed_syncs": syncs.failed}
-    finally:
-        service.terminate()
-        service.wait(60)
 
 
 class Syncs(threading.Thread):

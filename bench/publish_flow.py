@@ -12,7 +12,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,9 @@ LOOK = 0.005
 
 def main(folder: Path, work: Path, command: list[str]) -> dict[str, Any]:
     """Start the service, publish a small folder to warm it up, then the one that is measured."""
-    port = free_port()
-    work.mkdir(parents=True)
-    settings = {
-        "http": {"addr": f"127.0.0.1:{port}"},
-        "publish": {"destination": str(work / "there")},
-        "queue": {"url": str(work / "queue.db"), "ledger": str(work / "ledger.db")},
-    }
-    (work / "config.yaml").write_text(json.dumps(settings))
-    (work / "warm").mkdir()
-    (work / "warm" / "file").write_bytes(b"x")
-    with (work / "log").open("wb") as log:
-        service = subprocess.Popen([*command, "serve", "--config", work / "config.yaml"], stderr=log, stdout=log)
-    try:
-        until(lambda: answers(port))
+    with serving(work, command) as (port, service):
+        (work / "warm").mkdir()
+        (work / "warm" / "file").write_bytes(b"x")
         ledger = open_ledger(str(work / "ledger.db"))
         warm = post(port, work / "warm", "store/warm/")
         until(lambda: ledger.jobs.get(warm).status is JobStatus.COMPLETED)
@@ -72,6 +62,24 @@ def main(folder: Path, work: Path, command: list[str]) -> dict[str, Any]:
         told |= {"uploaded": totals.uploaded, "failed": totals.failed, "end": memory(service.pid)}
         ledger.close()
         return told
+
+
+@contextmanager
+def serving(work: Path, command: list[str]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """A service that publishes into `work`/there, which is made: its port and process; it is ended at the end."""
+    port = free_port()
+    work.mkdir(parents=True)
+    settings = {
+        "http": {"addr": f"127.0.0.1:{port}"},
+        "publish": {"destination": str(work / "there")},
+        "queue": {"url": str(work / "queue.db"), "ledger": str(work / "ledger.db")},
+    }
+    (work / "config.yaml").write_text(json.dumps(settings))
+    with (work / "log").open("wb") as log:
+        service = subprocess.Popen([*command, "serve", "--config", work / "config.yaml"], stderr=log, stdout=log)
+    try:
+        until(lambda: answers(port))
+        yield port, service
     finally:
         service.terminate()
         service.wait(60)

@@ -108,6 +108,13 @@ class Crew:
         until(caught)
         return child
 
+    def rest(self) -> None:
+        """Let all workers end what they are at, which may belong to a run that is no more, and then end."""
+        for worker in self.workers:
+            worker.send_signal(signal.SIGTERM)
+        for worker in self.workers:
+            assert worker.wait(30) == 0
+
     def end(self) -> None:
         """End all workers."""
         for worker in self.workers:

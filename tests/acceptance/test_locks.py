@@ -25,6 +25,7 @@ from tests.acceptance.trouble import (
     copied,
     end_all,
     ended,
+    halted,
     in_memory,
     kill,
     movers,
@@ -183,21 +184,9 @@ def control(pair: Pair, *words: str, expect: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def halted(pair: Pair) -> int:
-    """How many files have reached the destination, as soon as none has come for a second."""
-
-    def found() -> int:
-        before = copied(pair)
-        time.sleep(1)
-        return before if copied(pair) == before else 0
-
-    there: int = until(found)
-    return there
-
-
 def test_pause_and_resume(busy: Busy) -> None:
     assert "is paused" in control(busy, "pause")
-    assert halted(busy) < 60
+    assert halted(lambda: copied(busy)) < 60
     assert "goes on" in control(busy, "resume")
     control(busy, "bwlimit", "off")
     code, words = ended(busy.process)

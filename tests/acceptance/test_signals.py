@@ -22,6 +22,7 @@ from tests.acceptance.trouble import (
     complete,
     copied,
     ended,
+    halted,
     in_memory,
     many,
     movers,
@@ -185,24 +186,12 @@ def test_in_a_long_sleep_of_the_limit(pair: Pair) -> None:
     complete(pair, "-a")
 
 
-def halted(pair: Pair) -> int:
-    """How many files have reached the destination, as soon as none has come for a second."""
-
-    def found() -> int:
-        before = copied(pair)
-        time.sleep(1)
-        return before if copied(pair) == before else 0
-
-    there: int = until(found)
-    return there
-
-
 def test_while_paused(pair: Pair) -> None:
     small(pair, 40)
     process = begin(pair, "-a", "--bwlimit=4M")
     until(lambda: copied(pair) >= 3, process)
     assert "is paused" in dunlin("control", "pause", cwd=pair.cwd, expect=0).stdout
-    assert halted(pair) < 40
+    assert halted(lambda: copied(pair)) < 40
     took, _ = stopped(pair, process, signal.SIGTERM)
     assert took < 10  # nobody ends the pause
     assert not temporaries(pair.target)

@@ -19,7 +19,7 @@ from dunlin.queue.open import open_queue
 from tests.acceptance.clouds import cloud
 from tests.acceptance.program import command, dunlin, environment, start
 from tests.acceptance.spread import Site, content
-from tests.acceptance.trouble import until
+from tests.acceptance.trouble import halted, until
 from tests.servers.redis import redis_server
 
 pytestmark = pytest.mark.slow
@@ -69,9 +69,7 @@ def test_two_workers_make_the_destination_equal_and_the_counts_are_exact(anywher
         )
     again = site.result(site.sync("--no-work"))["stats"]
     assert (again["copied_files"], again["equal_files"]) == (0, site.files + 1)
-    for worker in site.workers:
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(30) == 0
+    site.rest()
 
 
 def test_the_machine_that_coordinates_works_along(anywhere: Site) -> None:
@@ -186,6 +184,7 @@ def test_a_run_whose_coordinator_was_killed_is_continued(site: Site) -> None:
     result = site.result(site.sync("--no-work", "--delete-extras"))
     assert result["continued"]
     assert 0 < result["stats"]["copied_files"] < site.files
+    site.rest()
     site.equal()
     assert list(site.target.rglob(".dunlin-*")) == []
 
@@ -292,14 +291,7 @@ def test_pause_and_resume_reach_the_workers(site: Site) -> None:
     run = site.sync("--no-work", "--bwlimit", "100K")
     until(lambda: site.copied() > 20)
     dunlin("control", "pause", cwd=site.work, expect=0)
-
-    def stands() -> bool:
-        before = site.copied()
-        time.sleep(1)
-        return site.copied() == before
-
-    until(stands)
-    assert site.copied() < site.files
+    assert halted(site.copied) < site.files
     dunlin("control", "bwlimit", "off", cwd=site.work, expect=0)
     dunlin("control", "resume", cwd=site.work, expect=0)
     assert site.result(run)["stats"]["copied_files"] == site.files
@@ -321,6 +313,7 @@ def test_a_stopped_run_ends_at_once_and_is_continued(site: Site, workers: int) -
     assert result["stats"]["copied_files"] < site.files
     again = site.result(site.sync())
     assert again["stats"]["copied_files"] + result["stats"]["copied_files"] == site.files
+    site.rest()
     site.equal()
 
 

@@ -107,6 +107,18 @@ def until(
         time.sleep(max(0.01, now - begun))  # a look that costs much must not hold up what is looked at
 
 
+def halted(count: Callable[[], int]) -> int:
+    """How many there are, as soon as none has come for a second."""
+
+    def found() -> tuple[int, ...]:
+        before = count()
+        time.sleep(1)
+        return (before,) if count() == before else ()
+
+    (there,) = until(found)
+    return int(there)
+
+
 def ended(process: subprocess.Popen[bytes], seconds: float = 20) -> tuple[int, str]:
     """Exit code and everything printed; no traceback may be part of it."""
     try:

@@ -258,4 +258,5 @@ def _forget(context: click.Context, name: str, job: Job, tenant: Tenant) -> Aske
         raise usage("snapshots: they are named by their whole ids there", "`dunlin snapshots --json` tells them")
     options = Options(policy, tenant.name, share, dry, damaged=damaged, snapshots=named)
     check(options)
-    return Asked(name, options, share=share, dry=dry, prune=prune)
+    shown = ", ".join(each[:8] for each in named)
+    return Asked(name, options, share=share, dry=dry, snapshot=shown, prune=prune)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SHOWN = 100
 """Most names of one kind in a result."""
 
+
 class Work(NamedTuple):
     """What a process is told.
 

@@ -60,7 +60,8 @@ class Asked(NamedTuple):
         repository: its name.
         options: of the work: `jobs.backup.Options`, `SyncOptions` of a restore, `jobs.verify.Options` and so on.
         share: "" for the only one, or for all. dry: nothing is changed.
-        snapshot, path, overwrite, verify: of a restore (a verification has the first, too).
+        snapshot, path, overwrite, verify: of a restore (a verification has the first, too; of forgetting it is what
+            people are told).
         prune: of forgetting: free afterwards what nobody needs.
     """
 

@@ -62,6 +62,7 @@ TICK = 0.1
 ALIVE = 10.0
 """Seconds for which word of a worker holds."""
 
+
 class Pace(NamedTuple):
     """How often what happens. Seconds."""
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -332,17 +333,27 @@ def test_two_services_that_claim_two_bursts_at_once_do_not_both_run_one(
     assert sorted(job.status for job in scene.jobs()) == [JobStatus.QUEUED, JobStatus.RUNNING]
 
 
-@pytest.mark.parametrize("to", [JobStatus.CANCELLED, JobStatus.QUEUED])
-def test_what_is_left_of_a_dead_service_counts_whatever_became_of_its_job(scene: Scene, to: JobStatus) -> None:
+@contextmanager
+def left_running(scene: Scene, files: int) -> Iterator[tuple[subprocess.Popen[bytes], Job]]:
+    """The command that a service began after so many uploads, which died since; and its job."""
     child = subprocess.Popen([PYTHON, "-c", "import time; time.sleep(60)"], start_new_session=True)
     try:
         scene.now = time.time()
-        scene.command.uploaded(1)
+        scene.command.uploaded(files)
         scene.now += 61
         job = scene.ledger.jobs.claim("dead", 30.0, ("hook",))
         assert job is not None
         started = int(psutil.Process(child.pid).create_time() * 1000)
         scene.ledger.jobs.progress(job.id, {**job.counts, "pid": child.pid, "pid_started": started})
+        yield child, job
+    finally:
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.parametrize("to", [JobStatus.CANCELLED, JobStatus.QUEUED])
+def test_what_is_left_of_a_dead_service_counts_whatever_became_of_its_job(scene: Scene, to: JobStatus) -> None:
+    with left_running(scene, 1) as (child, job):
         scene.ledger.jobs.move(job.id, JobStatus.INTERRUPTED)
         scene.ledger.jobs.move(job.id, to)
         scene.command.uploaded(1)
@@ -351,9 +362,6 @@ def test_what_is_left_of_a_dead_service_counts_whatever_became_of_its_job(scene:
         child.kill()
         child.wait()
         assert scene.command.step()
-    finally:
-        child.kill()
-        child.wait()
 
 
 # ---- a restart ----
@@ -382,15 +390,7 @@ def test_a_run_that_was_cut_is_made_again(scene: Scene) -> None:
 
 @pytest.mark.parametrize("late", [False, True])
 def test_what_is_left_of_a_dead_service_ends_before_the_next_run(scene: Scene, late: bool) -> None:
-    child = subprocess.Popen([PYTHON, "-c", "import time; time.sleep(60)"], start_new_session=True)
-    try:
-        scene.now = time.time()
-        scene.command.uploaded(5)
-        scene.now += 61
-        job = scene.ledger.jobs.claim("dead", 30.0, ("hook",))
-        assert job is not None
-        started = int(psutil.Process(child.pid).create_time() * 1000)
-        scene.ledger.jobs.progress(job.id, {**job.counts, "pid": child.pid, "pid_started": started})
+    with left_running(scene, 5) as (child, _):
         scene.now += 31
         scene.ledger.jobs.sweep()
         scene.command.uploaded(1)
@@ -405,9 +405,6 @@ def test_what_is_left_of_a_dead_service_ends_before_the_next_run(scene: Scene, l
             child.wait()
         assert scene.command.step()
         assert child.wait(10) == -signal.SIGKILL
-    finally:
-        child.kill()
-        child.wait()
 
 
 def test_a_number_that_is_another_process_by_now_is_left_alone(scene: Scene) -> None:

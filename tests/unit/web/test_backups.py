@@ -252,6 +252,14 @@ def test_who_finds_the_share_in_use_waits_as_long_as_a_dead_one_may_hold_it(tmp_
     assert PATIENCE > EXPIRES
 
 
+def test_a_snapshot_that_is_forgotten_by_name_is_shown_by_it(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    options = {"repository": "vault", "share": "docs", "snapshots": ["9c2f1a70" * 4, "0123abcd" * 4]}
+    assert made.backups.check("forget", options, made.tenant()) == "vault:docs@9c2f1a70, 0123abcd"
+    del options["snapshots"]
+    assert made.backups.check("forget", {**options, "keep_last": 1}, made.tenant()) == "vault:docs"
+
+
 def test_who_waits_can_be_stopped(tmp_path: Path) -> None:
     made = Made(tmp_path)
     stop = Stop()
@@ -359,6 +367,31 @@ def test_forgetting_tells_what_stays_and_why(kept: Made) -> None:
     freed = backup_work.forget(_work(kept, "forget", keep_last=1)._replace(prune=True), Stop(), NullReport())
     assert freed.result["prune"]["totals"]["kept_bytes"] > 0
     assert backup_work.prune(_work(kept, "prune"), Stop(), NullReport()).good
+
+
+def test_forgetting_by_name_goes_on_where_another_prune_was_in_the_way(
+    kept: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first attempt has removed the snapshot by then: the next one finds that, and frees what it needed."""
+    place = repo.Place(str(kept.path / "vault"))
+    opened = backup_work.open_for("vault", place, lambda: b"secret", "a")
+    try:
+        [name] = opened.area("a", "docs").snapshots()
+    finally:
+        opened.close()
+    work = _work(kept, "forget", snapshots=[name.id])._replace(prune=True)
+    asked = []
+
+    def prune(_: object, options: Any, *__: object) -> Pruned:
+        asked.append(options)
+        if len(asked) == 1:
+            raise DunlinError("prune", "a", ErrorKind.LOCKED, "another prune is going on")
+        return Pruned(removed_objects=1)
+
+    monkeypatch.setattr("dunlin.jobs.prune.prune", prune)
+    done = kept.backups._patiently(lambda: backup_work.forget(work, Stop(), NullReport()), Stop(), NullReport())
+    assert (done.good, done.result["removed"], done.result["snapshots"]) == (True, 0, [])
+    assert [(each.tenant, each.max_unused) for each in asked] == [("a", 0.0)] * 2
 
 
 def test_a_prune_that_had_no_room_has_failed(kept: Made, monkeypatch: pytest.MonkeyPatch) -> None:

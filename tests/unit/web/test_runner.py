@@ -269,14 +269,20 @@ def test_other_kinds_are_left_to_others(tmp_path: Path) -> None:
 # ---- several services ----
 
 
+def taken_over(it: Made) -> str:
+    """A job that is under way here, and another service's by now."""
+    id = it.submit()
+    it.runner.look()
+    assert it.run.began.wait(PATIENCE)
+    it.ledger.jobs.move(id, JobStatus.INTERRUPTED)
+    it.ledger.jobs.move(id, JobStatus.QUEUED)
+    assert it.ledger.jobs.claim("other", 60.0)
+    return id
+
+
 def test_a_job_that_another_service_has_is_stopped_and_not_ended(tmp_path: Path) -> None:
     with made(tmp_path) as it:
-        id = it.submit()
-        it.runner.look()
-        assert it.run.began.wait(PATIENCE)
-        it.ledger.jobs.move(id, JobStatus.INTERRUPTED)
-        it.ledger.jobs.move(id, JobStatus.QUEUED)
-        assert it.ledger.jobs.claim("other", 60.0)
+        id = taken_over(it)
         it.now += 5
         it.runner.look()
         it.until(lambda: it.runner.busy == 0)
@@ -286,12 +292,7 @@ def test_a_job_that_another_service_has_is_stopped_and_not_ended(tmp_path: Path)
 
 def test_the_end_of_a_job_that_another_service_has_is_not_put_on_record(tmp_path: Path) -> None:
     with made(tmp_path) as it:
-        id = it.submit()
-        it.runner.look()
-        assert it.run.began.wait(PATIENCE)
-        it.ledger.jobs.move(id, JobStatus.INTERRUPTED)
-        it.ledger.jobs.move(id, JobStatus.QUEUED)
-        assert it.ledger.jobs.claim("other", 60.0)
+        id = taken_over(it)
         it.run.go.set()  # before this service has looked
         it.until(lambda: it.runner.busy == 0)
         assert (it.job(id).status, it.job(id).owner) == (JobStatus.RUNNING, "other")

@@ -25,7 +25,7 @@ from dunlin.stores.base import Begun, Body, Meta
 from dunlin.stores.local.lending import permitted
 from dunlin.stores.local.meta import Refusals, apply
 from dunlin.stores.local.paths import CLOEXEC, NOFOLLOW
-from dunlin.stores.local.writing import Sink, Spot, WriteOptions, discard, first_mode, publish
+from dunlin.stores.local.writing import Sink, Spot, WriteOptions, discard, first_mode, pour, publish
 
 _TOKEN = re.compile(r"[0-9a-f]{8}-[0-9a-z]{1,40}")
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC
@@ -74,17 +74,7 @@ def put(spot: Spot, begun: Begun, start: int, body: Body, options: WriteOptions)
         try:
             sink = Sink(fd, options)
             sink.position = start
-            blocks = body.open(0)
-            try:
-                for data in blocks:
-                    try:
-                        sink.put(data)
-                    finally:
-                        body.release(data)
-            finally:
-                close = getattr(blocks, "close", None)
-                if close is not None:
-                    close()
+            pour(body, 0, sink)
             if sink.position != start + (body.size or 0):
                 reason = f"{sink.position - start:,} bytes came instead of {body.size:,}"
                 raise DunlinError("write", spot.where, ErrorKind.CHANGED, reason)

@@ -392,6 +392,21 @@ def write_all(fd: int, data: Data, position: int) -> None:
         n += more
 
 
+def pour(body: Body, start: int, sink: Sink) -> None:
+    """Put the blocks of a body from byte `start` on into a sink, and give each of them back. Raises as these do."""
+    blocks = body.open(start)
+    try:
+        for data in blocks:
+            try:
+                sink.put(data)
+            finally:
+                body.release(data)
+    finally:
+        close = getattr(blocks, "close", None)
+        if close is not None:
+            close()
+
+
 def fill_from(body: Body, options: WriteOptions, where: str) -> Fill:
     """The `Fill` that writes a `Body`, gives each of its blocks back, and checks the number of bytes."""
 
@@ -401,17 +416,7 @@ def fill_from(body: Body, options: WriteOptions, where: str) -> Fill:
             from dunlin.stores.local.partial import taken_up
 
             sink.position = taken_up(fd, body)
-        blocks = body.open(sink.position)
-        try:
-            for data in blocks:
-                try:
-                    sink.put(data)
-                finally:
-                    body.release(data)
-        finally:
-            close = getattr(blocks, "close", None)
-            if close is not None:
-                close()
+        pour(body, sink.position, sink)
         if body.size is not None and sink.position != body.size:
             reason = f"{sink.position:,} bytes came instead of {body.size:,}"
             raise DunlinError("write", where, ErrorKind.CHANGED, reason)

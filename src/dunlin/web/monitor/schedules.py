@@ -124,5 +124,5 @@ def asked(form: Form, before: Schedule | None) -> NewScheduleForm:
         body |= {"enabled": before.new.enabled, "overlap": before.new.overlap, "priority": before.new.priority}
     try:
         return _form_of(msgspec.json.encode(body))
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter: a lone surrogate
         raise Refused(400, str(error)) from None
