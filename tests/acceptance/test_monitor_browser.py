@@ -166,7 +166,7 @@ def test_a_page_changes_without_being_loaded_again(browser: Browser, service: Op
         made.services.queue.put([NewTask("publish", f"unit-{n}", b"{}") for n in range(7)])
         made.services.ledger.jobs.move(job, JobStatus.RUNNING)
         made.services.ledger.jobs.progress(job, {"copied_files": 3, "pending_files": 1})
-        made.services.hub.tell("job", {"id": job})
+        made.services.hub.tell("job", {"id": job}, "default")
         expect(_waiting(tab)).to_have_text("7", timeout=20_000)
         expect(tab.get_by_text("75%")).to_be_visible()
         assert tab.evaluate("window.mark") == 1

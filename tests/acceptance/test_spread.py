@@ -54,15 +54,16 @@ def test_two_workers_make_the_destination_equal_and_the_counts_are_exact(anywher
     (site.target / "gone").write_text("goes")
     site.worker("--workers", "2", "--processes", "1")
     site.worker("--workers", "2", "--processes", "1")
-    result = site.result(site.sync("--no-work", "--delete-extras"))
+    run = site.sync("--no-work", "--delete-extras", "--bwlimit", "100K")  # so slow that there is work for both
+    until(lambda: all("worker.joined" in site.told(number) for number in (0, 1)), run)
+    dunlin("control", "bwlimit", "off", cwd=site.work, expect=0)
+    result = site.result(run)
     site.equal()
     stats = result["stats"]
     assert (stats["copied_files"], stats["scanned_files"]) == (site.files + 1, site.files + 1)
     assert (stats["deleted_files"], stats["deleted_directories"]) == (2, 2)
     assert stats["failed_files"] == stats["failed_directories"] == 0
     assert not (site.target / "a1/extra").exists()
-    for number in (0, 1):
-        assert "worker.joined" in site.told(number)
     with sqlite3.connect(f"file:{site.work}/.sync-state.db?mode=ro", uri=True) as state:
         assert state.execute("SELECT count(*) FROM file_path WHERE status = 'synced' AND hash <> ''").fetchone() == (
             site.files + 1,

@@ -37,7 +37,7 @@ def at_once(requests: list[Request], latency: float) -> int:
 def test_so_many_files_are_in_flight(tmp_path: Path, request: pytest.FixtureRequest, workers: int, name: str) -> None:
     """One directory with all files, and many with one each; first one process moves them, then several movers."""
     bucket = cloud(request, "fast")
-    files = {name.format(n): b"x" * 100 for n in range(ALONE + 10 * workers)}
+    files = {name.format(n): b"x" * 100 for n in range(ALONE + 25 * workers)}
     bucket.put(files)
     cwd = tmp_path / "cwd"
     cwd.mkdir()

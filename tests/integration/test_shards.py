@@ -53,7 +53,8 @@ def test_a_long_listing_is_complete_and_can_be_taken_up_again(
 ) -> None:
     service = made(request.getfixturevalue(fixture))
     try:
-        with ThreadPoolExecutor(8) as pool:
+        # rclone fails now and then when a directory is made for two keys at once.
+        with ThreadPoolExecutor(1 if fixture == "rclone_s3" else 8) as pool:
             list(pool.map(lambda key: service.put(key, b"x", {}), KEYS))
         watched = Watched(service)
         refused: list[int] = []
