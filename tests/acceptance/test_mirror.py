@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import signal
 import subprocess
 import time
@@ -16,14 +15,12 @@ from typing import Any
 import pytest
 
 from tests.acceptance.program import UNPRIVILEGED, dunlin, start
-from tests.acceptance.trees import make, names, snapshot
+from tests.acceptance.trees import being_written, make, names, snapshot
 from tests.acceptance.trouble import until
 from tests.fuse.slowfs import mounted
 
 root = pytest.mark.root
 fuse = pytest.mark.fuse
-
-TEMPORARY = re.compile(r"\.dunlin-[0-9a-f]{8,12}-[0-9a-z]+\.tmp")
 
 
 @pytest.fixture
@@ -286,7 +283,7 @@ def test_by_default_a_quarter_may_go_in_a_larger_tree(tmp_path: Path, extras: in
 
 def wait_for_transfer(process: subprocess.Popen[bytes], destination: Path) -> None:
     """Return once a file is being written: the scan is over then, with --scan-first."""
-    until(lambda: any(TEMPORARY.fullmatch(name) for name in os.listdir(destination)), process)
+    until(lambda: being_written(destination), process)
 
 
 def interrupted(source: Path, destination: Path, *more: str, sig: int = signal.SIGINT) -> int:
